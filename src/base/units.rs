@@ -1,0 +1,111 @@
+//! The units a person writes in `gateway.toml`: `"30m"`, `"64KiB"`, `"100/s"`.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// How often something may happen: `count` times in `per`, and `count` at once as the burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many times; also the burst.
+    pub count: NonZeroU32,
+    /// In which span of time.
+    pub per: Duration,
+}
+
+const DURATION_UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+/// Reads a duration: whole numbers with `ms`, `s`, `m`, `h` or `d`, one or several (`"90s"`, `"1h30m"`).
+///
+/// # Errors
+/// A sentence that says what to write instead.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong =
+        || format!("\"{text}\" is not a duration; write a number and a unit, like \"90s\", \"30m\", \"12h\" or \"7d\"");
+    let mut rest = text;
+    let mut millis = 0_u64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let (number, after) = rest.split_at(digits);
+        let letters = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(letters);
+        let (_, factor) = DURATION_UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        millis = number.checked_mul(*factor).and_then(|part| millis.checked_add(part)).ok_or_else(wrong)?;
+        rest = after;
+    }
+    if text.is_empty() { Err(wrong()) } else { Ok(Duration::from_millis(millis)) }
+}
+
+/// Reads a size in bytes: a whole number with `B`, `KiB`, `MiB` or `GiB`.
+///
+/// # Errors
+/// A sentence that says what to write instead.
+pub fn size(text: &str) -> Result<u64, String> {
+    let wrong =
+        || format!("\"{text}\" is not a size; write a number and a unit, like \"512B\", \"64KiB\" or \"10MiB\"");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(wrong)
+}
+
+/// Reads a rate: a whole number, a slash and `s`, `m` or `h`; `"off"` is `None`.
+///
+/// # Errors
+/// A sentence that says what to write instead.
+pub fn rate(text: &str) -> Result<Option<Rate>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let wrong = || {
+        format!(
+            "\"{text}\" is not a rate; write a number, a slash and s, m or h, like \"100/s\" or \"10/m\", or \"off\""
+        )
+    };
+    let (number, unit) = text.split_once('/').ok_or_else(wrong)?;
+    let per = match unit {
+        "s" => Duration::from_secs(1),
+        "m" => Duration::from_secs(60),
+        "h" => Duration::from_secs(3600),
+        _ => return Err(wrong()),
+    };
+    let count = number.parse::<NonZeroU32>().map_err(|_| wrong())?;
+    Ok(Some(Rate { count, per }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_people_write() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(604_800)));
+        assert_eq!(size("64KiB"), Ok(65_536));
+        assert_eq!(size("0B"), Ok(0));
+        assert_eq!(rate("off"), Ok(None));
+        let hundred = rate("100/s").expect("a rate").expect("not off");
+        assert_eq!((hundred.count.get(), hundred.per), (100, Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn refuses_the_rest_and_says_what_to_write() {
+        for text in ["", "30", "m", "-5m", "5 m", "1.5h", "99999999999999999999s", "10w", "5mm"] {
+            assert!(duration(text).expect_err(text).contains("\"30m\""), "{text}");
+        }
+        for text in ["", "64", "64KB", "-1B", "99999999999GiB", "KiB"] {
+            assert!(size(text).expect_err(text).contains("\"64KiB\""), "{text}");
+        }
+        for text in ["", "0/s", "100", "100/d", "/s", "x/s", "100/s/s", "OFF"] {
+            assert!(rate(text).expect_err(text).contains("\"100/s\""), "{text}");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! vestibule.
+pub mod base;
+pub mod crypto;
+pub mod session;

@@ -1,0 +1,252 @@
+//! A session in memory: the fixed part of its record, and what changes with every request in single atomic words.
+//!
+//! No lock: threads that serve one session at once meet only when something really changes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::base::clock::Timestamp;
+use crate::base::secret::Secret;
+use crate::session::binding::Bound;
+use crate::session::handle::SessionHandle;
+use crate::session::principal::Principal;
+use crate::session::record::{EndReason, Owner, Record};
+use crate::session::rotation::Rotation;
+
+/// The last generation a session can reach; from then on it keeps its secret. At one rotation a second, 194 days.
+pub const MAX_GENERATION: u32 = (1 << GENERATION_BITS) - 1;
+
+const GENERATION_BITS: u32 = 24;
+const MILLIS_BITS: u32 = 64 - GENERATION_BITS;
+const REASON_BITS: u32 = 8;
+
+/// A session that requests are served from.
+#[derive(Debug)]
+pub struct Live {
+    handle: SessionHandle,
+    version: u64,
+    seed: Secret<[u8; 32]>,
+    principal: Option<Arc<Principal>>,
+    authenticated_at: Timestamp,
+    bound: Bound,
+    active_at: AtomicU64,
+    /// The generation in the upper 24 bits, and in the lower 40 the milliseconds from authentication to when it was
+    /// first presented: one word, so that no reader sees one without the other.
+    rotation: AtomicU64,
+    /// Zero while it lasts, then the reason's code in the upper 8 bits and the time in milliseconds in the lower 56.
+    ended: AtomicU64,
+    allowance: AtomicU64,
+}
+
+/// What is asked of a session in one look, so that a decision rests on one state of it.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionView<'live> {
+    /// Its name.
+    pub handle: SessionHandle,
+    /// Who is signed in.
+    pub principal: Option<&'live Arc<Principal>>,
+    /// When they proved it.
+    pub authenticated_at: Timestamp,
+    /// The last activity that was noted.
+    pub active_at: Timestamp,
+    /// Where its rotation stands.
+    pub rotation: Rotation,
+    /// Where it was made.
+    pub bound: &'live Bound,
+    /// Whether, why and when it ended.
+    pub ended: Option<(EndReason, Timestamp)>,
+}
+
+impl Live {
+    /// Brings a record to life.
+    pub fn new(record: Record) -> Self {
+        let rotation = pack_rotation(record.rotation, record.authenticated_at);
+        Self {
+            handle: record.handle,
+            version: record.version,
+            seed: record.seed,
+            principal: record.principal,
+            authenticated_at: record.authenticated_at,
+            bound: record.bound,
+            active_at: AtomicU64::new(record.active_at.as_millis()),
+            rotation: AtomicU64::new(rotation),
+            ended: AtomicU64::new(record.ended.map_or(0, |(reason, at)| pack_end(reason, at))),
+            allowance: AtomicU64::new(0),
+        }
+    }
+
+    /// The record of this moment.
+    pub fn record(&self) -> Record {
+        Record {
+            handle: self.handle,
+            version: self.version,
+            seed: self.seed.clone(),
+            principal: self.principal.clone(),
+            authenticated_at: self.authenticated_at,
+            active_at: self.active_at(),
+            rotation: self.rotation(),
+            bound: self.bound,
+            ended: self.ended(),
+        }
+    }
+
+    /// One look at everything a decision needs.
+    pub fn view(&self) -> SessionView<'_> {
+        SessionView {
+            handle: self.handle,
+            principal: self.principal.as_ref(),
+            authenticated_at: self.authenticated_at,
+            active_at: self.active_at(),
+            rotation: self.rotation(),
+            bound: &self.bound,
+            ended: self.ended(),
+        }
+    }
+
+    /// Its name.
+    pub const fn handle(&self) -> SessionHandle {
+        self.handle
+    }
+
+    /// Which change of the record this is.
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// What the proofs of its cookies are derived from.
+    pub const fn seed(&self) -> &Secret<[u8; 32]> {
+        &self.seed
+    }
+
+    /// Who is signed in.
+    pub const fn principal(&self) -> Option<&Arc<Principal>> {
+        self.principal.as_ref()
+    }
+
+    /// Whose session it is.
+    pub fn owner(&self) -> Owner {
+        self.record().owner()
+    }
+
+    /// The last activity that was noted.
+    pub fn active_at(&self) -> Timestamp {
+        Timestamp::from_millis(self.active_at.load(Ordering::Relaxed))
+    }
+
+    /// Notes activity. Never goes back, and does not bring an ended session back.
+    pub fn note_activity(&self, now: Timestamp) {
+        self.active_at.fetch_max(now.as_millis(), Ordering::Relaxed);
+    }
+
+    /// Where its rotation stands.
+    pub fn rotation(&self) -> Rotation {
+        unpack_rotation(self.rotation.load(Ordering::Acquire), self.authenticated_at)
+    }
+
+    /// Makes `generation` the current one if it is the successor; `true` when this call did so.
+    pub fn commit_rotation(&self, generation: u32, now: Timestamp) -> bool {
+        let current = self.rotation.load(Ordering::Acquire);
+        let is_successor =
+            unpack_rotation(current, self.authenticated_at).generation.checked_add(1) == Some(generation);
+        if !is_successor || generation > MAX_GENERATION || self.ended().is_some() {
+            return false;
+        }
+        let next = pack_rotation(Rotation { generation, presented_at: now }, self.authenticated_at);
+        self.rotation.compare_exchange(current, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Whether, why and when it ended.
+    pub fn ended(&self) -> Option<(EndReason, Timestamp)> {
+        match self.ended.load(Ordering::Acquire) {
+            0 => None,
+            packed => Some(unpack_end(packed)),
+        }
+    }
+
+    /// Ends the session; the first reason stays. `true` when this call ended it.
+    pub fn end(&self, reason: EndReason, now: Timestamp) -> bool {
+        self.ended.compare_exchange(0, pack_end(reason, now), Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The word in which the rate limit of this session keeps its state.
+    pub const fn allowance(&self) -> &AtomicU64 {
+        &self.allowance
+    }
+}
+
+const fn pack_rotation(rotation: Rotation, since: Timestamp) -> u64 {
+    let millis = rotation.presented_at.as_millis().saturating_sub(since.as_millis());
+    let longest = (1 << MILLIS_BITS) - 1;
+    let millis = if millis > longest { longest } else { millis };
+    let generation = if rotation.generation > MAX_GENERATION { MAX_GENERATION } else { rotation.generation };
+    ((generation as u64) << MILLIS_BITS) | millis
+}
+
+const fn unpack_rotation(packed: u64, since: Timestamp) -> Rotation {
+    let millis = packed & ((1 << MILLIS_BITS) - 1);
+    Rotation {
+        generation: (packed >> MILLIS_BITS) as u32,
+        presented_at: Timestamp::from_millis(since.as_millis().saturating_add(millis)),
+    }
+}
+
+fn pack_end(reason: EndReason, at: Timestamp) -> u64 {
+    let code = EndReason::ALL.iter().position(|known| *known == reason).unwrap_or(EndReason::ALL.len() - 1) as u64 + 1;
+    (code << (64 - REASON_BITS)) | (at.as_millis() & (u64::MAX >> REASON_BITS))
+}
+
+fn unpack_end(packed: u64) -> (EndReason, Timestamp) {
+    let code = (packed >> (64 - REASON_BITS)) as usize;
+    let reason = EndReason::ALL.get(code.wrapping_sub(1)).copied().unwrap_or(EndReason::Revoked);
+    (reason, Timestamp::from_millis(packed & (u64::MAX >> REASON_BITS)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::random::Random;
+
+    fn live() -> Live {
+        let bound = Bound::of("192.0.2.1".parse().expect("an address"), b"agent");
+        Live::new(Record::new(&Random::seeded(1), None, bound, Timestamp::from_millis(1_700_000_000_000)))
+    }
+
+    #[test]
+    fn a_record_survives_being_live() {
+        let live = live();
+        live.commit_rotation(1, Timestamp::from_millis(1_700_000_900_000));
+        live.note_activity(Timestamp::from_millis(1_700_000_900_001));
+        for reason in EndReason::ALL {
+            let mut record = live.record();
+            record.ended = Some((reason, Timestamp::from_millis(1_700_001_000_000)));
+            assert_eq!(Live::new(record.clone()).record(), record);
+        }
+    }
+
+    #[test]
+    fn activity_never_goes_back_and_the_first_end_stays() {
+        let live = live();
+        live.note_activity(Timestamp::from_millis(5));
+        assert_eq!(live.active_at(), Timestamp::from_millis(1_700_000_000_000));
+        assert!(live.end(EndReason::Logout, Timestamp::from_millis(9)));
+        assert!(!live.end(EndReason::Revoked, Timestamp::from_millis(10)));
+        live.note_activity(Timestamp::from_millis(1_800_000_000_000));
+        assert_eq!(live.ended(), Some((EndReason::Logout, Timestamp::from_millis(9))));
+    }
+
+    #[test]
+    fn only_the_successor_is_committed_and_only_while_it_lasts() {
+        let live = live();
+        let at = Timestamp::from_millis(1_700_000_000_500);
+        assert!(!live.commit_rotation(0, at) && !live.commit_rotation(2, at));
+        assert!(live.commit_rotation(1, at) && !live.commit_rotation(1, at));
+        assert_eq!(live.rotation(), Rotation { generation: 1, presented_at: at });
+        live.end(EndReason::Revoked, at);
+        assert!(!live.commit_rotation(2, at));
+    }
+
+    #[test]
+    fn is_small() {
+        assert!(size_of::<Live>() <= 160, "a live session takes {} bytes", size_of::<Live>());
+    }
+}

@@ -1,0 +1,14 @@
+//! Floor 2: what a session is. Pure: nothing here waits, reads a clock or opens a socket.
+//!
+//! A session is found by its public [`handle`] and opened by a secret that exists only in the [`cookie`]: the handle,
+//! a generation that counts rotations, and a proof that is an HMAC of the generation under the record's seed.
+
+pub mod binding;
+pub mod cookie;
+pub mod handle;
+pub mod live;
+pub mod principal;
+pub mod record;
+pub mod rotation;
+pub mod store;
+pub mod timeouts;

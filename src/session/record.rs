@@ -1,0 +1,302 @@
+//! The record of a session: what a store keeps, its codec and its sealed form.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::base::clock::Timestamp;
+use crate::base::net;
+use crate::base::random::Random;
+use crate::base::secret::Secret;
+use crate::crypto::keyring::{KeyId, KeyRing, Purpose};
+use crate::session::binding::{Bound, Factor};
+use crate::session::handle::SessionHandle;
+use crate::session::principal::Principal;
+use crate::session::rotation::Rotation;
+
+/// The codec's version, the first byte of an encoded record.
+const CODEC_VERSION: u8 = 1;
+
+/// The largest encoded record that is read, in bytes: a principal with many groups is a few kilobytes.
+pub const MAX_ENCODED: usize = 64 * 1024;
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EndReason {
+    /// The person signed out.
+    Logout,
+    /// The same browser signed in again.
+    Replaced,
+    /// Nothing happened for too long.
+    Idle,
+    /// It was as old as a session may get.
+    Absolute,
+    /// A cookie that had been replaced was used again: somebody has a copy.
+    Reuse,
+    /// The request came from elsewhere than the session is bound to.
+    Binding(Factor),
+    /// Somebody with the right to do so ended it.
+    Revoked,
+}
+
+impl EndReason {
+    /// Every reason, for metrics and tests.
+    pub const ALL: [Self; 8] = [
+        Self::Logout,
+        Self::Replaced,
+        Self::Idle,
+        Self::Absolute,
+        Self::Reuse,
+        Self::Binding(Factor::Address),
+        Self::Binding(Factor::UserAgent),
+        Self::Revoked,
+    ];
+
+    /// The name used in logs, metrics and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Logout => "logout",
+            Self::Replaced => "replaced",
+            Self::Idle => "idle",
+            Self::Absolute => "absolute",
+            Self::Reuse => "reuse",
+            Self::Binding(Factor::Address) => "binding_ip",
+            Self::Binding(Factor::UserAgent) => "binding_user_agent",
+            Self::Revoked => "revoked",
+        }
+    }
+
+    /// What the person is told.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Logout => "You signed out.",
+            Self::Replaced => "You signed in again in this browser, which ended the earlier session.",
+            Self::Idle => "You were signed out because nothing happened for a while.",
+            Self::Absolute => "You were signed out because your session reached its full length.",
+            Self::Reuse => {
+                "You were signed out because an outdated copy of your session was used. If this keeps happening, \
+                 change your password and tell whoever runs this service."
+            }
+            Self::Binding(Factor::Address) => "You were signed out because your network address changed.",
+            Self::Binding(Factor::UserAgent) => "You were signed out because your session was used by another browser.",
+            Self::Revoked => "Your session was ended by an administrator.",
+        }
+    }
+}
+
+/// Whose session it is: what sessions are counted and listed by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// A signed-in person, by name.
+    User(Box<str>),
+    /// A stranger with an anonymous session, by network address (an IPv6 one by its /64).
+    Address(IpAddr),
+}
+
+/// One session as a store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its name.
+    pub handle: SessionHandle,
+    /// Counts changes of the record, so that a change can be refused when another came first.
+    pub version: u64,
+    /// What the proofs of its cookies are derived from.
+    pub seed: Secret<[u8; 32]>,
+    /// Who is signed in; `None` is an anonymous session.
+    pub principal: Option<Arc<Principal>>,
+    /// When they proved who they are; for an anonymous session, when it was made.
+    pub authenticated_at: Timestamp,
+    /// The last activity that was noted.
+    pub active_at: Timestamp,
+    /// Where the rotation of its secret stands.
+    pub rotation: Rotation,
+    /// Where it was made.
+    pub bound: Bound,
+    /// Why and when it ended.
+    pub ended: Option<(EndReason, Timestamp)>,
+}
+
+/// What [`Record`] is encoded as in version 1.
+#[derive(Serialize, Deserialize)]
+struct RecordV1 {
+    version: u64,
+    seed: [u8; 32],
+    principal: Option<Arc<Principal>>,
+    authenticated_at: Timestamp,
+    active_at: Timestamp,
+    generation: u32,
+    presented_at: Timestamp,
+    bound: Bound,
+    ended: Option<(EndReason, Timestamp)>,
+}
+
+/// Why a stored record could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Written by a later version of the gateway.
+    #[error("the record was written by a later version of vestibule (codec {0})")]
+    Version(u8),
+    /// Not a record.
+    #[error("the record is damaged")]
+    Damaged,
+    /// Sealed under another key, for another handle or tenant, or altered.
+    #[error("the record does not open: it was altered, or sealed under a key that is not in the key ring")]
+    Sealed,
+}
+
+impl Record {
+    /// A new session that begins at `now`, with a handle and seed of its own.
+    pub fn new(random: &Random, principal: Option<Arc<Principal>>, bound: Bound, now: Timestamp) -> Self {
+        Self {
+            handle: SessionHandle::random(random),
+            version: 0,
+            seed: Secret::new(random.bytes()),
+            principal,
+            authenticated_at: now,
+            active_at: now,
+            rotation: Rotation { generation: 0, presented_at: now },
+            bound,
+            ended: None,
+        }
+    }
+
+    /// Whose session it is.
+    pub fn owner(&self) -> Owner {
+        match &self.principal {
+            Some(principal) => Owner::User(principal.user.clone()),
+            None => Owner::Address(net::limit_key(self.bound.address)),
+        }
+    }
+
+    /// The record as bytes, wiped when dropped because they hold the seed. The handle is not in it: it is the key it
+    /// is stored under.
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let record = RecordV1 {
+            version: self.version,
+            seed: *self.seed.expose(),
+            principal: self.principal.clone(),
+            authenticated_at: self.authenticated_at,
+            active_at: self.active_at,
+            generation: self.rotation.generation,
+            presented_at: self.rotation.presented_at,
+            bound: self.bound,
+            ended: self.ended,
+        };
+        // Serialising plain data into memory does not fail; were it to, the record would read as damaged.
+        Zeroizing::new(postcard::to_extend(&record, vec![CODEC_VERSION]).unwrap_or_default())
+    }
+
+    /// Reads what [`Record::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`RecordError::Version`] or [`RecordError::Damaged`].
+    pub fn decode(handle: SessionHandle, bytes: &[u8]) -> Result<Self, RecordError> {
+        let (&version, rest) = bytes.split_first().ok_or(RecordError::Damaged)?;
+        if version != CODEC_VERSION {
+            return Err(if version == 0 { RecordError::Damaged } else { RecordError::Version(version) });
+        }
+        if bytes.len() > MAX_ENCODED {
+            return Err(RecordError::Damaged);
+        }
+        let (record, left) = postcard::take_from_bytes::<RecordV1>(rest).map_err(|_| RecordError::Damaged)?;
+        if !left.is_empty() {
+            return Err(RecordError::Damaged);
+        }
+        Ok(Self {
+            handle,
+            version: record.version,
+            seed: Secret::new(record.seed),
+            principal: record.principal,
+            authenticated_at: record.authenticated_at,
+            active_at: record.active_at,
+            rotation: Rotation { generation: record.generation, presented_at: record.presented_at },
+            bound: record.bound,
+            ended: record.ended,
+        })
+    }
+
+    /// The record sealed under a key of its own handle: what may leave the process.
+    pub fn seal(&self, ring: &KeyRing, tenant: &str, random: &Random) -> Vec<u8> {
+        let id = ring.active();
+        let mut sealed = id.to_vec();
+        if let Some(key) = ring.derive(id, Purpose::Record, tenant, self.handle.as_bytes()) {
+            sealed.extend(key.seal(random.bytes(), self.handle.as_bytes(), &self.encode()));
+        }
+        sealed
+    }
+
+    /// Opens what [`Record::seal`] sealed.
+    ///
+    /// # Errors
+    /// [`RecordError::Sealed`] when it does not open, otherwise as [`Record::decode`].
+    pub fn open(handle: SessionHandle, ring: &KeyRing, tenant: &str, sealed: &[u8]) -> Result<Self, RecordError> {
+        let (id, sealed): (&KeyId, _) = sealed.split_first_chunk().ok_or(RecordError::Sealed)?;
+        let key = ring.derive(*id, Purpose::Record, tenant, handle.as_bytes()).ok_or(RecordError::Sealed)?;
+        let mut sealed = Zeroizing::new(sealed.to_vec());
+        let plain = key.open(handle.as_bytes(), &mut sealed).ok_or(RecordError::Sealed)?;
+        Self::decode(handle, plain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        let principal =
+            Principal::new("alice", Some("alice@example.test"), &["staff".to_owned()], &["admin".to_owned()]);
+        let bound = Bound::of("2001:db8::1".parse().expect("an address"), b"agent/1");
+        let mut record = Record::new(
+            &Random::seeded(1),
+            Some(Arc::new(principal)),
+            bound,
+            Timestamp::from_millis(1_700_000_000_000),
+        );
+        record.rotation.generation = 12;
+        record.ended = Some((EndReason::Binding(Factor::UserAgent), Timestamp::from_millis(1_700_000_100_000)));
+        record
+    }
+
+    #[test]
+    fn comes_back_as_it_was_encoded_and_sealed() {
+        let (record, ring) = (record(), KeyRing::ephemeral(&Random::seeded(2)));
+        assert_eq!(Record::decode(record.handle, &record.encode()), Ok(record.clone()));
+        let sealed = record.seal(&ring, "default", &Random::seeded(3));
+        assert_eq!(Record::open(record.handle, &ring, "default", &sealed), Ok(record.clone()));
+        assert!(!sealed.windows(5).any(|window| window == b"alice"), "readable in the sealed form");
+        let another = SessionHandle::random(&Random::seeded(9));
+        assert_eq!(Record::open(another, &ring, "default", &sealed), Err(RecordError::Sealed));
+        assert_eq!(Record::open(record.handle, &ring, "other", &sealed), Err(RecordError::Sealed));
+    }
+
+    #[test]
+    fn damaged_bytes_are_an_error_and_never_a_panic() {
+        let record = record();
+        let encoded = record.encode();
+        for length in 0..encoded.len() {
+            assert_eq!(Record::decode(record.handle, &encoded[..length]), Err(RecordError::Damaged), "{length}");
+        }
+        let mut longer = encoded.to_vec();
+        longer.push(0);
+        assert_eq!(Record::decode(record.handle, &longer), Err(RecordError::Damaged));
+        longer[0] = 2;
+        assert_eq!(Record::decode(record.handle, &longer), Err(RecordError::Version(2)));
+        for at in 1..encoded.len() {
+            let mut mutated = encoded.to_vec();
+            mutated[at] = mutated[at].wrapping_add(101);
+            let _ = Record::decode(record.handle, &mutated);
+        }
+    }
+
+    #[test]
+    fn every_reason_has_its_own_name_and_sentence() {
+        for (at, reason) in EndReason::ALL.iter().enumerate() {
+            for other in &EndReason::ALL[at + 1..] {
+                assert_ne!(reason.name(), other.name());
+                assert_ne!(reason.sentence(), other.sentence());
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The contract every session store keeps. The one suite that tests it is `store::contract`.
+//!
+//! No operation writes a whole record blindly, so a request in flight can never bring back a session that was just
+//! ended. Deadlines come from the caller's `now`; a store never reads a clock.
+
+use std::sync::Arc;
+
+use futures_core::future::BoxFuture;
+
+use crate::base::clock::Timestamp;
+use crate::session::handle::SessionHandle;
+use crate::session::live::Live;
+use crate::session::record::{EndReason, Owner, Record};
+use crate::session::timeouts::Lifetime;
+
+/// A store could not do what it was asked. The request at hand is refused, never let through.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("session store: {0}")]
+pub struct StoreError(pub String);
+
+/// What a store says when asked for a session.
+pub enum Lookup {
+    /// It was at hand, ended ones included: they still know why they ended.
+    Hit(Arc<Live>),
+    /// There is none of this handle.
+    Miss,
+    /// It has to be fetched.
+    Later(BoxFuture<'static, Result<Option<Arc<Live>>, StoreError>>),
+}
+
+/// What came of [`SessionStore::create`].
+#[derive(Clone, Debug)]
+pub enum Created {
+    /// The session exists.
+    Session(Arc<Live>),
+    /// Its owner has as many live sessions as they may have; nothing was created.
+    Full,
+}
+
+/// A session store. Every operation is durable, as far as the store is, when its future is done.
+pub trait SessionStore: Send + Sync {
+    /// Finds a session. On the hot path: a store that has it in memory answers at once.
+    fn lookup(&self, handle: SessionHandle) -> Lookup;
+
+    /// Adds a new session, unless its owner has `max_of_owner` live ones already; counting and adding are one step.
+    fn create(&self, record: Record, max_of_owner: Option<usize>) -> BoxFuture<'_, Result<Created, StoreError>>;
+
+    /// Notes activity. Never goes back, never revives; stores beyond memory write it behind.
+    fn touch(&self, live: &Arc<Live>, now: Timestamp);
+
+    /// Puts a changed record in place of one whose version is `expected_version`, if that session still lasts. Returns
+    /// whether it did.
+    fn replace(&self, record: Record, expected_version: u64) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Makes `generation` the current one if it is the successor and the session lasts. Returns whether it is the
+    /// current one now.
+    fn rotate(&self, handle: SessionHandle, generation: u32, now: Timestamp)
+    -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Ends a session; the first reason stays. Returns whether this call ended it.
+    fn revoke(
+        &self,
+        handle: SessionHandle,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Ends every live session of an owner and returns which these were.
+    fn revoke_all(
+        &self,
+        owner: Owner,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<SessionHandle>, StoreError>>;
+
+    /// The sessions of an owner that have not ended.
+    fn list(&self, owner: Owner) -> BoxFuture<'_, Result<Vec<Arc<Live>>, StoreError>>;
+
+    /// Ends the sessions that are over by `lifetime`, forgets those that ended long ago, and returns which it ended.
+    fn sweep(&self, lifetime: Lifetime, now: Timestamp) -> BoxFuture<'_, Result<Vec<SessionHandle>, StoreError>>;
+
+    /// How many sessions have not ended.
+    fn active(&self) -> usize;
+}
