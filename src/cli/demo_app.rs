@@ -235,6 +235,7 @@ async fn form(body: Incoming) -> Option<(String, String)> {
     Some((field("name"), field("text")))
 }
 
+/// Who the request is from comes first; the others keep the order they came in.
 fn rows(headers: &HeaderMap) -> Vec<HeaderRow> {
     let row = |(name, value): (&http::HeaderName, &HeaderValue)| HeaderRow {
         name: name.to_string(),
@@ -244,7 +245,9 @@ fn rows(headers: &HeaderMap) -> Vec<HeaderRow> {
             "x-forwarded-user" | "x-forwarded-email" | "x-forwarded-groups" | "x-forwarded-roles"
         ),
     };
-    headers.iter().map(row).collect()
+    let mut rows: Vec<_> = headers.iter().map(row).collect();
+    rows.sort_by_key(|row| !row.identity);
+    rows
 }
 
 fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {

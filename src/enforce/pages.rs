@@ -30,7 +30,7 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
 
 /// The value of `Content-Security-Policy` for every page of this module.
 ///
-/// Nothing may load or run but our one style sheet, forms go to our own origin only (browsers apply that to the
+/// Nothing may load or run but our one style sheet, forms go to our own origin only (some browsers apply that to the
 /// redirect after a form as well), and nobody may frame the page.
 pub fn content_security_policy() -> &'static str {
     &POLICY
@@ -38,7 +38,7 @@ pub fn content_security_policy() -> &'static str {
 
 /// The sign-in form. It posts `username`, `password` and `attempt`.
 #[derive(Debug, Clone, Template)]
-#[template(source = r#"{% extends "src/portal/pages/login.html" %}"#, ext = "html")]
+#[template(source = r#"{% extends "src/enforce/pages/login.html" %}"#, ext = "html")]
 pub struct LoginPage<'a> {
     /// The name of the application behind the gateway, as its people know it. May be empty.
     pub title: &'a str,
@@ -63,7 +63,7 @@ impl LoginPage<'_> {
 
 /// The question before signing out. Only its button, a POST, ends anything.
 #[derive(Debug, Clone, Template)]
-#[template(source = r#"{% extends "src/portal/pages/logout.html" %}"#, ext = "html")]
+#[template(source = r#"{% extends "src/enforce/pages/logout.html" %}"#, ext = "html")]
 pub struct LogoutPage<'a> {
     /// Who is signed in. May be empty.
     pub username: &'a str,
@@ -81,7 +81,7 @@ impl LogoutPage<'_> {
 /// A page that says one thing: what happened, and what the reader can do. [`MessagePage::for_status`] and
 /// [`MessagePage::signed_out`] hold the usual words; any of them can be replaced with `..` syntax.
 #[derive(Debug, Clone, Template)]
-#[template(source = r#"{% extends "src/portal/pages/message.html" %}"#, ext = "html")]
+#[template(source = r#"{% extends "src/enforce/pages/message.html" %}"#, ext = "html")]
 pub struct MessagePage<'a> {
     /// The HTTP status it is sent with. From 400 on the page counts as an error and shows the number.
     pub status: u16,

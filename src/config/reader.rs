@@ -1,0 +1,237 @@
+//! Reads `gateway.toml` so that all its mistakes come out in one go, each with its place and what to write instead.
+//!
+//! [`Document`] holds the file. [`Section`]s are asked for keys by name and type; what is wrong is noted and the answer is
+//! then `None`, so that reading goes on. Whatever was never asked for is an unknown key: a section is read to its end
+//! before anything is given up. [`Document::finish`] hands out what was noted.
+//!
+//! ```ignore
+//! let document = Document::load(path)?;
+//! let lifetime = document.root().section_or_empty("session").section_or_empty("lifetime");
+//! let idle = lifetime.duration("idle").unwrap_or(DEFAULT_IDLE);
+//! document.finish()?;
+//! ```
+
+mod secret;
+mod section;
+mod suggest;
+mod syntax;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fs::File;
+use std::io::Read as _;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+pub use section::Section;
+pub use suggest::nearest;
+
+use super::mistake::{Mistake, Mistakes};
+use tree::{Kind, Node, Table};
+
+/// The largest configuration file that is read, in bytes: 1 MiB, some ten thousand routes.
+pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// A value and where it is written, for checks that compare it with something elsewhere in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// Its place, as a range of bytes in the file.
+    pub span: Range<usize>,
+}
+
+/// A configuration file: what is written in it, and what was found wrong with it so far.
+pub struct Document {
+    file: PathBuf,
+    source: String,
+    root: Table,
+    /// Mistakes of the TOML itself.
+    syntax: Vec<Mistake>,
+    notes: RefCell<Notes>,
+}
+
+/// What reading leaves behind.
+#[derive(Default)]
+struct Notes {
+    mistakes: Vec<Mistake>,
+    /// Where secrets were written in place.
+    hidden: Vec<Range<usize>>,
+    /// The keys that were asked for as secrets, by the kind of their table.
+    secrets: BTreeSet<(String, String)>,
+    /// The keys that were asked for, by their table's id.
+    asked: HashSet<(usize, String)>,
+    /// The keys that were asked for, by the kind of their table, like `route[]`.
+    known: BTreeMap<String, BTreeSet<String>>,
+    /// The kind of every table that was opened as a section, by the table's id.
+    opened: HashMap<usize, String>,
+}
+
+impl Document {
+    /// Reads and parses `file`. A broken file gives a document too; its mistakes come with [`Document::finish`].
+    ///
+    /// # Errors
+    /// One mistake, when the file cannot be read at all: it is missing, above [`MAX_CONFIG_BYTES`], or not UTF-8.
+    pub fn load(file: &Path) -> Result<Self, Mistakes> {
+        let whole = |message: String, help: &str| Mistakes::whole_file(file, message, help);
+        let mut bytes = Vec::new();
+        File::open(file)
+            .and_then(|opened| opened.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes))
+            .map_err(|error| whole(format!("the file cannot be read: {error}"), ""))?;
+        if bytes.len() as u64 > MAX_CONFIG_BYTES {
+            return Err(whole("the file is larger than 1 MiB".to_owned(), "a configuration is a short text"));
+        }
+        let source = String::from_utf8(bytes).map_err(|error| {
+            let start = error.utf8_error().valid_up_to();
+            let lossy = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            let end = start + char::REPLACEMENT_CHARACTER.len_utf8();
+            let mistake = Mistake::new(Some(start..end), "this byte is not UTF-8 text", "save the file as UTF-8");
+            Mistakes::new(file, lossy, vec![mistake])
+        })?;
+        Ok(Self::parse(file, &source))
+    }
+
+    /// Parses `source` as if it had been read from `file`, which need not exist.
+    pub fn parse(file: impl Into<PathBuf>, source: &str) -> Self {
+        // A byte order mark is not a part of the text.
+        let source = source.strip_prefix('\u{feff}').unwrap_or(source).to_owned();
+        let (root, syntax) = if source.len() as u64 > MAX_CONFIG_BYTES {
+            (Table::default(), vec![Mistake::new(None, "the file is larger than 1 MiB", "")])
+        } else {
+            syntax::parse(&source)
+        };
+        let notes = Notes { opened: HashMap::from([(root.id, String::new())]), ..Notes::default() };
+        Self { file: file.into(), source, root, syntax, notes: RefCell::new(notes) }
+    }
+
+    /// The section of everything before the first `[header]`, in which all other sections are.
+    pub fn root(&self) -> Section<'_> {
+        Section::new(self, &self.root, String::new(), String::new())
+    }
+
+    /// The folder of the file; relative paths in it are meant from here.
+    pub fn folder(&self) -> &Path {
+        self.file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    }
+
+    /// Whether all of the file is TOML. If not, something may be absent only because its line could not be read, and a
+    /// check that something is there should be left out.
+    pub const fn is_whole(&self) -> bool {
+        self.syntax.is_empty()
+    }
+
+    /// Notes a mistake at `span`, or about the file as a whole. An empty `help` is none.
+    pub fn mistake(&self, span: Option<Range<usize>>, message: impl Into<String>, help: impl Into<String>) {
+        self.notes.borrow_mut().mistakes.push(Mistake::new(span, message, help));
+    }
+
+    /// Every key that was asked for, with its path: `server.listen`, `route[].path`, `roles.*.idle`.
+    pub fn known_keys(&self) -> BTreeSet<String> {
+        let notes = self.notes.borrow();
+        notes.known.iter().flat_map(|(kind, keys)| keys.iter().map(|key| join(kind, key))).collect()
+    }
+
+    /// Every key that is written in the sections that were opened, in the form of [`Document::known_keys`].
+    pub fn written_keys(&self) -> BTreeSet<String> {
+        let notes = self.notes.borrow();
+        let mut written = BTreeSet::new();
+        self.root.for_each(&mut |table| {
+            let Some(kind) = notes.opened.get(&table.id) else { return };
+            let free = notes.known.get(kind).is_some_and(|keys| keys.contains("*"));
+            written.extend(table.entries.keys().map(|key| join(kind, if free { "*" } else { key })));
+        });
+        written
+    }
+
+    /// Ends the reading: every key that was never asked for becomes a mistake as well.
+    ///
+    /// # Errors
+    /// All mistakes of the file, if there are any. Consequences of a line that is not TOML are left out.
+    pub fn finish(&self) -> Result<(), Mistakes> {
+        let mut notes = self.notes.borrow_mut();
+        let unknown = self.unknown_keys(&mut notes);
+        let line = |mistake: &Mistake| mistake.span.as_ref().map(|span| syntax::line_at(&self.source, span.start));
+        let broken: HashSet<_> = self.syntax.iter().map(line).collect();
+        let syntax: Vec<Mistake> = self.syntax.iter().map(|mistake| self.discreet(mistake, &mut notes)).collect();
+        let read = notes.mistakes.iter().cloned().chain(unknown);
+        let read = read.filter(|mistake| mistake.span.is_none() || !broken.contains(&line(mistake)));
+        let list: Vec<Mistake> = syntax.into_iter().chain(read).collect();
+        if list.is_empty() {
+            return Ok(());
+        }
+        Err(Mistakes::new(self.file.clone(), self.source.clone(), list).hiding(notes.hidden.clone()))
+    }
+
+    /// `mistake`, or one that quotes nothing when its line holds what may be a secret. Such a line may not even be a key
+    /// and a value, so whatever follows the name of a secret is hidden.
+    fn discreet(&self, mistake: &Mistake, notes: &mut Notes) -> Mistake {
+        let Some(span) = &mistake.span else { return mistake.clone() };
+        let line = syntax::line_at(&self.source, span.start);
+        let text = &self.source[line.clone()];
+        let after = notes.secrets.iter().filter_map(|(_, key)| text.find(key.as_str()).map(|at| at + key.len())).min();
+        if let Some(after) = after {
+            notes.hidden.push(line.start + after..line.end);
+        }
+        let meets = |hidden: &Range<usize>| hidden.start <= span.end && span.start <= hidden.end;
+        if notes.hidden.iter().any(meets) {
+            return Mistake::new(Some(span.clone()), "this secret is not written as it should be", secret::HOW);
+        }
+        mistake.clone()
+    }
+
+    fn unknown_keys(&self, notes: &mut Notes) -> Vec<Mistake> {
+        let mut unknown = Vec::new();
+        let mut hidden = Vec::new();
+        self.root.for_each(&mut |table| {
+            let Some(kind) = notes.opened.get(&table.id) else { return };
+            for (key, entry) in &table.entries {
+                if notes.asked.contains(&(table.id, key.clone())) {
+                    continue;
+                }
+                let is_table = matches!(entry.value.kind, Kind::Table(_) | Kind::Tables(_));
+                if notes.may_be_secret(kind, key) {
+                    entry.value.all_spans(&mut hidden);
+                }
+                let (message, help) = suggest::unknown(&notes.known, kind, key, is_table);
+                unknown.push(Mistake::new(Some(entry.key.clone()), message, help));
+            }
+        });
+        notes.hidden.extend(hidden);
+        unknown
+    }
+}
+
+impl Notes {
+    /// Whether an unknown key may be a secret's: misspelt, in the wrong place, or beside one.
+    fn may_be_secret(&self, kind: &str, key: &str) -> bool {
+        let names = self.secrets.iter().map(|(_, name)| name.as_str());
+        self.secrets.iter().any(|(place, _)| place == kind) || suggest::nearest(key, names).is_some()
+    }
+}
+
+impl Table {
+    /// Calls `see` with this table and every table in it.
+    fn for_each(&self, see: &mut dyn FnMut(&Self)) {
+        see(self);
+        self.entries.values().for_each(|entry| entry.value.for_each(see));
+    }
+}
+
+impl Node {
+    fn for_each(&self, see: &mut dyn FnMut(&Table)) {
+        match &self.kind {
+            Kind::Table(table) => table.for_each(see),
+            Kind::Tables(tables) => tables.iter().for_each(|table| table.for_each(see)),
+            Kind::List(nodes) => nodes.iter().for_each(|node| node.for_each(see)),
+            Kind::Text(_) | Kind::Integer(_) | Kind::Float | Kind::Bool(_) | Kind::Date => {}
+        }
+    }
+}
+
+/// `path.key`, or `key` alone at the root.
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}

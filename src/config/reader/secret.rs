@@ -1,0 +1,71 @@
+//! Secrets: the configuration says where one is, never what it is.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::base::secret::Secret;
+
+/// The largest file a secret is read from, in bytes: 64 KiB, more than any key.
+pub(super) const MAX_SECRET_BYTES: usize = 64 << 10;
+
+/// What to write for a secret.
+pub(super) const HOW: &str = "write \"env:NAME\" or \"file:PATH\", which say where the secret is";
+
+/// Why there is no secret. Nothing in it repeats a value that may be one.
+pub(super) enum Refusal {
+    /// The text is no reference. It may be the secret itself, and must not be shown.
+    NotAReference,
+    /// The reference leads nowhere: a message and a help.
+    Unresolved(String, String),
+}
+
+/// Follows `env:NAME`, or `file:PATH` from `folder`. A line end at the end of the file is not a part of the secret.
+pub(super) fn resolve(reference: &str, folder: &Path) -> Result<Secret<String>, Refusal> {
+    let found = if let Some(name) = reference.strip_prefix("env:") {
+        if !is_variable_name(name) {
+            return Err(Refusal::NotAReference);
+        }
+        from_environment(name)
+    } else if let Some(path) = reference.strip_prefix("file:").filter(|path| !path.trim().is_empty()) {
+        from_file(&folder.join(path))
+    } else {
+        return Err(Refusal::NotAReference);
+    };
+    found.map_err(|(message, help)| Refusal::Unresolved(message, help))
+}
+
+fn is_variable_name(name: &str) -> bool {
+    name.starts_with(|char: char| char.is_ascii_alphabetic() || char == '_')
+        && name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_')
+}
+
+/// The only place of the program that reads its environment.
+fn from_environment(name: &str) -> Result<Secret<String>, (String, String)> {
+    let wrong =
+        |what: &str| (format!("the environment variable {name} {what}"), "set it where the gateway starts".to_owned());
+    match std::env::var(name) {
+        Ok(value) if value.is_empty() => Err(wrong("is empty")),
+        Ok(value) => Ok(Secret::new(value)),
+        Err(std::env::VarError::NotPresent) => Err(wrong("is not set")),
+        Err(std::env::VarError::NotUnicode(_)) => Err(wrong("is not UTF-8 text")),
+    }
+}
+
+fn from_file(path: &Path) -> Result<Secret<String>, (String, String)> {
+    let wrong = |what: String, help: &str| (format!("the secret's file {} {what}", path.display()), help.to_owned());
+    // One allocation that is wiped, instead of several that are not.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET_BYTES + 1));
+    File::open(path).and_then(|file| file.take(MAX_SECRET_BYTES as u64 + 1).read_to_end(&mut bytes)).map_err(
+        |error| wrong(format!("cannot be read: {error}"), "a path is meant from the configuration's folder"),
+    )?;
+    if bytes.len() > MAX_SECRET_BYTES {
+        return Err(wrong("is larger than 64 KiB".to_owned(), ""));
+    }
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| wrong("is not UTF-8 text".to_owned(), "encode it, in Base64 for example"))?;
+    let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+    if text.is_empty() { Err(wrong("is empty".to_owned(), "")) } else { Ok(Secret::new(text.to_owned())) }
+}

@@ -1,0 +1,403 @@
+//! A table of the configuration, asked for its keys one by one.
+
+use std::fmt::Display;
+use std::ops::{Range, RangeInclusive};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::secret::{self, Refusal};
+use super::suggest::{either, nearest};
+use super::tree::{Entry, Kind, Node, Table};
+use super::{Document, Located, join};
+use crate::base::secret::Secret;
+use crate::base::units::{self, Rate};
+
+/// A table: `[server]`, one `[[route]]`, or one that is not written and therefore empty.
+///
+/// Every method that takes a key makes it known. A value of the wrong type is noted as a mistake, and is then absent.
+#[derive(Clone)]
+pub struct Section<'a> {
+    document: &'a Document,
+    /// `None` when it is not written.
+    table: Option<&'a Table>,
+    /// The kind of table, for all of its kind: `route[]`, `roles.*`.
+    kind: String,
+    /// The name of this one as its header has it: `route`, `roles.admin`.
+    name: String,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn new(document: &'a Document, table: &'a Table, kind: String, name: String) -> Self {
+        document.notes.borrow_mut().opened.insert(table.id, kind.clone());
+        Self { document, table: Some(table), kind, name }
+    }
+
+    /// The document this is a part of.
+    pub const fn document(&self) -> &'a Document {
+        self.document
+    }
+
+    /// The dotted path of this kind of section, as in [`Document::known_keys`].
+    pub fn path(&self) -> &str {
+        &self.kind
+    }
+
+    /// The place of the section's header; `None` for the root and for a section that is not written.
+    pub fn span(&self) -> Option<Range<usize>> {
+        self.table.filter(|table| table.id != 0).map(|table| table.span.clone())
+    }
+
+    /// The place of a key's value, or of the section if it is not set. Does not make the key known.
+    pub fn span_of(&self, key: &str) -> Option<Range<usize>> {
+        self.peek(key).map(|entry| entry.value.span.clone()).or_else(|| self.span())
+    }
+
+    /// Whether the key is set, to anything. Makes it known.
+    pub fn has(&self, key: &str) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Makes keys known without reading them: when it cannot be told whether they mean something here.
+    pub fn know(&self, keys: &[&str]) -> &Self {
+        for key in keys {
+            self.get(key);
+        }
+        self
+    }
+
+    /// Makes keys known that mean something beside another value, but nothing here: each that is set is a mistake.
+    pub fn unused(&self, keys: &[&str]) -> &Self {
+        let mut notes = self.document.notes.borrow_mut();
+        notes.known.entry(self.kind.clone()).or_default().extend(keys.iter().map(|key| (*key).to_owned()));
+        self
+    }
+
+    /// Notes that `key` is missing, if it is. `example` is the line to add, like `path = "/admin"`.
+    pub fn require(&self, key: &str, example: &str) -> &Self {
+        if self.get(key).is_none() && self.document.is_whole() {
+            let place = match (self.name.as_str(), self.kind.ends_with("[]")) {
+                ("", _) => String::new(),
+                (name, true) => format!(" in [[{name}]]"),
+                (name, false) => format!(" in [{name}]"),
+            };
+            self.document.mistake(self.span(), format!("\"{key}\" is missing{place}"), format!("add {example}"));
+        }
+        self
+    }
+
+    /// Notes a mistake at `span`. An empty `help` is none.
+    pub fn mistake(&self, span: &Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+        self.document.mistake(Some(span.clone()), message, help);
+    }
+
+    /// Notes a mistake at a key's value, or at the section if it is not set.
+    pub fn mistake_at(&self, key: &str, message: impl Into<String>, help: impl Into<String>) {
+        self.document.mistake(self.span_of(key), message, help);
+    }
+
+    /// A text.
+    pub fn str(&self, key: &str) -> Option<String> {
+        self.text(key, "a text", "").map(|(text, _)| text.to_owned())
+    }
+
+    /// A text and its place.
+    pub fn located(&self, key: &str) -> Option<Located<String>> {
+        self.text(key, "a text", "").map(|(text, span)| Located { value: text.to_owned(), span })
+    }
+
+    /// A path; a relative one is meant from the folder of the file.
+    pub fn path_to(&self, key: &str) -> Option<PathBuf> {
+        self.parsed(key, |text| {
+            if text.is_empty() {
+                Err("the path is empty; write the path of a file".to_owned())
+            } else {
+                Ok(self.document.folder().join(text))
+            }
+        })
+    }
+
+    /// `true` or `false`.
+    pub fn bool(&self, key: &str) -> Option<bool> {
+        let entry = self.get(key)?;
+        match &entry.value.kind {
+            Kind::Bool(value) => Some(*value),
+            Kind::Text(text) if text == "true" || text == "false" => {
+                self.wrong(key, &entry.value, "true or false", format!("write {text} without quotes"))
+            }
+            Kind::Text(_) | Kind::Integer(_) | Kind::Float | Kind::Date | Kind::List(_) | Kind::Tables(_) => {
+                self.wrong(key, &entry.value, "true or false", String::new())
+            }
+            Kind::Table(_) => self.wrong(key, &entry.value, "true or false", String::new()),
+        }
+    }
+
+    /// A whole number within `range`, both ends included.
+    pub fn integer<T>(&self, key: &str, range: RangeInclusive<T>) -> Option<T>
+    where
+        T: TryFrom<i128> + PartialOrd + Display,
+    {
+        let value = &self.get(key)?.value;
+        let bounds = format!("write a whole number from {} to {}", range.start(), range.end());
+        let Kind::Integer(number) = &value.kind else {
+            let unquoted = matches!(&value.kind, Kind::Text(text) if text.parse::<i128>().is_ok());
+            let help = if unquoted { "write it without quotes".to_owned() } else { bounds };
+            return self.wrong(key, value, "a whole number", help);
+        };
+        let fits = number.and_then(|number| T::try_from(number).ok()).filter(|number| range.contains(number));
+        if fits.is_none() {
+            self.mistake(&value.span, format!("{} is out of range", self.written(value)), bounds);
+        }
+        fits
+    }
+
+    /// A duration, like `"30m"`.
+    pub fn duration(&self, key: &str) -> Option<Duration> {
+        const HELP: &str = "write a number and a unit in quotes, like \"90s\", \"30m\", \"12h\" or \"7d\"";
+        self.converted(key, "a duration", HELP, units::duration)
+    }
+
+    /// A size in bytes, like `"64KiB"`.
+    pub fn size(&self, key: &str) -> Option<u64> {
+        const HELP: &str = "write a number and a unit in quotes, like \"512B\", \"64KiB\" or \"10MiB\"";
+        self.converted(key, "a size", HELP, units::size)
+    }
+
+    /// A rate, like `"100/s"`; the inner `None` is `"off"`.
+    pub fn rate(&self, key: &str) -> Option<Option<Rate>> {
+        self.converted(key, "a rate", "write it in quotes, like \"100/s\", \"10/m\" or \"off\"", units::rate)
+    }
+
+    /// One of a few words.
+    pub fn one_of<T: Clone>(&self, key: &str, choices: &[(&str, T)]) -> Option<T> {
+        let words = || choices.iter().map(|(word, _)| *word);
+        let all = either(words());
+        let (text, span) = self.text(key, "a text", &format!("write {all}"))?;
+        let found = choices.iter().find(|(word, _)| *word == text);
+        if found.is_none() {
+            let help = match nearest(text, words()) {
+                Some(near) if choices.len() > 1 => format!("did you mean \"{near}\"? It can be {all}"),
+                Some(_) | None => format!("write {all}"),
+            };
+            self.mistake(&span, format!("\"{key}\" cannot be \"{text}\""), help);
+        }
+        found.map(|(_, value)| value.clone())
+    }
+
+    /// A text that `read` makes something of. Its error is a sentence; what follows its last semicolon is the help.
+    pub fn parsed<T>(&self, key: &str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        self.converted(key, "a text", "", read)
+    }
+
+    /// As [`Section::parsed`], with the place.
+    pub fn parsed_located<T>(&self, key: &str, read: impl Fn(&str) -> Result<T, String>) -> Option<Located<T>> {
+        let value = self.parsed(key, read)?;
+        Some(Located { value, span: self.span_of(key)? })
+    }
+
+    /// A list of texts, each with its place. Elements that are no text are left out.
+    pub fn strings(&self, key: &str) -> Option<Vec<Located<String>>> {
+        self.parsed_list(key, |text| Ok(text.to_owned()))
+    }
+
+    /// A list of texts that `read` makes something of, each with its place. What it refuses is left out.
+    pub fn parsed_list<T>(&self, key: &str, read: impl Fn(&str) -> Result<T, String>) -> Option<Vec<Located<T>>> {
+        let value = &self.get(key)?.value;
+        let Kind::List(items) = &value.kind else {
+            let help = match &value.kind {
+                Kind::Text(_) => format!("write [{}]", self.written(value)),
+                Kind::Integer(_) | Kind::Float | Kind::Bool(_) | Kind::Date | Kind::List(_) => String::new(),
+                Kind::Tables(_) | Kind::Table(_) => format!("write {key} = [\"…\"]"),
+            };
+            return self.wrong(key, value, "a list of texts", help);
+        };
+        let read_item = |item: &Node| {
+            let Kind::Text(text) = &item.kind else {
+                return self.wrong(key, item, "a list of texts", self.in_quotes(item));
+            };
+            let value = self.convert(&item.span, text, &read)?;
+            Some(Located { value, span: item.span.clone() })
+        };
+        Some(items.iter().filter_map(read_item).collect())
+    }
+
+    /// A secret, which is written as `"env:NAME"` or `"file:PATH"` (from the folder of the file) and read from there.
+    /// What is written in its place is never shown.
+    pub fn secret(&self, key: &str) -> Option<Secret<String>> {
+        self.document.notes.borrow_mut().secrets.insert((self.kind.clone(), key.to_owned()));
+        let value = &self.get(key)?.value;
+        let hide = || value.all_spans(&mut self.document.notes.borrow_mut().hidden);
+        let Kind::Text(text) = &value.kind else {
+            hide();
+            return self.wrong(key, value, "a text", secret::HOW.to_owned());
+        };
+        match secret::resolve(text, self.document.folder()) {
+            Ok(secret) => Some(secret),
+            Err(Refusal::NotAReference) => {
+                hide();
+                self.mistake(&value.span, format!("\"{key}\" must not hold the secret itself"), secret::HOW);
+                None
+            }
+            Err(Refusal::Unresolved(message, help)) => {
+                self.mistake(&value.span, message, help);
+                None
+            }
+        }
+    }
+
+    /// A section in this one; `None` when it is not written.
+    pub fn section(&self, key: &str) -> Option<Self> {
+        let value = &self.get(key)?.value;
+        let name = join(&self.name, key);
+        let help = match &value.kind {
+            Kind::Table(table) => return Some(Self::new(self.document, table, join(&self.kind, key), name)),
+            Kind::Tables(_) => format!("write [{name}] once, with single brackets"),
+            Kind::Text(_) | Kind::Integer(_) | Kind::Float | Kind::Bool(_) | Kind::Date | Kind::List(_) => {
+                format!("write [{name}] on a line of its own, and its keys below")
+            }
+        };
+        self.wrong(key, value, "a table", help)
+    }
+
+    /// A section in this one, empty when it is not written; its keys are made known either way.
+    pub fn section_or_empty(&self, key: &str) -> Self {
+        let empty = || Self { table: None, kind: join(&self.kind, key), name: join(&self.name, key), ..self.clone() };
+        self.section(key).unwrap_or_else(empty)
+    }
+
+    /// All the `[[key]]` sections in this one, in their order.
+    pub fn sections(&self, key: &str) -> Vec<Self> {
+        let Some(entry) = self.get(key) else { return Vec::new() };
+        let name = join(&self.name, key);
+        let kind = format!("{}[]", join(&self.kind, key));
+        let open = |table| Self::new(self.document, table, kind.clone(), name.clone());
+        let help = match &entry.value.kind {
+            Kind::Tables(tables) => return tables.iter().map(open).collect(),
+            Kind::List(items) => {
+                let tables: Option<Vec<_>> = items.iter().map(Node::as_table).collect();
+                match tables {
+                    Some(tables) => return tables.into_iter().map(open).collect(),
+                    None => format!("write [[{name}]] on a line of its own, once for each"),
+                }
+            }
+            Kind::Table(_) => format!("write [[{name}]], with double brackets"),
+            Kind::Text(_) | Kind::Integer(_) | Kind::Float | Kind::Bool(_) | Kind::Date => {
+                format!("write [[{name}]] on a line of its own, once for each")
+            }
+        };
+        self.wrong::<()>(key, &entry.value, "a list of tables", help);
+        Vec::new()
+    }
+
+    /// The `[key.NAME]` sections in this one, by name: their names are free.
+    pub fn named_sections(&self, key: &str) -> Vec<(Located<String>, Self)> {
+        let Some(parent) = self.section(key) else { return Vec::new() };
+        let entries = parent.free_entries();
+        let open = |(name, entry): (&'a String, &'a Entry)| {
+            let full = join(&parent.name, name);
+            let Kind::Table(table) = &entry.value.kind else {
+                return self.wrong(name, &entry.value, "a table", format!("write [{full}], and its keys below"));
+            };
+            let section = Self::new(self.document, table, join(&parent.kind, "*"), full);
+            Some((Located { value: name.clone(), span: entry.key.clone() }, section))
+        };
+        entries.into_iter().filter_map(open).collect()
+    }
+
+    /// A table whose keys are free and whose values are texts, in the order of the file; empty when it is not written.
+    pub fn string_map(&self, key: &str) -> Vec<(Located<String>, Located<String>)> {
+        let Some(table) = self.section(key) else { return Vec::new() };
+        let read = |(name, entry): (&'a String, &'a Entry)| {
+            let Kind::Text(text) = &entry.value.kind else {
+                return self.wrong(name, &entry.value, "a text", self.in_quotes(&entry.value));
+            };
+            let name = Located { value: name.clone(), span: entry.key.clone() };
+            Some((name, Located { value: text.clone(), span: entry.value.span.clone() }))
+        };
+        table.free_entries().into_iter().filter_map(read).collect()
+    }
+
+    /// All entries in the order of the file, every one of them known.
+    fn free_entries(&self) -> Vec<(&'a String, &'a Entry)> {
+        let mut notes = self.document.notes.borrow_mut();
+        notes.known.entry(self.kind.clone()).or_default().insert("*".to_owned());
+        let Some(table) = self.table else { return Vec::new() };
+        notes.asked.extend(table.entries.keys().map(|name| (table.id, name.clone())));
+        let mut entries: Vec<_> = table.entries.iter().collect();
+        entries.sort_by_key(|(_, entry)| entry.key.start);
+        entries
+    }
+
+    fn peek(&self, key: &str) -> Option<&'a Entry> {
+        self.table?.entries.get(key)
+    }
+
+    fn get(&self, key: &str) -> Option<&'a Entry> {
+        let mut notes = self.document.notes.borrow_mut();
+        notes.known.entry(self.kind.clone()).or_default().insert(key.to_owned());
+        let table = self.table?;
+        notes.asked.insert((table.id, key.to_owned()));
+        table.entries.get(key)
+    }
+
+    fn text(&self, key: &str, expected: &str, help: &str) -> Option<(&'a str, Range<usize>)> {
+        let value = &self.get(key)?.value;
+        match &value.kind {
+            Kind::Text(text) => Some((text, value.span.clone())),
+            Kind::Integer(_) | Kind::Float | Kind::Bool(_) | Kind::Date | Kind::List(_) if help.is_empty() => {
+                self.wrong(key, value, expected, self.in_quotes(value))
+            }
+            Kind::Integer(_) | Kind::Float | Kind::Bool(_) | Kind::Date | Kind::List(_) => {
+                self.wrong(key, value, expected, help.to_owned())
+            }
+            Kind::Tables(_) | Kind::Table(_) => self.wrong(key, value, expected, format!("write {key} = \"…\"")),
+        }
+    }
+
+    fn converted<T>(
+        &self,
+        key: &str,
+        expected: &str,
+        help: &str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let (text, span) = self.text(key, expected, help)?;
+        self.convert(&span, text, &read)
+    }
+
+    fn convert<T>(&self, span: &Range<usize>, text: &str, read: &impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let note = |sentence: String| {
+            let (message, help) = sentence.rsplit_once("; ").unwrap_or((&sentence, ""));
+            self.mistake(span, message, help);
+        };
+        read(text).map_err(note).ok()
+    }
+
+    /// Notes a value of the wrong type.
+    fn wrong<T>(&self, key: &str, value: &Node, expected: &str, help: String) -> Option<T> {
+        let found = value.kind.name();
+        self.mistake(&value.span, format!("\"{key}\" must be {expected}, and this is {found}"), help);
+        None
+    }
+
+    /// A value as it stands in the file.
+    fn written(&self, value: &Node) -> &'a str {
+        self.document.source.get(value.span.clone()).unwrap_or_default()
+    }
+
+    fn in_quotes(&self, value: &Node) -> String {
+        match value.kind {
+            Kind::Integer(_) | Kind::Float | Kind::Bool(_) | Kind::Date => format!("write \"{}\"", self.written(value)),
+            Kind::Text(_) | Kind::List(_) | Kind::Tables(_) | Kind::Table(_) => String::new(),
+        }
+    }
+}
+
+impl Node {
+    fn as_table(&self) -> Option<&Table> {
+        match &self.kind {
+            Kind::Table(table) => Some(table),
+            Kind::Text(_) | Kind::Integer(_) | Kind::Float | Kind::Bool(_) | Kind::Date => None,
+            Kind::List(_) | Kind::Tables(_) => None,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The decision on one request. Straight calls, from the cheapest refusal to permission.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crate::base::clock::Timestamp;
+use crate::policy::check::{Unusable, access, binding, lifetime, rotation};
+use crate::policy::facts::Facts;
+use crate::policy::route_policy::{Access, RoutePolicy, SessionRules};
+use crate::policy::trace::Trace;
+use crate::policy::verdict::{Decision, Grant, Reason, RotationStep, Subject, Upkeep, Verdict};
+use crate::session::live::SessionView;
+use crate::session::timeouts::ACTIVITY_GRAIN;
+
+/// The session that came with a request, as far as it was found.
+#[derive(Clone, Copy, Debug)]
+pub enum Presented<'live> {
+    /// None can be used, and why.
+    Unusable(Reason),
+    /// One was found, and its cookie's proof holds for this generation.
+    Session {
+        /// The session.
+        session: SessionView<'live>,
+        /// The generation of the cookie.
+        generation: u32,
+    },
+}
+
+/// Decides. `rules` hold for every session, `route` for where the request goes.
+pub fn decide(
+    rules: &SessionRules,
+    route: &RoutePolicy,
+    presented: Presented<'_>,
+    facts: &Facts<'_>,
+    now: Timestamp,
+    trace: &mut impl Trace,
+) -> Decision {
+    trace.step("access", route.access.name());
+    if route.access == Access::Public {
+        return plain(Verdict::Allow(Grant::new(Subject::Nobody)));
+    }
+    match usable(rules, presented, facts, now, trace) {
+        ControlFlow::Break(unusable) => without_session(route, unusable, trace),
+        ControlFlow::Continue((session, upkeep)) => with_session(route, &session, upkeep, trace),
+    }
+}
+
+/// Whether the presented session can be used, and what upkeep it then needs.
+fn usable<'live>(
+    rules: &SessionRules,
+    presented: Presented<'live>,
+    facts: &Facts<'_>,
+    now: Timestamp,
+    trace: &mut impl Trace,
+) -> ControlFlow<Unusable, (SessionView<'live>, Upkeep)> {
+    let (session, generation) = match presented {
+        Presented::Unusable(reason) => {
+            trace.step("session", reason.name());
+            return ControlFlow::Break(Unusable::as_is(reason));
+        }
+        Presented::Session { session, generation } => (session, generation),
+    };
+    trace.step("session", "found");
+    lifetime::not_revoked(&session, trace)?;
+    let rotation = rotation::generation(&session, generation, &rules.rotation, now, trace)?;
+    lifetime::within_limits(&session, &rules.lifetime, now, trace)?;
+    let report = binding::same_place(&session, &rules.binding, facts, trace)?;
+    let touch = now.since(session.active_at) >= ACTIVITY_GRAIN;
+    ControlFlow::Continue((session, Upkeep { touch, rotation, report }))
+}
+
+/// The verdict when there is a session to be used.
+fn with_session(route: &RoutePolicy, session: &SessionView<'_>, upkeep: Upkeep, trace: &mut impl Trace) -> Decision {
+    let verdict = match (session.principal, route.access) {
+        (Some(principal), _) if !access::has_role(route, principal, trace) => {
+            return plain(Verdict::Deny(Reason::MissingRole));
+        }
+        (Some(principal), _) => Verdict::Allow(Grant::new(Subject::User(session.handle, Arc::clone(principal)))),
+        (None, Access::Authenticated) => return plain(Verdict::Challenge(Reason::Anonymous)),
+        (None, Access::Public | Access::Optional | Access::Anonymous) => {
+            Verdict::Allow(Grant::new(Subject::Anonymous(session.handle)))
+        }
+    };
+    Decision { verdict, upkeep, ends: None }
+}
+
+/// The verdict when there is none.
+fn without_session(route: &RoutePolicy, unusable: Unusable, trace: &mut impl Trace) -> Decision {
+    let verdict = match route.access {
+        Access::Public | Access::Optional => Verdict::Allow(Grant::new(Subject::Nobody)),
+        Access::Anonymous => Verdict::AllowWithNewSession(Grant::new(Subject::Nobody)),
+        Access::Authenticated => Verdict::Challenge(unusable.reason),
+    };
+    trace.step("without a session", route.access.name());
+    Decision { verdict, upkeep: Upkeep::default(), ends: unusable.ends }
+}
+
+fn plain(verdict: Verdict) -> Decision {
+    Decision { verdict, upkeep: Upkeep { rotation: RotationStep::None, ..Upkeep::default() }, ends: None }
+}

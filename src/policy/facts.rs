@@ -1,0 +1,233 @@
+//! What a request says of itself, read once and checked, before any decision.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use http::request::Parts;
+use http::{HeaderMap, Method, header};
+
+use crate::policy::path::{PathFault, RequestPath};
+
+/// The longest host name that is read (RFC 1035 section 2.3.4).
+pub const MAX_HOST: usize = 253;
+
+/// What decisions are made from.
+#[derive(Clone, Debug)]
+pub struct Facts<'request> {
+    /// The method.
+    pub method: &'request Method,
+    /// The host that was asked for: lower case, no port, no trailing dot.
+    pub host: Cow<'request, str>,
+    /// The host as it was written, with its port: what origins are compared with and the application is told.
+    pub authority: &'request str,
+    /// The path.
+    pub path: RequestPath<'request>,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The user agent, empty when there is none.
+    pub user_agent: &'request [u8],
+}
+
+/// Why a request is refused before any decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadRequest {
+    /// Its path.
+    Path(PathFault),
+    /// It names no host, several, or something that is no host.
+    Host,
+    /// The host in its target is not the one in its `Host` header.
+    HostsDiffer,
+    /// Its target is for proxies that tunnel (`CONNECT`, `*`).
+    Target,
+}
+
+impl BadRequest {
+    /// What the client is told.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Path(fault) => fault.sentence(),
+            Self::Host => "The request must name exactly one valid host.",
+            Self::HostsDiffer => "The host in the request's target is not the one in its Host header.",
+            Self::Target => "This is not a request that a web application can answer.",
+        }
+    }
+}
+
+impl<'request> Facts<'request> {
+    /// Reads the facts of a request whose client has been determined.
+    ///
+    /// # Errors
+    /// What makes the request one that must not be decided on.
+    pub fn read(parts: &'request Parts, client: IpAddr) -> Result<Self, BadRequest> {
+        if parts.method == Method::CONNECT {
+            return Err(BadRequest::Target);
+        }
+        let authority = authority(parts)?;
+        let path = RequestPath::read(parts.uri.path()).map_err(BadRequest::Path)?;
+        let user_agent = parts.headers.get(header::USER_AGENT).map_or(&[][..], |value| value.as_bytes());
+        Ok(Self { method: &parts.method, host: host_name(authority)?, authority, path, client, user_agent })
+    }
+}
+
+/// The one host that a request names (RFC 9112 section 3.2): in its target, in its `Host` header, or the same in both.
+fn authority(parts: &Parts) -> Result<&str, BadRequest> {
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => Some(host.to_str().map_err(|_| BadRequest::Host)?),
+        (None, _) => None,
+        (Some(_), Some(_)) => return Err(BadRequest::Host),
+    };
+    match (parts.uri.authority().map(http::uri::Authority::as_str), host) {
+        (Some(target), Some(host)) if !target.eq_ignore_ascii_case(host) => Err(BadRequest::HostsDiffer),
+        (Some(only), _) | (None, Some(only)) => Ok(only),
+        (None, None) => Err(BadRequest::Host),
+    }
+}
+
+/// The name in an authority, as routes are matched with.
+fn host_name(authority: &str) -> Result<Cow<'_, str>, BadRequest> {
+    let name = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (address, after) = rest.split_once(']').ok_or(BadRequest::Host)?;
+            let is_address = address.parse::<std::net::Ipv6Addr>().is_ok();
+            if !is_address || !(after.is_empty() || is_port(after)) {
+                return Err(BadRequest::Host);
+            }
+            &authority[..address.len() + 2]
+        }
+        None => {
+            let (name, port) = authority.find(':').map_or((authority, ""), |at| authority.split_at(at));
+            let name = name.strip_suffix('.').unwrap_or(name);
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+            let port_is_good = port.is_empty() || is_port(port);
+            if name.is_empty() || name.len() > MAX_HOST || !port_is_good || !name.bytes().all(is_name) {
+                return Err(BadRequest::Host);
+            }
+            name
+        }
+    };
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Ok(Cow::Owned(name.to_ascii_lowercase()))
+    } else {
+        Ok(Cow::Borrowed(name))
+    }
+}
+
+fn is_port(text: &str) -> bool {
+    text.strip_prefix(':').is_some_and(|digits| {
+        digits.len() <= 5
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            && (digits.is_empty() || digits.parse::<u16>().is_ok())
+    })
+}
+
+/// Whether a person is going somewhere, so that a redirect to the login page makes sense: the browser says so (Fetch
+/// Metadata), or, from an older one, a GET that wants HTML and was not made by a script.
+pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
+    let is = |name: &str, value: &str| headers.get(name).is_some_and(|found| found.as_bytes() == value.as_bytes());
+    if headers.contains_key("sec-fetch-mode") || headers.contains_key("sec-fetch-dest") {
+        return is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document");
+    }
+    let by_script =
+        headers.get("x-requested-with").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"XMLHttpRequest"));
+    *method == Method::GET && wants_html(headers) && !by_script
+}
+
+/// Whether the client names HTML among what it takes.
+pub fn wants_html(headers: &HeaderMap) -> bool {
+    headers.get_all(header::ACCEPT).iter().any(|value| {
+        value.as_bytes().split(|byte| *byte == b',').any(|part| {
+            let kind = part.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+            kind.eq_ignore_ascii_case(b"text/html") || kind.eq_ignore_ascii_case(b"application/xhtml+xml")
+        })
+    })
+}
+
+/// Whether a request came from a page of the same origin, judged by the first of `Sec-Fetch-Site`, `Origin` and
+/// `Referer` that is present; `None` when none is: then it was not made by a browser of this decade.
+pub fn same_origin(headers: &HeaderMap, authority: &str) -> Option<bool> {
+    if let Some(site) = headers.get("sec-fetch-site") {
+        return Some(matches!(site.as_bytes(), b"same-origin" | b"none"));
+    }
+    let of_this_host = |value: &[u8], whole: bool| {
+        let rest = value.strip_prefix(b"https://").unwrap_or_default();
+        let end = if whole { rest.len() } else { rest.iter().position(|b| *b == b'/').unwrap_or(rest.len()) };
+        rest[..end].eq_ignore_ascii_case(authority.as_bytes())
+    };
+    if let Some(origin) = headers.get(header::ORIGIN) {
+        return Some(of_this_host(origin.as_bytes(), true));
+    }
+    headers.get(header::REFERER).map(|referer| of_this_host(referer.as_bytes(), false))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn parts(target: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::get(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).expect("a request").into_parts().0
+    }
+
+    fn host(target: &str, headers: &[(&str, &str)]) -> Result<String, BadRequest> {
+        let parts = parts(target, headers);
+        Facts::read(&parts, IpAddr::from([127, 0, 0, 1])).map(|facts| facts.host.into_owned())
+    }
+
+    #[test]
+    fn one_host_in_one_form() {
+        assert_eq!(host("/", &[("host", "App.Example.Test.:8443")]).as_deref(), Ok("app.example.test"));
+        assert_eq!(host("/", &[("host", "[::1]:8443")]).as_deref(), Ok("[::1]"));
+        assert_eq!(host("https://a.test/", &[]).as_deref(), Ok("a.test"));
+        assert_eq!(host("https://A.test/", &[("host", "a.test")]).as_deref(), Ok("a.test"));
+        assert_eq!(host("https://a.test/", &[("host", "b.test")]), Err(BadRequest::HostsDiffer));
+        assert_eq!(host("/", &[("host", "a.test"), ("host", "a.test")]), Err(BadRequest::Host));
+        for wrong in
+            ["", ".", "a b", "a.test:80:80", "a.test:x", "a.test:99999", "user@a.test", "[::1", "[x]", "a/b", "a,b"]
+        {
+            assert_eq!(host("/", &[("host", wrong)]), Err(BadRequest::Host), "{wrong}");
+        }
+        assert_eq!(host("/", &[]), Err(BadRequest::Host));
+    }
+
+    #[test]
+    fn a_navigation_is_a_person_going_somewhere() {
+        let navigation = |headers: &[(&str, &str)]| {
+            let parts = parts("/", headers);
+            is_navigation(&parts.method, &parts.headers)
+        };
+        assert!(navigation(&[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]));
+        assert!(navigation(&[("accept", "text/html,*/*;q=0.8")]));
+        for headers in [
+            &[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")][..],
+            &[("sec-fetch-mode", "cors"), ("accept", "text/html")],
+            &[("accept", "text/html"), ("x-requested-with", "xmlhttprequest")],
+            &[("accept", "*/*")],
+            &[("accept", "application/json")],
+            &[],
+        ] {
+            assert!(!navigation(headers), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn same_origin_is_judged_by_the_first_header_present() {
+        let judged = |headers: &[(&str, &str)]| same_origin(&parts("/", headers).headers, "a.test:8443");
+        assert_eq!(judged(&[("sec-fetch-site", "same-origin"), ("origin", "https://evil.test")]), Some(true));
+        assert_eq!(judged(&[("sec-fetch-site", "same-site"), ("origin", "https://a.test:8443")]), Some(false));
+        assert_eq!(judged(&[("origin", "https://a.test:8443")]), Some(true));
+        for origin in
+            ["https://a.test", "http://a.test:8443", "null", "https://a.test:8443.evil.test", "https://a.test:8443/"]
+        {
+            assert_eq!(judged(&[("origin", origin), ("referer", "https://a.test:8443/")]), Some(false), "{origin}");
+        }
+        assert_eq!(judged(&[("referer", "https://a.test:8443/x?y")]), Some(true));
+        assert_eq!(judged(&[("referer", "https://a.test:8443@evil.test/")]), Some(false));
+        assert_eq!(judged(&[]), None);
+    }
+}

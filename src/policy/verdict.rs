@@ -1,0 +1,148 @@
+//! What a decision says.
+
+use std::sync::Arc;
+
+use crate::session::binding::Factor;
+use crate::session::handle::SessionHandle;
+use crate::session::principal::Principal;
+use crate::session::record::EndReason;
+
+/// Why a request was not simply allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// No session cookie came with it.
+    NoSession,
+    /// A cookie of our name came that opens to nothing: altered, foreign, or sealed under a key that is gone.
+    InvalidCookie,
+    /// Several cookies of our name came and more than one opens to a session that lasts.
+    SeveralSessions,
+    /// The cookie opens, but the store does not know the session.
+    UnknownSession,
+    /// The proof is not the session's, or its generation was never given out.
+    InvalidProof,
+    /// The session is over.
+    Ended(EndReason),
+    /// The request came from elsewhere than the session was made; the person proves again who they are.
+    Elsewhere(Factor),
+    /// The session is anonymous and the route asks for somebody.
+    Anonymous,
+    /// None of the roles the route asks for.
+    MissingRole,
+}
+
+impl Reason {
+    /// The name used in logs and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoSession => "no_session",
+            Self::InvalidCookie => "invalid_cookie",
+            Self::SeveralSessions => "several_sessions",
+            Self::UnknownSession => "unknown_session",
+            Self::InvalidProof => "invalid_proof",
+            Self::Ended(reason) => reason.name(),
+            Self::Elsewhere(Factor::Address) => "other_ip",
+            Self::Elsewhere(Factor::UserAgent) => "other_user_agent",
+            Self::Anonymous => "anonymous",
+            Self::MissingRole => "missing_role",
+        }
+    }
+
+    /// What the person is told on the login page; `None` when there is nothing to explain.
+    pub const fn notice(self) -> Option<&'static str> {
+        match self {
+            Self::Ended(reason) => Some(reason.sentence()),
+            Self::Elsewhere(Factor::Address) => Some("Your network address changed. Please sign in again."),
+            Self::Elsewhere(Factor::UserAgent) => Some("Your browser looks different. Please sign in again."),
+            Self::SeveralSessions => Some("Your browser sent more than one session. Please sign in again."),
+            Self::NoSession
+            | Self::InvalidCookie
+            | Self::UnknownSession
+            | Self::InvalidProof
+            | Self::Anonymous
+            | Self::MissingRole => None,
+        }
+    }
+}
+
+/// As whom a request passes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// As nobody: the route is public, or optional and nobody is signed in.
+    Nobody,
+    /// As a stranger with a session.
+    Anonymous(SessionHandle),
+    /// As a signed-in person.
+    User(SessionHandle, Arc<Principal>),
+}
+
+/// Permission to forward one request. Only a decision makes one; what forwards takes nothing else.
+#[derive(Debug)]
+pub struct Grant {
+    subject: Subject,
+}
+
+impl Grant {
+    pub(in crate::policy) const fn new(subject: Subject) -> Self {
+        Self { subject }
+    }
+
+    /// As whom the request passes.
+    pub const fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// Who is signed in.
+    pub fn principal(&self) -> Option<&Principal> {
+        match &self.subject {
+            Subject::User(_, principal) => Some(principal),
+            Subject::Nobody | Subject::Anonymous(_) => None,
+        }
+    }
+}
+
+/// The answer.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Forward it.
+    Allow(Grant),
+    /// The route is anonymous and there is no session: make one, then forward.
+    AllowWithNewSession(Grant),
+    /// Ask them to sign in.
+    Challenge(Reason),
+    /// They are known and may not.
+    Deny(Reason),
+}
+
+/// What happens to the secret of the session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RotationStep {
+    /// Nothing.
+    #[default]
+    None,
+    /// The answer offers the cookie of this generation, the current one's successor.
+    Offer(u32),
+    /// This generation, presented for the first time, becomes the current one.
+    Commit(u32),
+}
+
+/// What is done to the session beside answering. Only together with a permission.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Upkeep {
+    /// The request counts as activity.
+    pub touch: bool,
+    /// What happens to its secret.
+    pub rotation: RotationStep,
+    /// A difference that is reported and otherwise ignored.
+    pub report: Option<Factor>,
+}
+
+/// The whole of a decision.
+#[derive(Debug)]
+pub struct Decision {
+    /// The answer.
+    pub verdict: Verdict,
+    /// What is done to the session.
+    pub upkeep: Upkeep,
+    /// The session ends, for this reason, before the answer goes out.
+    pub ends: Option<EndReason>,
+}

@@ -1,0 +1,4 @@
+//! Floor 2: which route a request belongs to. Pure.
+
+pub mod pattern;
+pub mod table;

@@ -1,0 +1,179 @@
+//! Finding the route of a request: the most particular host that has a matching prefix, and of its prefixes the
+//! longest.
+
+use std::collections::HashMap;
+
+use crate::policy::route_policy::RoutePolicy;
+use crate::route::pattern::{HostPattern, PathPrefix};
+
+/// One route.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Which hosts.
+    pub host: HostPattern,
+    /// Which paths.
+    pub path: PathPrefix,
+    /// What it asks.
+    pub policy: RoutePolicy,
+    /// Which of the upstreams, by place.
+    pub upstream: usize,
+}
+
+/// All routes, ready to be looked up.
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    routes: Vec<Route>,
+    exact: HashMap<Box<str>, Prefixes>,
+    /// Longest suffix first.
+    below: Vec<(Box<str>, Prefixes)>,
+    any: Prefixes,
+}
+
+/// The routes of one host pattern by prefix.
+#[derive(Debug, Default)]
+struct Prefixes {
+    by_path: HashMap<Box<[u8]>, usize>,
+    deepest: usize,
+}
+
+impl Prefixes {
+    fn insert(&mut self, path: &PathPrefix, route: usize) {
+        self.by_path.insert(path.as_str().as_bytes().into(), route);
+        self.deepest = self.deepest.max(path.depth());
+    }
+
+    /// The longest prefix of whole segments, found by taking segments off the end.
+    fn find(&self, path: &[u8]) -> Option<usize> {
+        if self.deepest == 0 {
+            return self.by_path.get(&[][..]).copied();
+        }
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        // No prefix is deeper than the deepest, however many segments the request has.
+        let end = slashes.clone().skip(1).nth(self.deepest - 1).unwrap_or(path.len());
+        let mut rest = path[..end].strip_suffix(b"/").unwrap_or(&path[..end]);
+        loop {
+            if let Some(route) = self.by_path.get(rest) {
+                return Some(*route);
+            }
+            let at = rest.iter().rposition(|byte| *byte == b'/')?;
+            rest = &rest[..at];
+        }
+    }
+}
+
+impl RouteTable {
+    /// A table of these routes. Of two with the same host and path, which the configuration refuses, the later counts.
+    pub fn new(routes: Vec<Route>) -> Self {
+        let mut table = Self::default();
+        for (at, route) in routes.iter().enumerate() {
+            let prefixes = match &route.host {
+                HostPattern::Any => &mut table.any,
+                HostPattern::Exact(host) => table.exact.entry(host.clone()).or_default(),
+                HostPattern::Below(suffix) => {
+                    let known = table.below.iter().position(|(other, _)| other == suffix);
+                    let place = known.unwrap_or_else(|| {
+                        table.below.push((suffix.clone(), Prefixes::default()));
+                        table.below.len() - 1
+                    });
+                    &mut table.below[place].1
+                }
+            };
+            prefixes.insert(&route.path, at);
+        }
+        table.below.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
+        table.routes = routes;
+        table
+    }
+
+    /// The route of a request for `host` (lower case, no port) and `path` (as [`crate::policy::path`] matches it).
+    pub fn find(&self, host: &str, path: &[u8]) -> Option<&Route> {
+        let exact = if self.exact.is_empty() { None } else { self.exact.get(host) };
+        let below = self.below.iter().filter(|(suffix, _)| host.ends_with(&**suffix)).map(|(_, prefixes)| prefixes);
+        let place = exact.into_iter().chain(below).chain([&self.any]).find_map(|prefixes| prefixes.find(path))?;
+        self.routes.get(place)
+    }
+
+    /// All routes, as configured.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::route_policy::Access;
+
+    fn table(routes: &[(&str, &str)]) -> RouteTable {
+        let policy = RoutePolicy { access: Access::Public, roles: Vec::new() };
+        let route = |(at, (host, path)): (usize, &(&str, &str))| Route {
+            host: HostPattern::parse(host).expect("a host"),
+            path: PathPrefix::parse(path).expect("a path"),
+            policy: policy.clone(),
+            upstream: at,
+        };
+        RouteTable::new(routes.iter().enumerate().map(route).collect())
+    }
+
+    #[test]
+    fn the_longest_prefix_of_whole_segments() {
+        let table = table(&[("*", "/"), ("*", "/admin"), ("*", "/admin/help/public"), ("*", "/a")]);
+        for (path, expected) in [
+            ("/", 0),
+            ("/administrator", 0),
+            ("/admin", 1),
+            ("/admin/", 1),
+            ("/admin/x", 1),
+            ("/admin/help", 1),
+            ("/admin/help/publicly", 1),
+            ("/admin/help/public", 2),
+            ("/admin/help/public/", 2),
+            ("/admin/help/public/deep/er/still", 2),
+            ("/a/admin", 3),
+            ("/ADMIN", 0),
+            ("/b/a/admin/help/public", 0),
+        ] {
+            assert_eq!(table.find("x", path.as_bytes()).map(|route| route.upstream), Some(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_most_particular_host_that_has_a_route() {
+        let table =
+            table(&[("*", "/"), ("*.example.test", "/"), ("*.app.example.test", "/x"), ("app.example.test", "/admin")]);
+        for (host, path, expected) in [
+            ("other.test", "/", 0),
+            ("example.test", "/", 0),
+            ("a.example.test", "/", 1),
+            ("app.example.test", "/admin/x", 3),
+            ("app.example.test", "/", 1),
+            ("a.app.example.test", "/x", 2),
+            ("a.app.example.test", "/y", 1),
+        ] {
+            assert_eq!(table.find(host, path.as_bytes()).map(|route| route.upstream), Some(expected), "{host}{path}");
+        }
+        assert!(RouteTable::new(Vec::new()).find("a", b"/").is_none());
+    }
+
+    proptest::proptest! {
+        /// The look-up agrees with the rule said naively.
+        #[test]
+        fn agrees_with_the_naive_rule(
+            prefixes in proptest::collection::btree_set("(/[ab]{1,2}){0,3}", 1..8),
+            path in "(/[ab]{0,2}){1,5}",
+        ) {
+            let prefixes: Vec<String> = prefixes.into_iter().collect();
+            let shown: Vec<(&str, &str)> =
+                prefixes.iter().map(|prefix| ("*", if prefix.is_empty() { "/" } else { prefix.as_str() })).collect();
+            let path = if path.contains("//") { "/".to_owned() } else { path };
+            let naive = prefixes
+                .iter()
+                .enumerate()
+                .filter(|(_, prefix)| path == **prefix || path.starts_with(&format!("{prefix}/")))
+                .max_by_key(|(_, prefix)| prefix.len())
+                .map(|(at, _)| at);
+            let found = table(&shown).find("x", path.as_bytes()).map(|route| route.upstream);
+            proptest::prop_assert_eq!(found, naive);
+        }
+    }
+}
