@@ -1,6 +1,9 @@
 //! vestibule.
 pub mod base;
 pub mod crypto;
+pub mod limit;
+pub mod observe;
 pub mod policy;
 pub mod route;
 pub mod session;
+pub mod store;

@@ -2,6 +2,7 @@
 //!
 //! No lock: threads that serve one session at once meet only when something really changes.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -171,6 +172,21 @@ impl Live {
     /// The word in which the rate limit of this session keeps its state.
     pub const fn allowance(&self) -> &AtomicU64 {
         &self.allowance
+    }
+}
+
+impl PartialEq for Live {
+    fn eq(&self, other: &Self) -> bool {
+        self.handle == other.handle
+    }
+}
+
+impl Eq for Live {}
+
+/// A session is told apart by its handle alone: what keyed limits ask for.
+impl Hash for Live {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.handle.hash(state);
     }
 }
 

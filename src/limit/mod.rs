@@ -1,0 +1,3 @@
+//! Floor 3: how much is too much.
+
+pub mod rate;

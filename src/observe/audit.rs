@@ -1,0 +1,107 @@
+//! The audit log: what happened to sessions and sign-ins, a line an event.
+
+use std::io::Write;
+use std::net::IpAddr;
+
+use crate::base::clock::Timestamp;
+use crate::observe::sink::{LogFormat, LogSink, json_string, plain_word};
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditEvent {
+    /// Somebody signed in.
+    LoginSucceeded,
+    /// Somebody tried to.
+    LoginFailed,
+    /// There were too many tries, or too many at once.
+    LoginRefused,
+    /// A session began.
+    SessionCreated,
+    /// The secret of a session was replaced by its successor.
+    SessionRotated,
+    /// A session ended.
+    SessionEnded,
+    /// A request came from elsewhere than its session was made.
+    BindingMismatch,
+    /// A cookie came that opens to nothing, or whose proof does not hold.
+    CookieRefused,
+    /// The session store failed.
+    StoreFailed,
+}
+
+impl AuditEvent {
+    /// The name in the log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LoginSucceeded => "login.succeeded",
+            Self::LoginFailed => "login.failed",
+            Self::LoginRefused => "login.refused",
+            Self::SessionCreated => "session.created",
+            Self::SessionRotated => "session.rotated",
+            Self::SessionEnded => "session.ended",
+            Self::BindingMismatch => "binding.mismatch",
+            Self::CookieRefused => "cookie.refused",
+            Self::StoreFailed => "store.failed",
+        }
+    }
+}
+
+/// Who and what an event is about; what is not known is left out.
+#[derive(Clone, Copy, Default)]
+pub struct AuditFields<'a> {
+    /// The client's address.
+    pub client: Option<IpAddr>,
+    /// The session's public handle.
+    pub session: Option<&'a dyn std::fmt::Display>,
+    /// The person.
+    pub user: Option<&'a str>,
+    /// Why.
+    pub reason: Option<&'a str>,
+}
+
+/// Writes audit lines.
+#[derive(Clone)]
+pub struct AuditLog {
+    format: LogFormat,
+    sink: LogSink,
+}
+
+impl AuditLog {
+    /// A log that writes lines in `format` to `sink`.
+    pub const fn new(format: LogFormat, sink: LogSink) -> Self {
+        Self { format, sink }
+    }
+
+    /// Writes an event.
+    pub fn write(&self, now: Timestamp, event: AuditEvent, fields: AuditFields<'_>) {
+        let mut line = Vec::with_capacity(192);
+        let client = fields.client.map(|client| client.to_string());
+        let session = fields.session.map(|session| session.to_string());
+        let named = [
+            ("client", client.as_deref()),
+            ("session", session.as_deref()),
+            ("user", fields.user),
+            ("reason", fields.reason),
+        ];
+        let named = named.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
+        match self.format {
+            LogFormat::Text => {
+                let _ = write!(line, "{now} audit {}", event.name());
+                for (name, value) in named {
+                    let _ = write!(line, " {name}=");
+                    plain_word(&mut line, value);
+                }
+                line.push(b'\n');
+            }
+            LogFormat::Json => {
+                let _ = write!(line, "{{\"time\":\"{now}\",\"log\":\"audit\",\"event\":\"{}\"", event.name());
+                for (name, value) in named {
+                    let _ = write!(line, ",\"{name}\":");
+                    json_string(&mut line, value);
+                }
+                line.extend_from_slice(b"}\n");
+            }
+        }
+        self.sink.write(line);
+    }
+}

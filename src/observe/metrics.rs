@@ -1,0 +1,146 @@
+//! Numbers for Prometheus. What every request counts is kept by each worker for itself and added up when asked for;
+//! what happens rarely is counted in one place.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// One label: why, or how.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Labelled {
+    /// The reason or outcome.
+    pub reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StatusClass {
+    status: &'static str,
+}
+
+const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// What one worker counts.
+#[derive(Debug, Default)]
+pub struct WorkerCounters {
+    by_class: [AtomicU64; CLASSES.len()],
+    connections: AtomicU64,
+}
+
+impl WorkerCounters {
+    /// Counts an answer.
+    pub fn answered(&self, status: u16) {
+        let class = usize::from(status / 100);
+        let place = self.by_class.get(class).unwrap_or(&self.by_class[0]);
+        place.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection in.
+    pub fn opened(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection out.
+    pub fn closed(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// All of the gateway's numbers.
+#[derive(Default)]
+pub struct Metrics {
+    /// Sessions begun, by `user` or `anonymous`.
+    pub sessions_created: Family<Labelled, Counter>,
+    /// Sessions ended, by reason.
+    pub sessions_ended: Family<Labelled, Counter>,
+    /// Secrets replaced by their successor.
+    pub rotations: Counter,
+    /// Sign-ins, by outcome.
+    pub logins: Family<Labelled, Counter>,
+    /// Requests refused by a limit, by which.
+    pub limited: Family<Labelled, Counter>,
+    /// Requests from elsewhere than their session, by what differed.
+    pub binding_mismatches: Family<Labelled, Counter>,
+    /// Failures of the session store.
+    pub store_errors: Counter,
+    /// Failures of the upstreams, by kind.
+    pub upstream_errors: Family<Labelled, Counter>,
+    workers: Mutex<Vec<Arc<WorkerCounters>>>,
+}
+
+impl Metrics {
+    /// Counters for one more worker.
+    pub fn worker(&self) -> Arc<WorkerCounters> {
+        let counters = Arc::new(WorkerCounters::default());
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
+        counters
+    }
+
+    /// Counts one under a label.
+    pub fn count(family: &Family<Labelled, Counter>, reason: &'static str) {
+        family.get_or_create(&Labelled { reason }).inc();
+    }
+
+    /// Everything, in the OpenMetrics text format. `active` sessions and `dropped` log pieces are known elsewhere.
+    pub fn render(&self, active: usize, dropped: u64) -> String {
+        let mut registry = Registry::with_prefix("vestibule");
+        let requests = Family::<StatusClass, Counter>::default();
+        let connections = Gauge::<i64>::default();
+        for worker in self.workers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            connections.inc_by(worker.connections.load(Ordering::Relaxed) as i64);
+            for (status, count) in CLASSES.iter().zip(&worker.by_class) {
+                requests.get_or_create(&StatusClass { status }).inc_by(count.load(Ordering::Relaxed));
+            }
+        }
+        let sessions = Gauge::<i64>::default();
+        sessions.set(active as i64);
+        let log_dropped = Counter::<u64>::default();
+        log_dropped.inc_by(dropped);
+        registry.register("requests", "Requests answered, by class of status", requests);
+        registry.register("connections", "Client connections open now", connections);
+        registry.register("sessions_active", "Sessions that have not ended", sessions);
+        registry.register("sessions_created", "Sessions begun", self.sessions_created.clone());
+        registry.register("sessions_ended", "Sessions ended, by reason", self.sessions_ended.clone());
+        registry.register("session_rotations", "Session secrets replaced by their successor", self.rotations.clone());
+        registry.register("logins", "Sign-ins, by outcome", self.logins.clone());
+        registry.register("limited", "Requests refused by a limit", self.limited.clone());
+        registry.register("binding_mismatches", "Requests from elsewhere", self.binding_mismatches.clone());
+        registry.register("store_errors", "Failures of the session store", self.store_errors.clone());
+        registry.register("upstream_errors", "Failures of the upstreams", self.upstream_errors.clone());
+        registry.register("log_dropped", "Pieces of log dropped because the writer was behind", log_dropped);
+        let mut out = String::new();
+        // Writing into a string does not fail.
+        let _ = text::encode(&mut out, &registry);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adds_the_workers_up() {
+        let metrics = Metrics::default();
+        let (one, two) = (metrics.worker(), metrics.worker());
+        one.answered(200);
+        two.answered(204);
+        two.answered(999);
+        two.opened();
+        Metrics::count(&metrics.sessions_ended, "idle");
+        let text = metrics.render(7, 0);
+        for line in [
+            "vestibule_requests_total{status=\"2xx\"} 2",
+            "vestibule_requests_total{status=\"other\"} 1",
+            "vestibule_connections 1",
+            "vestibule_sessions_active 7",
+            "vestibule_sessions_ended_total{reason=\"idle\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
+        }
+    }
+}

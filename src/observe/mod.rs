@@ -1,0 +1,6 @@
+//! Floor 1: what is written down of what happens. Handles of sessions, never their secrets.
+
+pub mod access_log;
+pub mod audit;
+pub mod metrics;
+pub mod sink;

@@ -1,0 +1,213 @@
+//! The one suite that every session store passes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::clock::Timestamp;
+use crate::base::random::Random;
+use crate::session::binding::Bound;
+use crate::session::handle::SessionHandle;
+use crate::session::live::Live;
+use crate::session::principal::Principal;
+use crate::session::record::{EndReason, Owner, Record};
+use crate::session::store::{Created, Lookup, SessionStore};
+use crate::session::timeouts::Lifetime;
+
+const START: Timestamp = Timestamp::from_millis(1_763_000_000_000);
+
+fn after(secs: u64) -> Timestamp {
+    START.plus(Duration::from_secs(secs))
+}
+
+fn owner(user: &str) -> Owner {
+    Owner::User(user.into())
+}
+
+struct Case<S> {
+    store: Arc<S>,
+    random: Random,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl<S: SessionStore + 'static> Case<S> {
+    fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    fn record(&self, user: &str) -> Record {
+        let principal = (!user.is_empty()).then(|| Arc::new(Principal::new(user, None, &[], &[])));
+        let bound = Bound::of("192.0.2.1".parse().expect("an address"), b"agent");
+        Record::new(&self.random, principal, bound, START)
+    }
+
+    fn create(&self, user: &str) -> Arc<Live> {
+        match self.run(self.store.create(self.record(user), None)).expect("the store works") {
+            Created::Session(live) => live,
+            Created::Full => panic!("no limit was given"),
+        }
+    }
+
+    fn find(&self, handle: SessionHandle) -> Option<Arc<Live>> {
+        match self.store.lookup(handle) {
+            Lookup::Hit(live) => Some(live),
+            Lookup::Miss => None,
+            Lookup::Later(later) => self.run(later).expect("the store works"),
+        }
+    }
+
+    fn revoke(&self, handle: SessionHandle, reason: EndReason, now: Timestamp) -> bool {
+        self.run(self.store.revoke(handle, reason, now)).expect("the store works")
+    }
+
+    fn count(&self, user: &str) -> usize {
+        self.run(self.store.list(owner(user))).expect("the store works").len()
+    }
+}
+
+/// Runs every case, each against a new, empty store.
+pub(super) fn suite<S: SessionStore + 'static>(new_store: impl Fn() -> Arc<S>) {
+    let cases: [fn(&Case<S>); 9] = [
+        finds_what_was_created,
+        ends_once_and_for_the_first_reason,
+        ends_all_of_one_owner_only,
+        activity_goes_forward_and_revives_nothing,
+        rotates_to_the_successor_only,
+        replaces_only_what_it_has_seen,
+        sweeps_by_the_limits_it_is_given,
+        counts_and_adds_in_one_step,
+        what_races_with_an_end_does_not_undo_it,
+    ];
+    for case in cases {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
+        case(&Case { store: new_store(), random: Random::seeded(1), runtime: runtime.expect("a runtime") });
+    }
+}
+
+fn finds_what_was_created<S: SessionStore + 'static>(case: &Case<S>) {
+    let (alice, bob) = (case.create("alice"), case.create("bob"));
+    assert_eq!(case.find(alice.handle()).expect("it exists").record(), alice.record());
+    assert_eq!(case.find(bob.handle()).expect("it exists").record(), bob.record());
+    assert!(case.find(SessionHandle::from_bytes([0; 16])).is_none());
+    assert_eq!((case.count("alice"), case.count("nobody"), case.store.active()), (1, 0, 2));
+}
+
+fn ends_once_and_for_the_first_reason<S: SessionStore + 'static>(case: &Case<S>) {
+    let alice = case.create("alice");
+    assert!(case.revoke(alice.handle(), EndReason::Logout, after(5)));
+    assert!(!case.revoke(alice.handle(), EndReason::Revoked, after(6)));
+    assert!(!case.revoke(SessionHandle::from_bytes([0; 16]), EndReason::Revoked, after(6)));
+    // An ended session of a person still knows why.
+    let ended = case.find(alice.handle()).expect("it is remembered").ended();
+    assert_eq!(ended, Some((EndReason::Logout, after(5))));
+    assert_eq!((case.count("alice"), case.store.active()), (0, 0));
+}
+
+fn ends_all_of_one_owner_only<S: SessionStore + 'static>(case: &Case<S>) {
+    let handles: Vec<_> = (0..3).map(|_| case.create("alice").handle()).collect();
+    let bob = case.create("bob");
+    case.revoke(handles[0], EndReason::Logout, after(1));
+    let ended = case.run(case.store.revoke_all(owner("alice"), EndReason::Revoked, after(2))).expect("the store works");
+    assert_eq!(ended.len(), 2);
+    assert!(handles.iter().all(|handle| case.find(*handle).is_none_or(|live| live.ended().is_some())));
+    assert_eq!((bob.ended(), case.store.active()), (None, 1));
+}
+
+fn activity_goes_forward_and_revives_nothing<S: SessionStore + 'static>(case: &Case<S>) {
+    let alice = case.create("alice");
+    case.store.touch(&alice, after(10));
+    case.store.touch(&alice, after(5));
+    assert_eq!(case.find(alice.handle()).expect("it exists").active_at(), after(10));
+    case.revoke(alice.handle(), EndReason::Logout, after(11));
+    case.store.touch(&alice, after(12));
+    assert!(case.find(alice.handle()).is_none_or(|live| live.ended().is_some()));
+}
+
+fn rotates_to_the_successor_only<S: SessionStore + 'static>(case: &Case<S>) {
+    let alice = case.create("alice");
+    let rotate = |generation, secs| {
+        case.run(case.store.rotate(alice.handle(), generation, after(secs))).expect("the store works")
+    };
+    assert!(!rotate(2, 1));
+    assert!(rotate(1, 2));
+    // A parallel request that presents the same successor finds it current, and does not move its beginning.
+    assert!(rotate(1, 3));
+    let rotation = case.find(alice.handle()).expect("it exists").rotation();
+    assert_eq!((rotation.generation, rotation.presented_at), (1, after(2)));
+    case.revoke(alice.handle(), EndReason::Logout, after(4));
+    assert!(!rotate(1, 5) && !rotate(2, 5));
+}
+
+fn replaces_only_what_it_has_seen<S: SessionStore + 'static>(case: &Case<S>) {
+    let alice = case.create("alice");
+    let changed = |version| {
+        let roles = ["admin".to_owned()];
+        let principal = Some(Arc::new(Principal::new("alice", None, &[], &roles)));
+        Record { version, principal, ..alice.record() }
+    };
+    let replace = |record: Record, expected| case.run(case.store.replace(record, expected)).expect("the store works");
+    assert!(replace(changed(1), 0));
+    assert!(!replace(changed(2), 0), "another change came first");
+    let found = case.find(alice.handle()).expect("it exists");
+    assert!(found.version() == 1 && found.principal().is_some_and(|principal| principal.has_role("admin")));
+    case.revoke(alice.handle(), EndReason::Revoked, after(1));
+    assert!(!replace(changed(2), 1), "an ended session came back");
+}
+
+fn sweeps_by_the_limits_it_is_given<S: SessionStore + 'static>(case: &Case<S>) {
+    let limits = Lifetime { idle: Duration::from_secs(100), absolute: Duration::from_secs(1000) };
+    let sweep = |secs| case.run(case.store.sweep(limits, after(secs))).expect("the store works");
+    let (idle, busy, stranger) = (case.create("idle"), case.create("busy"), case.create(""));
+    case.store.touch(&busy, after(90));
+    assert!(sweep(99).is_empty());
+    let mut ended = sweep(100);
+    ended.sort();
+    let mut expected = vec![idle.handle(), stranger.handle()];
+    expected.sort();
+    assert_eq!(ended, expected);
+    assert!(sweep(100).is_empty(), "nothing ends twice");
+    case.store.touch(&busy, after(950));
+    assert_eq!(sweep(1000), [busy.handle()]);
+    assert_eq!(busy.ended().map(|(reason, _)| reason), Some(EndReason::Absolute));
+    assert!(case.find(stranger.handle()).is_none(), "a stranger's session is forgotten at once");
+    assert!(case.find(idle.handle()).is_some(), "a person's is remembered");
+    sweep(100 + 24 * 3600);
+    assert!(case.find(idle.handle()).is_none(), "for a day");
+    assert_eq!(case.store.active(), 0);
+}
+
+fn counts_and_adds_in_one_step<S: SessionStore + 'static>(case: &Case<S>) {
+    let most = 3;
+    let racing: Vec<_> = (0..50)
+        .map(|_| {
+            let (store, record) = (Arc::clone(&case.store), case.record("alice"));
+            case.runtime.spawn(async move { store.create(record, Some(most)).await.expect("the store works") })
+        })
+        .collect();
+    let created = racing
+        .into_iter()
+        .map(|task| case.run(task).expect("no panic"))
+        .filter(|created| matches!(created, Created::Session(_)))
+        .count();
+    assert_eq!((created, case.count("alice")), (most, most));
+    case.run(case.store.revoke_all(owner("alice"), EndReason::Revoked, after(1))).expect("the store works");
+    let again = case.run(case.store.create(case.record("alice"), Some(most))).expect("the store works");
+    assert!(matches!(again, Created::Session(_)), "ended sessions do not count");
+}
+
+fn what_races_with_an_end_does_not_undo_it<S: SessionStore + 'static>(case: &Case<S>) {
+    for round in 0..200 {
+        let alice = case.create("alice");
+        let (store, live) = (Arc::clone(&case.store), Arc::clone(&alice));
+        let racing = case.runtime.spawn(async move {
+            for version in 0..20 {
+                store.touch(&live, after(version));
+                let _ = store.rotate(live.handle(), 1, after(version)).await;
+                let _ = store.replace(Record { version: version + 1, ..live.record() }, version).await;
+            }
+        });
+        case.revoke(alice.handle(), EndReason::Logout, after(1));
+        case.run(racing).expect("no panic");
+        let found = case.find(alice.handle());
+        assert!(found.is_none_or(|live| live.ended().is_some()), "round {round}: it came back");
+    }
+}

@@ -1,0 +1,221 @@
+//! Sessions in memory, for tests and until they must outlive the process.
+
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use dashmap::{DashMap, Entry};
+use futures_core::future::BoxFuture;
+
+use crate::base::clock::Timestamp;
+use crate::session::handle::SessionHandle;
+use crate::session::live::Live;
+use crate::session::record::{EndReason, Owner, Record};
+use crate::session::store::{Created, Lookup, SessionStore, StoreError};
+use crate::session::timeouts::Lifetime;
+
+/// How long an ended session is remembered, so that its person can be told why. Anonymous ones are forgotten at once.
+pub const REMEMBER_ENDED: Duration = Duration::from_secs(24 * 3600);
+
+/// Many small parts, because an insert that makes a part grow stops everyone on that part: with this many, for 5 ms
+/// at four million sessions instead of 65.
+const SHARDS: usize = 1024;
+
+/// Hashes a handle by taking eight of its bytes: they are random already, and strangers cannot choose them.
+#[derive(Default)]
+struct HandleHasher(u64);
+
+impl Hasher for HandleHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_ne_bytes(*first);
+        }
+    }
+
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// The store.
+pub struct MemoryStore {
+    sessions: DashMap<SessionHandle, Arc<Live>, BuildHasherDefault<HandleHasher>>,
+    /// The sessions of an owner that have not ended. Locked before `sessions`, never after.
+    by_owner: DashMap<Owner, Vec<SessionHandle>>,
+    active: AtomicUsize,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self {
+            sessions: DashMap::with_hasher_and_shard_amount(BuildHasherDefault::default(), SHARDS),
+            by_owner: DashMap::with_shard_amount(SHARDS),
+            active: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl MemoryStore {
+    fn get(&self, handle: SessionHandle) -> Option<Arc<Live>> {
+        self.sessions.get(&handle).map(|live| Arc::clone(&live))
+    }
+
+    fn add(&self, record: Record, max_of_owner: Option<usize>) -> Created {
+        let (owner, handle, has_ended) = (record.owner(), record.handle, record.ended.is_some());
+        let live = Arc::new(Live::new(record));
+        if has_ended {
+            self.sessions.insert(handle, Arc::clone(&live));
+            return Created::Session(live);
+        }
+        match self.by_owner.entry(owner) {
+            Entry::Occupied(mut handles) => {
+                if max_of_owner.is_some_and(|most| handles.get().len() >= most) {
+                    return Created::Full;
+                }
+                handles.get_mut().push(handle);
+                self.sessions.insert(handle, Arc::clone(&live));
+            }
+            Entry::Vacant(place) => {
+                if max_of_owner == Some(0) {
+                    return Created::Full;
+                }
+                let _inserted = place.insert(vec![handle]);
+                self.sessions.insert(handle, Arc::clone(&live));
+            }
+        }
+        self.active.fetch_add(1, Ordering::Relaxed);
+        Created::Session(live)
+    }
+
+    fn end(&self, handle: SessionHandle, reason: EndReason, now: Timestamp) -> bool {
+        // Ended while the map's part is held, so that `replace` cannot put a copy that lasts in its place.
+        let ended = self.sessions.get(&handle).filter(|live| live.end(reason, now)).map(|live| Arc::clone(&live));
+        let Some(live) = ended else { return false };
+        self.active.fetch_sub(1, Ordering::Relaxed);
+        if let Entry::Occupied(mut handles) = self.by_owner.entry(live.owner()) {
+            handles.get_mut().retain(|other| *other != handle);
+            if handles.get().is_empty() {
+                handles.remove();
+            }
+        }
+        if live.principal().is_none() {
+            self.sessions.remove(&handle);
+        }
+        true
+    }
+
+    fn put_if(&self, record: Record, expected_version: u64) -> bool {
+        let Some(mut place) = self.sessions.get_mut(&record.handle) else { return false };
+        let fits = place.version() == expected_version && place.ended().is_none() && place.owner() == record.owner();
+        if fits {
+            *place = Arc::new(Live::new(record));
+        }
+        fits
+    }
+
+    fn make_current(&self, handle: SessionHandle, generation: u32, now: Timestamp) -> bool {
+        self.sessions.get(&handle).is_some_and(|live| {
+            live.commit_rotation(generation, now)
+                || (live.rotation().generation == generation && live.ended().is_none())
+        })
+    }
+
+    fn handles_of(&self, owner: &Owner) -> Vec<SessionHandle> {
+        self.by_owner.get(owner).map(|handles| handles.clone()).unwrap_or_default()
+    }
+
+    fn sweep_now(&self, lifetime: &Lifetime, now: Timestamp) -> Vec<SessionHandle> {
+        let mut over = Vec::new();
+        let mut forgotten = Vec::new();
+        for live in &self.sessions {
+            let view = live.view();
+            match view.ended {
+                Some((_, at)) if now >= at.plus(REMEMBER_ENDED) => forgotten.push(view.handle),
+                Some(_) => {}
+                None => over.extend(
+                    lifetime.over(view.authenticated_at, view.active_at, now).map(|reason| (view.handle, reason)),
+                ),
+            }
+        }
+        for handle in forgotten {
+            self.sessions.remove(&handle);
+        }
+        over.into_iter().filter(|(handle, reason)| self.end(*handle, *reason, now)).map(|(handle, _)| handle).collect()
+    }
+}
+
+impl SessionStore for MemoryStore {
+    fn lookup(&self, handle: SessionHandle) -> Lookup {
+        self.get(handle).map_or(Lookup::Miss, Lookup::Hit)
+    }
+
+    fn create(&self, record: Record, max_of_owner: Option<usize>) -> BoxFuture<'_, Result<Created, StoreError>> {
+        Box::pin(async move { Ok(self.add(record, max_of_owner)) })
+    }
+
+    fn touch(&self, live: &Arc<Live>, now: Timestamp) {
+        live.note_activity(now);
+    }
+
+    fn replace(&self, record: Record, expected_version: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.put_if(record, expected_version)) })
+    }
+
+    fn rotate(
+        &self,
+        handle: SessionHandle,
+        generation: u32,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.make_current(handle, generation, now)) })
+    }
+
+    fn revoke(
+        &self,
+        handle: SessionHandle,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.end(handle, reason, now)) })
+    }
+
+    fn revoke_all(
+        &self,
+        owner: Owner,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<SessionHandle>, StoreError>> {
+        Box::pin(async move {
+            Ok(self.handles_of(&owner).into_iter().filter(|handle| self.end(*handle, reason, now)).collect())
+        })
+    }
+
+    fn list(&self, owner: Owner) -> BoxFuture<'_, Result<Vec<Arc<Live>>, StoreError>> {
+        Box::pin(async move {
+            let found = self.handles_of(&owner).into_iter().filter_map(|handle| self.get(handle));
+            Ok(found.filter(|live| live.ended().is_none()).collect())
+        })
+    }
+
+    fn sweep(&self, lifetime: Lifetime, now: Timestamp) -> BoxFuture<'_, Result<Vec<SessionHandle>, StoreError>> {
+        Box::pin(async move { Ok(self.sweep_now(&lifetime, now)) })
+    }
+
+    fn active(&self) -> usize {
+        self.active.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::contract;
+
+    #[test]
+    fn keeps_the_contract() {
+        contract::suite(|| Arc::new(MemoryStore::default()));
+    }
+}

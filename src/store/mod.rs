@@ -1,0 +1,5 @@
+//! Floor 3: where sessions are kept. Every store keeps the contract of [`crate::session::store`].
+
+#[cfg(test)]
+mod contract;
+pub mod memory;
