@@ -156,6 +156,13 @@ mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config {
+            cases: 4096,
+            rng_seed: proptest::test_runner::RngSeed::Fixed(1),
+            failure_persistence: None,
+            ..Default::default()
+        })]
+
         /// The look-up agrees with the rule said naively.
         #[test]
         fn agrees_with_the_naive_rule(
