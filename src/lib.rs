@@ -7,3 +7,7 @@ pub mod policy;
 pub mod route;
 pub mod session;
 pub mod store;
+pub mod login {
+    pub mod attempt;
+}
+pub mod upstream;

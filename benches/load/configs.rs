@@ -1,0 +1,149 @@
+//! The configuration each program is started with: the ordinary one for its part, at its quickest.
+
+use std::path::Path;
+
+/// The application: nginx, serving two files from its cache of open files.
+///
+/// It shares a core with the load generator, so it is as cheap as can be. `/.count` tells how many requests it had.
+pub(crate) fn upstream(dir: &Path, port: u16) -> String {
+    let head = nginx_head(dir, "upstream");
+    format!(
+        "{head}
+    sendfile on;
+    tcp_nopush on;
+    open_file_cache max=16 inactive=1h;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        root {dir}/www;
+        location = /.count {{ stub_status; }}
+    }}
+}}
+",
+        dir = dir.display()
+    )
+}
+
+/// nginx as a plain TLS proxy, with the headers an ordinary deployment adds.
+///
+/// No tickets and no session cache: the cases with one handshake a request are to pay for a full one.
+pub(crate) fn nginx(dir: &Path, port: u16, upstream: u16) -> String {
+    let head = nginx_head(dir, "nginx");
+    format!(
+        "{head}
+    upstream app {{
+        server 127.0.0.1:{upstream};
+        keepalive 128;
+        keepalive_requests 1000000000;
+    }}
+    server {{
+        listen 127.0.0.1:{port} ssl http2 backlog=4096;
+        ssl_certificate {dir}/cert.pem;
+        ssl_certificate_key {dir}/key.pem;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_session_tickets off;
+        ssl_session_cache off;
+        location / {{
+            proxy_pass http://app;
+            proxy_http_version 1.1;
+            proxy_set_header Connection \"\";
+            proxy_set_header Host $host;
+            proxy_set_header X-Real-IP $remote_addr;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;
+        }}
+    }}
+}}
+",
+        dir = dir.display()
+    )
+}
+
+/// What both nginx have in common. One process, which is the one worker: one pid to measure and to kill.
+fn nginx_head(dir: &Path, name: &str) -> String {
+    let dir = dir.display();
+    format!(
+        "daemon off;
+master_process off;
+pid {dir}/{name}.pid;
+error_log {dir}/{name}.err warn;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    keepalive_timeout 1h;
+    client_body_temp_path {dir}/{name}-body;
+    proxy_temp_path {dir}/{name}-proxy;
+    fastcgi_temp_path {dir}/{name}-fastcgi;
+    uwsgi_temp_path {dir}/{name}-uwsgi;
+    scgi_temp_path {dir}/{name}-scgi;"
+    )
+}
+
+/// HAProxy as a plain TLS proxy. It logs nothing unless told where to.
+pub(crate) fn haproxy(dir: &Path, port: u16, upstream: u16) -> String {
+    format!(
+        "global
+    nbthread 1
+    maxconn 4096
+    tune.ssl.cachesize 0
+    ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+    option forwardfor
+    option http-keep-alive
+    http-reuse always
+frontend https
+    bind 127.0.0.1:{port} ssl crt {dir}/both.pem alpn h2,http/1.1
+    http-request set-header X-Forwarded-Proto https
+    default_backend app
+backend app
+    server app 127.0.0.1:{upstream}
+",
+        dir = dir.display()
+    )
+}
+
+/// vestibule with every session check on. Limits are counted but never reached; the log is off, as the peers' are.
+pub(crate) fn gateway(dir: &Path, port: u16, upstream: u16) -> String {
+    format!(
+        r#"[server]
+listen = ["127.0.0.1:{port}"]
+workers = 1
+[[server.certificate]]
+cert = "{dir}/cert.pem"
+key = "{dir}/key.pem"
+[session.store]
+kind = "memory"
+[session.lifetime]
+idle = "30m"
+absolute = "12h"
+[session.rotation]
+every = "15m"
+grace = "60s"
+[session.binding.user_agent]
+mode = "family"
+answer = "end"
+[session.binding.ip]
+mode = "exact"
+answer = "end"
+[limits]
+per_session = "1000000/s"
+per_address = "1000000/s"
+[log]
+level = "off"
+[login.local]
+users = "{dir}/users.toml"
+[[upstream]]
+name = "app"
+servers = ["http://127.0.0.1:{upstream}"]
+[[route]]
+path = "/"
+upstream = "app"
+access = "authenticated"
+"#,
+        dir = dir.display()
+    )
+}

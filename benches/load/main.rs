@@ -1,0 +1,78 @@
+//! The end-to-end load benchmark: vestibule beside nginx and HAProxy, in one run on one machine.
+//!
+//! `cargo bench --bench load -- --help` lists the flags. What is compared is the CPU time a contestant's process spends
+//! on a request, since wall-clock figures do not carry over from one machine to the next. Contestants run one worker
+//! each, all pinned to one core; the load generator and the application behind them share another. Every case is
+//! measured for every contestant in turn, round after round, so that a machine that speeds up or slows down during the
+//! run does so for all of them. Every answer is checked, and a run with one wrong answer is a failed run: a proxy that
+//! refuses quickly is not a quick proxy.
+//!
+//! The binary also plays two other parts, chosen by its first argument, so that nothing else need be built:
+//! `gateway` is the gateway under test (see [`gateway`]), `handshakes` the generator of the `hs` case.
+
+mod cases;
+mod configs;
+mod contestants;
+mod gateway;
+mod h2load;
+mod handshakes;
+mod lab;
+mod loads;
+mod measure;
+mod memory;
+mod options;
+mod process;
+mod report;
+mod run;
+mod tls_client;
+mod tools;
+mod wrk;
+
+use std::process::ExitCode;
+
+use options::{Options, Parsed};
+
+/// Exit status when the machine lacks a tool or the command line is wrong: nothing was measured.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.first().map(String::as_str) {
+        Some("gateway") => finish(gateway::run(args.get(1..).unwrap_or_default())),
+        Some("handshakes") => finish(handshakes::main(args.get(1..).unwrap_or_default())),
+        _ => match options::parse(&args) {
+            Ok(Parsed::Run(options)) => harness(&options),
+            Ok(Parsed::Help) => {
+                println!("{}", options::HELP);
+                ExitCode::SUCCESS
+            }
+            Err(message) => {
+                eprintln!("load: {message}\n\n{}", options::HELP);
+                ExitCode::from(EXIT_USAGE)
+            }
+        },
+    }
+}
+
+/// The benchmark itself.
+fn harness(options: &Options) -> ExitCode {
+    let tools = match tools::find(options) {
+        Ok(tools) => tools,
+        Err(message) => {
+            eprintln!("load: {message}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    finish(if options.memory { memory::run(options, &tools) } else { run::run(options, &tools) })
+}
+
+/// Turns a result into an exit status, and says what went wrong.
+fn finish(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("load: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use crate::cases::{self, Case};
+
+/// What `--help` prints.
+pub(crate) const HELP: &str = "\
+usage: cargo bench --bench load -- [flags]
+
+  --only A,B                  contestants to run: nginx, haproxy, vestibule, and labels of --gateway-binary (all)
+  --cases A,B                 cases to run: h1-1k, h2-1k, h1-64k, hs, many (all)
+  --rounds N                  how often each case is measured for each contestant (3)
+  --seconds N                 length of one measurement (5)
+  --quick                     one round of two seconds, unless said otherwise: to see that it works
+  --sessions N                live sessions in the gateway (100000; with --memory 1000000)
+  --gateway-binary LABEL=PATH another build of this benchmark as a further contestant (repeatable)
+  --json FILE                 write every measurement there, too
+  --memory                    instead of the load: bytes of memory a live session
+  --server-core N             where the contestants run (0)
+  --load-core N               where the load generator and the application run (1)";
+
+/// A gateway built elsewhere: another build of this very binary.
+#[derive(Debug, Clone)]
+pub(crate) struct GatewayBinary {
+    /// Its name in the tables.
+    pub(crate) label: String,
+    /// The executable.
+    pub(crate) path: PathBuf,
+}
+
+/// What to run, as meant.
+#[derive(Debug)]
+pub(crate) struct Options {
+    /// Names of the contestants to run; empty for all.
+    pub(crate) only: Vec<String>,
+    /// The cases to run, in the order of the tables.
+    pub(crate) cases: Vec<Case>,
+    /// Rounds.
+    pub(crate) rounds: usize,
+    /// Length of one measurement.
+    pub(crate) seconds: u64,
+    /// Live sessions in a gateway.
+    pub(crate) sessions: usize,
+    /// Further gateways.
+    pub(crate) binaries: Vec<GatewayBinary>,
+    /// Where to write the measurements.
+    pub(crate) json: Option<PathBuf>,
+    /// Measure memory instead of the load.
+    pub(crate) memory: bool,
+    /// Core of the contestants.
+    pub(crate) server_core: usize,
+    /// Core of everything else.
+    pub(crate) load_core: usize,
+}
+
+impl Options {
+    /// Whether the contestant of this name takes part.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == name)
+    }
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) enum Parsed {
+    /// A run.
+    Run(Options),
+    /// The help text.
+    Help,
+}
+
+/// The flags as typed; what was left out is decided when all are known.
+#[derive(Default)]
+struct Typed {
+    only: Vec<String>,
+    cases: Vec<String>,
+    rounds: Option<usize>,
+    seconds: Option<u64>,
+    sessions: Option<usize>,
+    binaries: Vec<GatewayBinary>,
+    json: Option<PathBuf>,
+    quick: bool,
+    memory: bool,
+    server_core: usize,
+    load_core: Option<usize>,
+}
+
+/// Reads the command line.
+pub(crate) fn parse(args: &[String]) -> Result<Parsed, String> {
+    let mut typed = Typed::default();
+    let mut rest = args.iter();
+    while let Some(flag) = rest.next() {
+        let mut value = || rest.next().cloned().ok_or_else(|| format!("{flag} needs a value"));
+        match flag.as_str() {
+            // cargo adds it to whatever the user typed.
+            "--bench" => {}
+            "--help" | "-h" => return Ok(Parsed::Help),
+            "--quick" => typed.quick = true,
+            "--memory" => typed.memory = true,
+            "--only" => typed.only.extend(value()?.split(',').map(str::to_owned)),
+            "--cases" => typed.cases.extend(value()?.split(',').map(str::to_owned)),
+            "--rounds" => typed.rounds = Some(positive(flag, &value()?)?),
+            "--seconds" => typed.seconds = Some(positive(flag, &value()?)? as u64),
+            "--sessions" => typed.sessions = Some(positive(flag, &value()?)?),
+            "--server-core" => typed.server_core = number(flag, &value()?)?,
+            "--load-core" => typed.load_core = Some(number(flag, &value()?)?),
+            "--json" => typed.json = Some(PathBuf::from(value()?)),
+            "--gateway-binary" => typed.binaries.push(gateway_binary(&value()?)?),
+            _ => return Err(format!("unknown flag {flag}")),
+        }
+    }
+    meant(typed).map(Parsed::Run)
+}
+
+/// From flags as typed to options as meant.
+fn meant(typed: Typed) -> Result<Options, String> {
+    let known: Vec<&str> =
+        ["nginx", "haproxy", "vestibule"].into_iter().chain(typed.binaries.iter().map(|b| b.label.as_str())).collect();
+    if let Some(unknown) = typed.only.iter().find(|only| !known.contains(&only.as_str())) {
+        return Err(format!("--only {unknown}: the contestants are {}", known.join(", ")));
+    }
+    for (at, name) in known.iter().enumerate() {
+        if known.iter().skip(at + 1).any(|other| other == name) {
+            return Err(format!("two contestants are called {name}"));
+        }
+    }
+    let (rounds, seconds) = if typed.quick { (1, 2) } else { (3, 5) };
+    let options = Options {
+        cases: cases::select(&typed.cases)?,
+        only: typed.only,
+        rounds: typed.rounds.unwrap_or(rounds),
+        seconds: typed.seconds.unwrap_or(seconds),
+        sessions: typed.sessions.unwrap_or(if typed.memory { 1_000_000 } else { 100_000 }),
+        binaries: typed.binaries,
+        json: typed.json,
+        memory: typed.memory,
+        server_core: typed.server_core,
+        load_core: typed.load_core.unwrap_or(1),
+    };
+    if options.server_core == options.load_core {
+        return Err("--server-core and --load-core must differ".to_owned());
+    }
+    Ok(options)
+}
+
+fn number(flag: &str, value: &str) -> Result<usize, String> {
+    value.parse().map_err(|_| format!("{flag} {value}: not a number"))
+}
+
+fn positive(flag: &str, value: &str) -> Result<usize, String> {
+    match number(flag, value)? {
+        0 => Err(format!("{flag} must be at least 1")),
+        number => Ok(number),
+    }
+}
+
+fn gateway_binary(value: &str) -> Result<GatewayBinary, String> {
+    match value.split_once('=') {
+        Some((label, path)) if !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') => {
+            Ok(GatewayBinary { label: label.to_owned(), path: PathBuf::from(path) })
+        }
+        _ => Err(format!("--gateway-binary {value}: write LABEL=PATH, the label of letters, digits and dashes")),
+    }
+}

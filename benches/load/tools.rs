@@ -1,0 +1,68 @@
+//! The programs of others that the benchmark needs, and how they are started.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::options::Options;
+
+/// What installs all of them.
+const INSTALL: &str = "apt-get install nginx-light haproxy nghttp2-client wrk util-linux";
+
+/// Where each program is.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    /// The application behind the contestants, and a contestant.
+    pub(crate) nginx: PathBuf,
+    /// A contestant.
+    pub(crate) haproxy: PathBuf,
+    /// Load over HTTP/1.1 and HTTP/2 with one cookie.
+    pub(crate) h2load: PathBuf,
+    /// Load with many cookies.
+    pub(crate) wrk: PathBuf,
+    taskset: PathBuf,
+    setpriv: PathBuf,
+}
+
+/// Finds them all, or says what to install.
+pub(crate) fn find(options: &Options) -> Result<Tools, String> {
+    let mut missing = Vec::new();
+    let mut need = |name: &'static str, needed: bool| match lookup(name) {
+        Some(path) => path,
+        None => {
+            if needed {
+                missing.push(name);
+            }
+            PathBuf::from(name)
+        }
+    };
+    let load = !options.memory;
+    let tools = Tools {
+        nginx: need("nginx", load),
+        haproxy: need("haproxy", load),
+        h2load: need("h2load", load),
+        wrk: need("wrk", load),
+        taskset: need("taskset", true),
+        setpriv: need("setpriv", true),
+    };
+    if missing.is_empty() { Ok(tools) } else { Err(format!("missing: {}. Run: {INSTALL}", missing.join(", "))) }
+}
+
+impl Tools {
+    /// A command that runs on one core only, and that the kernel ends when this process ends, however it ends.
+    ///
+    /// Both helpers replace themselves by the program, so the child's pid is the program's.
+    pub(crate) fn pinned(&self, core: usize, program: &Path) -> Command {
+        let mut command = Command::new(&self.taskset);
+        command.arg("-c").arg(core.to_string());
+        command.arg(&self.setpriv).args(["--pdeathsig", "KILL"]).arg(program);
+        command
+    }
+}
+
+/// The program of this name. Debian keeps servers in `sbin`, which is not in every user's path.
+fn lookup(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let places = env::split_paths(&path).chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")]);
+    places.map(|place| place.join(name)).find(|candidate| candidate.is_file())
+}

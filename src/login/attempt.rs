@@ -1,0 +1,208 @@
+//! What travels through the browser while somebody signs in: sealed and expiring, so that a flood of strangers stores
+//! nothing here.
+//!
+//! A login form carries an attempt that is tied to the browser that asked for it by a cookie; elsewhere it is
+//! worthless. This is what stops a foreign page from signing somebody in as somebody else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderMap, HeaderValue, header};
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+
+use crate::base::clock::Timestamp;
+use crate::base::random::Random;
+use crate::crypto::keyring::{KeyRing, Purpose};
+use crate::crypto::seal::Sealer;
+use crate::policy::return_to::{self, ReturnTo};
+
+/// The cookie that ties a login form to a browser. Its prefix keeps other hosts of the domain from setting it.
+pub const COOKIE: &str = "__Host-login";
+
+/// How long a login form can be sent after it was shown: a page left open over lunch still works.
+pub const FORM_VALID: Duration = Duration::from_secs(2 * 3600);
+
+/// How long a link to the login page remembers where it leads back to.
+pub const RETURN_VALID: Duration = Duration::from_secs(24 * 3600);
+
+/// The longest token that is read, in characters: a return target, and a few dozen bytes.
+pub const MAX_TOKEN: usize = return_to::MAX_LENGTH * 4 / 3 + 256;
+
+/// What a token says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Token {
+    made_at: Timestamp,
+    /// The random value of the login cookie; all zero in a link to the login page.
+    browser: [u8; 16],
+    return_to: String,
+    notice: String,
+}
+
+/// Where a link to the login page leads back to, and why it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Return {
+    /// Where the person wanted to go.
+    pub to: ReturnTo,
+    /// What they are told on the login page; empty when there is nothing to say.
+    pub notice: String,
+}
+
+impl Default for Return {
+    fn default() -> Self {
+        Self { to: ReturnTo::start(), notice: String::new() }
+    }
+}
+
+/// Why a posted login form is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FormFault {
+    /// Not ours, altered, or older than [`FORM_VALID`].
+    Stale,
+    /// It was given to another browser.
+    OtherBrowser,
+}
+
+/// The random value that ties forms to one browser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Browser([u8; 16]);
+
+impl Browser {
+    /// The value in a request's login cookie; the first that reads well counts.
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let pairs =
+            headers.get_all(header::COOKIE).into_iter().flat_map(|value| value.as_bytes().split(|b| *b == b';'));
+        pairs
+            .filter_map(|pair| pair.trim_ascii().strip_prefix(COOKIE.as_bytes())?.strip_prefix(b"="))
+            .filter(|value| value.len() == 22)
+            .find_map(|value| URL_SAFE_NO_PAD.decode(value).ok()?.try_into().ok().map(Self))
+    }
+
+    /// A new value.
+    pub fn random(random: &Random) -> Self {
+        Self(random.bytes())
+    }
+
+    /// The `Set-Cookie` value for this browser. A session cookie: it lasts as long as the browser.
+    pub fn set(self) -> Option<HeaderValue> {
+        let value = URL_SAFE_NO_PAD.encode(self.0);
+        HeaderValue::try_from(format!("{COOKIE}={value}; Path=/; Secure; HttpOnly; SameSite=Lax")).ok()
+    }
+
+    /// The `Set-Cookie` value that deletes the cookie.
+    pub fn delete() -> HeaderValue {
+        HeaderValue::from_static("__Host-login=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0")
+    }
+}
+
+/// Makes and reads the tokens of one tenant.
+pub struct Attempts {
+    sealer: Sealer,
+}
+
+const FORM: &[u8] = b"login form";
+const LINK: &[u8] = b"login link";
+
+impl Attempts {
+    /// The tokens of `tenant`.
+    pub fn new(ring: Arc<KeyRing>, tenant: &str) -> Self {
+        Self { sealer: Sealer::new(ring, Purpose::Token, tenant) }
+    }
+
+    /// The token in a link to the login page.
+    pub fn link(&self, random: &Random, back: &Return, now: Timestamp) -> String {
+        self.seal(random, LINK, Browser([0; 16]), back, now)
+    }
+
+    /// Reads the token of a link; anything wrong with it leads back to the start page.
+    pub fn read_link(&self, token: &str, now: Timestamp) -> Return {
+        let opened = self.open(LINK, token, now, RETURN_VALID);
+        opened.and_then(|token| back_of(&token)).unwrap_or_default()
+    }
+
+    /// The token in a login form that is shown to `browser`.
+    pub fn form(&self, random: &Random, browser: Browser, back: &Return, now: Timestamp) -> String {
+        self.seal(random, FORM, browser, back, now)
+    }
+
+    /// Reads the token of a posted form that came from `browser`.
+    ///
+    /// # Errors
+    /// Why the form is not taken.
+    pub fn read_form(&self, token: &str, browser: Option<Browser>, now: Timestamp) -> Result<Return, FormFault> {
+        let opened = self.open(FORM, token, now, FORM_VALID).ok_or(FormFault::Stale)?;
+        let same = browser.is_some_and(|browser| browser.0.ct_eq(&opened.browser).into());
+        if !same {
+            return Err(FormFault::OtherBrowser);
+        }
+        back_of(&opened).ok_or(FormFault::Stale)
+    }
+
+    fn seal(&self, random: &Random, kind: &[u8], browser: Browser, back: &Return, now: Timestamp) -> String {
+        let token = Token {
+            made_at: now,
+            browser: browser.0,
+            return_to: back.to.as_str().to_owned(),
+            notice: back.notice.clone(),
+        };
+        // Serialising plain data into memory does not fail; an empty text would open to nothing.
+        let plain = postcard::to_stdvec(&token).unwrap_or_default();
+        URL_SAFE_NO_PAD.encode(self.sealer.seal(random, now.day(), kind, &plain))
+    }
+
+    fn open(&self, kind: &[u8], token: &str, now: Timestamp, valid: Duration) -> Option<Token> {
+        if token.len() > MAX_TOKEN {
+            return None;
+        }
+        let mut envelope = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let days = now.day().saturating_sub(2)..=now.day() + 1;
+        let plain = self.sealer.open(days, kind, &mut envelope)?;
+        let token: Token = postcard::from_bytes(plain).ok()?;
+        (now < token.made_at.plus(valid)).then_some(token)
+    }
+}
+
+fn back_of(token: &Token) -> Option<Return> {
+    Some(Return { to: ReturnTo::new(&token.return_to)?, notice: token.notice.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_763_000_000_000);
+
+    #[test]
+    fn a_form_is_good_for_its_browser_and_its_time() {
+        let random = Random::seeded(1);
+        let attempts = Attempts::new(Arc::new(KeyRing::ephemeral(&random)), "default");
+        let back = Return { to: ReturnTo::new("/a?b").expect("a path"), notice: "Why.".to_owned() };
+        let browser = Browser::random(&random);
+        let token = attempts.form(&random, browser, &back, NOW);
+        assert_eq!(attempts.read_form(&token, Some(browser), NOW), Ok(back.clone()));
+        assert_eq!(attempts.read_form(&token, None, NOW), Err(FormFault::OtherBrowser));
+        assert_eq!(attempts.read_form(&token, Some(Browser::random(&random)), NOW), Err(FormFault::OtherBrowser));
+        assert_eq!(attempts.read_form(&token, Some(browser), NOW.plus(FORM_VALID)), Err(FormFault::Stale));
+        assert_eq!(attempts.read_form("", Some(browser), NOW), Err(FormFault::Stale));
+        let link = attempts.link(&random, &back, NOW);
+        assert_eq!(attempts.read_link(&link, NOW), back);
+        assert_eq!(attempts.read_form(&link, Some(Browser([0; 16])), NOW), Err(FormFault::Stale), "a link is no form");
+        assert_eq!(attempts.read_link(&token, NOW), Return::default());
+        assert_eq!(attempts.read_link(&link, NOW.plus(RETURN_VALID)), Return::default());
+        let longest = Return { to: ReturnTo::new(&format!("/{}", "a".repeat(2047))).expect("a path"), ..back };
+        assert_eq!(attempts.read_link(&attempts.link(&random, &longest, NOW), NOW).to, longest.to);
+    }
+
+    #[test]
+    fn reads_its_cookie() {
+        let browser = Browser([5; 16]);
+        let set = browser.set().expect("a header");
+        let pair = set.to_str().expect("text").split(';').next().expect("a pair").to_owned();
+        let mut headers = HeaderMap::new();
+        headers.insert(header::COOKIE, format!("a=b; __Host-login=short; {pair}").parse().expect("a header"));
+        assert_eq!(Browser::of(&headers), Some(browser));
+        assert_eq!(Browser::of(&HeaderMap::new()), None);
+    }
+}

@@ -1,0 +1,150 @@
+//! Sending a permitted request to its application.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Response, Uri, Version, header};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use crate::base::clock::Clock;
+use crate::base::deadline::Deadlines;
+use crate::base::net::TrustedProxies;
+use crate::policy::verdict::Grant;
+use crate::upstream::headers::{self, Believed, ClientSide};
+use crate::upstream::identity::IdentityHeaders;
+use crate::upstream::pool::{Connection, Pool, UpstreamError};
+
+/// How requests are changed on their way.
+#[derive(Clone, Debug)]
+pub struct Rewriting {
+    /// What the application is told of who is signed in.
+    pub identity: IdentityHeaders,
+    /// Whose word on the client is believed.
+    pub trusted: TrustedProxies,
+    /// The names of our cookies.
+    pub cookies: Vec<Box<str>>,
+}
+
+/// Where and how a request is sent.
+pub struct Way<'a, B> {
+    /// The connections to its upstream.
+    pub pool: &'a Rc<Pool<B>>,
+    /// This worker's deadlines.
+    pub deadlines: &'a Rc<Deadlines>,
+    /// The clock they are set by.
+    pub clock: &'a Clock,
+}
+
+/// Makes a request the one that the application is sent. `path` is the path as it is forwarded, when that is not the
+/// one in `parts`.
+pub fn rewrite(grant: &Grant, parts: &mut Parts, path: Option<String>, side: ClientSide<'_>, rewriting: &Rewriting) {
+    let fields = &mut parts.headers;
+    let believed = Believed::from(fields, side.peer, &rewriting.trusted);
+    // First what the client names in `Connection`, then everything that is ours, and only then what we say: so nothing
+    // of ours can be named away.
+    headers::remove_hop_by_hop(fields);
+    rewriting.identity.delete_all(fields);
+    let names: [&str; 2] = std::array::from_fn(|at| rewriting.cookies.get(at).map_or("", |name| &**name));
+    headers::remove_cookies(fields, &names);
+    // We answer it ourselves, when the application begins to read the body.
+    fields.remove(header::EXPECT);
+    if !fields.contains_key(header::HOST)
+        && let Ok(host) = HeaderValue::from_str(side.authority)
+    {
+        fields.insert(header::HOST, host);
+    }
+    headers::write_client(fields, side, believed);
+    if let Some(principal) = grant.principal() {
+        rewriting.identity.write(fields, principal);
+    }
+    parts.version = Version::HTTP_11;
+    parts.uri = origin_form(&parts.uri, path);
+}
+
+/// Path and query alone (RFC 9112 section 3.2.1).
+fn origin_form(uri: &Uri, path: Option<String>) -> Uri {
+    let target = match (path, uri.query()) {
+        (None, _) => uri.path_and_query().cloned(),
+        (Some(path), None) => PathAndQuery::try_from(path).ok(),
+        (Some(path), Some(query)) => PathAndQuery::try_from(format!("{path}?{query}")).ok(),
+    };
+    Uri::from(target.unwrap_or_else(|| PathAndQuery::from_static("/")))
+}
+
+/// Sends a request on its way and waits for the head of the answer.
+///
+/// # Errors
+/// What went wrong with the upstream.
+pub async fn forward<B>(
+    _permission: &Grant,
+    parts: Parts,
+    body: B,
+    way: Way<'_, B>,
+    names: &[Box<str>],
+) -> Result<Response<UpstreamBody<B>>, UpstreamError>
+where
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+{
+    let settings = way.pool.settings();
+    let now = way.clock.now();
+    let deadline = way.deadlines.set(None);
+    let mut request = Request::from_parts(parts, body);
+    loop {
+        let mut connection = way.pool.connection(&deadline, now.plus(settings.connect_timeout)).await?;
+        let was_new = connection.is_new();
+        let Some(sender) = connection.sender() else { return Err(UpstreamError::Exhausted) };
+        deadline.move_to(Some(now.plus(settings.first_byte_timeout)));
+        match deadline.limit(sender.try_send_request(request)).await {
+            Ok(Ok(response)) => return Ok(answer(response, connection, names)),
+            Ok(Err(mut failed)) => match failed.take_message() {
+                // The connection was closed while it was idle and nothing of the request has left: any may be tried
+                // again, on the next one.
+                Some(unsent) if !was_new => request = unsent,
+                Some(_) | None => {
+                    return Err(UpstreamError::Exchange { server: connection.server(), source: failed.into_error() });
+                }
+            },
+            Err(_) => return Err(UpstreamError::FirstByteTimeout { server: connection.server() }),
+        }
+    }
+}
+
+fn answer<B>(response: Response<Incoming>, connection: Connection<B>, names: &[Box<str>]) -> Response<UpstreamBody<B>> {
+    let (mut parts, incoming) = response.into_parts();
+    headers::remove_hop_by_hop(&mut parts.headers);
+    let names: [&str; 2] = std::array::from_fn(|at| names.get(at).map_or("", |name| &**name));
+    headers::guard_answer(&mut parts.headers, &names);
+    parts.version = Version::HTTP_11;
+    Response::from_parts(parts, UpstreamBody { incoming, _connection: connection })
+}
+
+/// The body of an answer. The connection goes back to its pool when it is dropped.
+pub struct UpstreamBody<B> {
+    incoming: Incoming,
+    _connection: Connection<B>,
+}
+
+impl<B: Unpin> Body for UpstreamBody<B> {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut self.incoming).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

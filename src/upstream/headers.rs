@@ -1,0 +1,329 @@
+//! What is taken out of a message and put into it on its way through (RFC 9110 section 7.6).
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::base::net::TrustedProxies;
+
+/// Fields that are for one connection only, beside those that `Connection` names.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("http2-settings"),
+];
+
+/// How many names in `Connection` are followed; a client that sends more gets the rest forwarded as they are.
+const MAX_CONNECTION_NAMES: usize = 32;
+
+/// Takes out what is for one connection only.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            // What frames the message and says where it goes is never one hop's own affair.
+            .filter(|name| {
+                !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::COOKIE | header::SET_COOKIE)
+            })
+            .take(MAX_CONNECTION_NAMES)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// What is known of the client's side of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientSide<'a> {
+    /// Who is connected to us.
+    pub peer: IpAddr,
+    /// Who the client is, once trusted proxies have been believed.
+    pub client: IpAddr,
+    /// The host as asked for, with its port.
+    pub authority: &'a str,
+    /// The port we were reached at.
+    pub port: u16,
+}
+
+/// What trusted proxies had said, taken out before everything of that name is deleted.
+#[derive(Debug, Default)]
+pub struct Believed {
+    forwarded_for: Option<HeaderValue>,
+    forwarded: Option<HeaderValue>,
+    proto: Option<HeaderValue>,
+    host: Option<HeaderValue>,
+    port: Option<HeaderValue>,
+}
+
+impl Believed {
+    /// What `peer` says of those it speaks for: nothing, unless it is trusted.
+    pub fn from(headers: &HeaderMap, peer: IpAddr, trusted: &TrustedProxies) -> Self {
+        if trusted.is_empty() || !trusted.trusts(peer) {
+            return Self::default();
+        }
+        let one = |name: &'static str| headers.get(name).cloned();
+        let proto = one("x-forwarded-proto").filter(|proto| matches!(proto.as_bytes(), b"http" | b"https"));
+        Self {
+            forwarded_for: joined(headers, &HeaderName::from_static("x-forwarded-for")),
+            forwarded: joined(headers, &header::FORWARDED),
+            proto,
+            host: one("x-forwarded-host"),
+            port: one("x-forwarded-port"),
+        }
+    }
+}
+
+/// The values of a list field as one.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    let mut all = first.as_bytes().to_vec();
+    for value in values {
+        all.extend_from_slice(b", ");
+        all.extend_from_slice(value.as_bytes());
+    }
+    HeaderValue::from_bytes(&all).ok()
+}
+
+/// Says who the client is, in every form applications read: `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`,
+/// `X-Real-IP`, and `Forwarded` (RFC 7239).
+pub fn write_client(headers: &mut HeaderMap, side: ClientSide<'_>, believed: Believed) {
+    let mut text = String::with_capacity(64);
+    let mut value = |write: &dyn Fn(&mut String)| {
+        text.clear();
+        write(&mut text);
+        HeaderValue::from_str(&text).ok()
+    };
+    let shown = |header: &Option<HeaderValue>| header.as_ref().and_then(|value| value.to_str().ok().map(str::to_owned));
+    let (earlier_for, earlier_forwarded) = (shown(&believed.forwarded_for), shown(&believed.forwarded));
+    let real_ip = value(&|text| {
+        let _ = write!(text, "{}", side.client);
+    });
+    let forwarded_for = match earlier_for {
+        Some(earlier) => value(&|text| {
+            let _ = write!(text, "{earlier}, {}", side.peer);
+        }),
+        None => real_ip.clone(),
+    };
+    let forwarded = value(&|text| {
+        if let Some(earlier) = &earlier_forwarded {
+            let _ = write!(text, "{earlier}, ");
+        }
+        let _ = match side.peer {
+            IpAddr::V4(address) => write!(text, "for={address}"),
+            IpAddr::V6(address) => write!(text, "for=\"[{address}]\""),
+        };
+        let _ = write!(text, ";host=\"{}\";proto=https", side.authority);
+    });
+    let port = believed.port.or_else(|| {
+        value(&|text| {
+            let _ = write!(text, "{}", side.port);
+        })
+    });
+    let host = believed.host.or_else(|| HeaderValue::from_str(side.authority).ok());
+    let proto = believed.proto.unwrap_or(HeaderValue::from_static("https"));
+    let written = [
+        ("x-forwarded-for", forwarded_for),
+        ("x-forwarded-proto", Some(proto)),
+        ("x-forwarded-host", host),
+        ("x-forwarded-port", port),
+        ("x-real-ip", real_ip),
+        ("forwarded", forwarded),
+    ];
+    for (name, value) in written {
+        if let Some(value) = value {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+}
+
+/// Takes cookies of these names out of a request; names are compared without regard to letter case, so that no
+/// application sees a near miss either. Several `Cookie` fields, as HTTP/2 has them, become one (RFC 9113 8.2.3).
+pub fn remove_cookies(headers: &mut HeaderMap, names: &[&str]) {
+    let mut values = headers.get_all(header::COOKIE).iter();
+    let Some(first) = values.next() else { return };
+    let is_single = values.next().is_none();
+    let is_ours = |pair: &[u8]| {
+        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
+        names.iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()))
+    };
+    if is_single && !first.as_bytes().split(|byte| *byte == b';').any(is_ours) {
+        return;
+    }
+    let mut kept: Vec<u8> = Vec::with_capacity(first.len());
+    for value in headers.get_all(header::COOKIE) {
+        for pair in value.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii) {
+            if pair.is_empty() || is_ours(pair) {
+                continue;
+            }
+            if !kept.is_empty() {
+                kept.extend_from_slice(b"; ");
+            }
+            kept.extend_from_slice(pair);
+        }
+    }
+    match HeaderValue::try_from(kept) {
+        Ok(kept) if !kept.is_empty() => {
+            headers.insert(header::COOKIE, kept);
+        }
+        Ok(_) | Err(_) => {
+            headers.remove(header::COOKIE);
+        }
+    }
+}
+
+/// Takes out of an application's answer what only the gateway may say: our cookies in any letter case, nameless
+/// cookies that a browser could take for them (RFC 6265bis section 5.7), `Clear-Site-Data`, and the fields of
+/// device-bound sessions.
+pub fn guard_answer(headers: &mut HeaderMap, names: &[&str]) {
+    headers.remove("clear-site-data");
+    headers.remove("secure-session-registration");
+    headers.remove("secure-session-challenge");
+    if !headers.contains_key(header::SET_COOKIE) {
+        return;
+    }
+    let fakes = |value: &HeaderValue| {
+        let pair = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        let (name, rest) = match pair.iter().position(|byte| *byte == b'=') {
+            Some(at) => (pair[..at].trim_ascii(), pair[at + 1..].trim_ascii()),
+            None => (&[][..], pair.trim_ascii()),
+        };
+        // A cookie without a name is sent as its bare value, so the value must not begin like one of ours.
+        let begins_like =
+            |ours: &str| rest.get(..ours.len()).is_some_and(|start| start.eq_ignore_ascii_case(ours.as_bytes()));
+        names
+            .iter()
+            .any(|ours| if name.is_empty() { begins_like(ours) } else { name.eq_ignore_ascii_case(ours.as_bytes()) })
+    };
+    if headers.get_all(header::SET_COOKIE).iter().any(fakes) {
+        let kept: Vec<HeaderValue> =
+            headers.get_all(header::SET_COOKIE).iter().filter(|value| !fakes(value)).cloned().collect();
+        headers.remove(header::SET_COOKIE);
+        for value in kept {
+            headers.append(header::SET_COOKIE, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: &[&str] = &["__Host-session", "__Host-login"];
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn shown(headers: &HeaderMap) -> Vec<String> {
+        let mut all: Vec<String> =
+            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("text"))).collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn takes_out_what_is_for_one_hop() {
+        let mut headers = map(&[
+            ("connection", "close, X-Own, cookie,host, not a name"),
+            ("x-own", "1"),
+            ("host", "a.test"),
+            ("cookie", "a=b"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("proxy-connection", "close"),
+            ("accept", "*/*"),
+        ]);
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(shown(&headers), ["accept: */*", "cookie: a=b", "host: a.test"]);
+    }
+
+    #[test]
+    fn our_cookies_stay_here_and_the_applications_pass() {
+        for (cookies, kept) in [
+            (&["a=1; __Host-session=x; b=2"][..], Some("a=1; b=2")),
+            (&["__Host-session=x"], None),
+            (&["__host-SESSION=x; a=1"], Some("a=1")),
+            (&["__Host-session; a=1"], Some("a=1")),
+            (&["a=1;  b=\"x y\""], Some("a=1;  b=\"x y\"")),
+            (&["a=1", "__Host-login=x", "b=2; c"], Some("a=1; b=2; c")),
+            (&["__Host-session2=x"], Some("__Host-session2=x")),
+        ] {
+            let mut headers = HeaderMap::new();
+            for cookie in cookies {
+                headers.append(header::COOKIE, HeaderValue::from_static(cookie));
+            }
+            remove_cookies(&mut headers, NAMES);
+            assert_eq!(headers.get(header::COOKIE).map(|value| value.to_str().expect("text")), kept, "{cookies:?}");
+            assert!(headers.get_all(header::COOKIE).iter().count() <= 1);
+        }
+    }
+
+    #[test]
+    fn an_application_cannot_set_our_cookies() {
+        let mut headers = map(&[
+            ("set-cookie", "JSESSIONID=1; Path=/"),
+            ("set-cookie", "__Host-session=evil; Path=/; Secure"),
+            ("set-cookie", "__HOST-SESSION=evil"),
+            ("set-cookie", " __Host-login = evil"),
+            ("set-cookie", "=__Host-session=evil"),
+            ("set-cookie", "__Host-session"),
+            ("set-cookie", "=plain"),
+            ("clear-site-data", "\"cookies\""),
+            ("secure-session-registration", "(ES256)"),
+        ]);
+        guard_answer(&mut headers, NAMES);
+        assert_eq!(shown(&headers), ["set-cookie: =plain", "set-cookie: JSESSIONID=1; Path=/"]);
+    }
+
+    #[test]
+    fn says_who_the_client_is_and_believes_only_trusted_proxies() {
+        let side = ClientSide {
+            peer: IpAddr::from([192, 0, 2, 1]),
+            client: IpAddr::from([192, 0, 2, 1]),
+            authority: "app.test:8443",
+            port: 8443,
+        };
+        let claimed =
+            map(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "http"), ("forwarded", "for=1.1.1.1")]);
+        let trusted = TrustedProxies::new(vec!["192.0.2.0/24".parse().expect("a network")]);
+        let mut headers = HeaderMap::new();
+        write_client(&mut headers, side, Believed::from(&claimed, side.peer, &TrustedProxies::default()));
+        assert_eq!(
+            shown(&headers),
+            [
+                "forwarded: for=192.0.2.1;host=\"app.test:8443\";proto=https",
+                "x-forwarded-for: 192.0.2.1",
+                "x-forwarded-host: app.test:8443",
+                "x-forwarded-port: 8443",
+                "x-forwarded-proto: https",
+                "x-real-ip: 192.0.2.1"
+            ]
+        );
+        let behind = ClientSide { client: IpAddr::from([1, 1, 1, 1]), ..side };
+        write_client(&mut headers, behind, Believed::from(&claimed, side.peer, &trusted));
+        assert_eq!(headers["x-forwarded-for"], "1.1.1.1, 192.0.2.1");
+        assert_eq!(headers["x-real-ip"], "1.1.1.1");
+        assert_eq!(headers["x-forwarded-proto"], "http");
+        assert_eq!(headers["forwarded"], "for=1.1.1.1, for=192.0.2.1;host=\"app.test:8443\";proto=https");
+    }
+}

@@ -1,0 +1,6 @@
+//! Floor 3: the applications behind the gateway, and how a request gets there.
+
+pub mod forward;
+pub mod headers;
+pub mod identity;
+pub mod pool;
