@@ -1,13 +1,14 @@
 //! vestibule.
 pub mod base;
+pub mod config;
 pub mod crypto;
+pub mod enforce;
 pub mod limit;
+pub mod login;
 pub mod observe;
 pub mod policy;
+pub mod portal;
 pub mod route;
 pub mod session;
 pub mod store;
-pub mod login {
-    pub mod attempt;
-}
 pub mod upstream;

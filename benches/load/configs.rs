@@ -107,6 +107,8 @@ backend app
 }
 
 /// vestibule with every session check on. Limits are counted but never reached; the log is off, as the peers' are.
+///
+/// Rotation is on, but later than a long run lasts: load generators do not take a new cookie from an answer.
 pub(crate) fn gateway(dir: &Path, port: u16, upstream: u16) -> String {
     format!(
         r#"[server]
@@ -121,7 +123,7 @@ kind = "memory"
 idle = "30m"
 absolute = "12h"
 [session.rotation]
-every = "15m"
+every = "2h"
 grace = "60s"
 [session.binding.user_agent]
 mode = "family"

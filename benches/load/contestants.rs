@@ -138,6 +138,7 @@ pub(crate) fn start_gateway(what: &GatewayStart<'_>, tools: &Tools, lab: &Lab) -
     })
 }
 
+/// Starts an nginx, as the application or as a contestant.
 fn start_nginx(name: &str, config: &str, port: u16, core: usize, tools: &Tools, lab: &Lab) -> Result<Process, String> {
     let config = lab.write(&format!("{name}.conf"), config.as_bytes())?;
     let mut command = tools.pinned(core, &tools.nginx);
@@ -146,6 +147,7 @@ fn start_nginx(name: &str, config: &str, port: u16, core: usize, tools: &Tools, 
     listening(Process::start(name, command, lab.dir())?, port)
 }
 
+/// Starts HAProxy.
 fn start_haproxy(port: u16, upstream: u16, core: usize, tools: &Tools, lab: &Lab) -> Result<Process, String> {
     let config = lab.write("haproxy.cfg", configs::haproxy(lab.dir(), port, upstream).as_bytes())?;
     let mut command = tools.pinned(core, &tools.haproxy);
@@ -154,11 +156,13 @@ fn start_haproxy(port: u16, upstream: u16, core: usize, tools: &Tools, lab: &Lab
     listening(Process::start("haproxy", command, lab.dir())?, port)
 }
 
+/// Waits until a process listens on its port.
 fn listening(mut process: Process, port: u16) -> Result<Process, String> {
     process.wait_until(START_LIMIT, |_| Ok(TcpStream::connect(loopback(port)).is_ok()))?;
     Ok(process)
 }
 
+/// A contestant that is not a gateway.
 fn peer(name: &str, title: &str, port: u16, process: Process, cookies: &Path) -> Result<Contestant, String> {
     Ok(Contestant {
         name: name.to_owned(),
@@ -171,10 +175,12 @@ fn peer(name: &str, title: &str, port: u16, process: Process, cookies: &Path) ->
     })
 }
 
+/// A port on the IPv4 loopback, where everything here listens.
 fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
+/// The first cookie of a file.
 fn first_line(path: &Path) -> Result<String, String> {
     let fail = |error: std::io::Error| format!("{}: {error}", path.display());
     let mut line = String::new();

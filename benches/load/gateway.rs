@@ -18,8 +18,11 @@ use std::path::PathBuf;
 /// The arguments, read.
 #[derive(Debug)]
 struct Arguments {
+    /// The configuration to start with.
     config: PathBuf,
+    /// Sessions to make before serving.
     sessions: usize,
+    /// Where their cookies go.
     cookies_out: PathBuf,
 }
 
@@ -38,6 +41,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     ))
 }
 
+/// Reads the arguments.
 fn parse(args: &[String]) -> Result<Arguments, String> {
     let value = |flag: &str| {
         let at = args.iter().position(|arg| arg == flag);

@@ -98,11 +98,13 @@ fn before(list: &str, word: &str) -> Result<u64, String> {
     found.ok_or_else(|| format!("h2load printed no number of {word}"))
 }
 
+/// Microseconds since the epoch, as h2load's log counts.
 fn micros(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// The summary, without the tales of progress before it.
 fn tail(output: &str) -> &str {
     output.find("finished in").and_then(|at| output.get(at..)).unwrap_or(output)
 }

@@ -15,6 +15,7 @@ const COOKIE_VALUE_BYTES: usize = 128;
 /// A run's directory; removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Lab {
+    /// The directory.
     dir: TempDir,
     /// The certificate in DER, which the benchmark's own client expects to see.
     pub(crate) certificate: Vec<u8>,

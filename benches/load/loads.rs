@@ -30,9 +30,13 @@ pub(crate) struct Outcome {
 pub(crate) struct Load {
     /// The generator.
     pub(crate) process: Process,
+    /// Its shape.
     case: Case,
+    /// When to give it up.
     limit: Duration,
+    /// Where h2load logs its requests.
     request_log: PathBuf,
+    /// Bytes of one right answer.
     wire_bytes: u64,
 }
 

@@ -35,6 +35,7 @@ use options::{Options, Parsed};
 /// Exit status when the machine lacks a tool or the command line is wrong: nothing was measured.
 const EXIT_USAGE: u8 = 2;
 
+/// Chooses the part to play.
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {

@@ -65,8 +65,11 @@ pub(crate) struct Bench<'a> {
 
 /// A reading at one end of a window.
 struct Reading {
+    /// When.
     at: Instant,
+    /// The contestant's CPU time so far.
     cpu: CpuTime,
+    /// What the application has seen so far.
     requests: u64,
 }
 
@@ -132,6 +135,7 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// Reads CPU time and requests as of the same moment.
     fn read(&self, target: &Contestant) -> Result<Reading, String> {
         // The counter takes a moment under load; the CPU time that goes with it is the one in the middle of it.
         let (early, from) = (target.process.cpu_time()?, Instant::now());

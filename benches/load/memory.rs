@@ -39,6 +39,7 @@ pub(crate) fn run(options: &Options, tools: &Tools) -> Result<(), String> {
     Ok(())
 }
 
+/// Bytes a fresh gateway occupies with so many sessions.
 fn occupied(
     binary: &GatewayBinary,
     sessions: usize,

@@ -144,10 +144,12 @@ fn meant(typed: Typed) -> Result<Options, String> {
     Ok(options)
 }
 
+/// A flag's number.
 fn number(flag: &str, value: &str) -> Result<usize, String> {
     value.parse().map_err(|_| format!("{flag} {value}: not a number"))
 }
 
+/// A flag's number where 0 makes no sense.
 fn positive(flag: &str, value: &str) -> Result<usize, String> {
     match number(flag, value)? {
         0 => Err(format!("{flag} must be at least 1")),
@@ -155,6 +157,7 @@ fn positive(flag: &str, value: &str) -> Result<usize, String> {
     }
 }
 
+/// `LABEL=PATH`. The label becomes part of file names.
 fn gateway_binary(value: &str) -> Result<GatewayBinary, String> {
     match value.split_once('=') {
         Some((label, path)) if !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') => {

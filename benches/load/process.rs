@@ -17,9 +17,13 @@ const TAIL_LINES: usize = 12;
 /// Every program here stays in one process (nginx too: it is told to), so its pid is all there is to measure and kill.
 #[derive(Debug)]
 pub(crate) struct Process {
+    /// For messages.
     name: String,
+    /// The handle that is killed.
     child: Child,
+    /// What it prints.
     stdout: PathBuf,
+    /// What it complains about.
     stderr: PathBuf,
 }
 

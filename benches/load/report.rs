@@ -15,9 +15,13 @@ const MAX_WAITED: f64 = 0.05;
 /// All measurements of a run.
 #[derive(Debug)]
 pub(crate) struct Report {
+    /// The contestants.
     rows: Vec<Row>,
+    /// The columns.
     cases: Vec<Case>,
+    /// Live sessions in a gateway.
     sessions: usize,
+    /// Length of a measurement.
     seconds: u64,
 }
 
@@ -104,6 +108,7 @@ impl Report {
         serde_json::to_string_pretty(&all).map_err(|error| error.to_string())
     }
 
+    /// CPU time a request, then the ratios.
     fn write_cpu(&self, text: &mut String) {
         let titles: Vec<String> = self.cases.iter().map(|case| self.title(case)).collect();
         line(text, &format!("| µs CPU | {} |", titles.join(" | ")));
@@ -122,6 +127,7 @@ impl Report {
         }
     }
 
+    /// Everything else, a line a case and contestant.
     fn write_details(&self, text: &mut String) {
         line(text, "| case | contestant | requests/s | p50 µs | p99 µs | core % | waited % | RSS MiB |");
         line(text, "|---|---|--:|--:|--:|--:|--:|--:|");
@@ -146,6 +152,7 @@ impl Report {
         }
     }
 
+    /// A case's name in the tables.
     fn title(&self, case: &Case) -> String {
         match case.shape {
             Shape::ManySessions => format!("1 KiB h1, {} sessions in turn", self.sessions),
@@ -179,10 +186,12 @@ fn ratio(one: &Row, other: &Row, column: usize) -> Option<Ratio> {
     })
 }
 
+/// The median over a cell's rounds.
 fn median_of(cell: &[Measurement], value: impl Fn(&Measurement) -> f64) -> f64 {
     median(cell.iter().map(value).collect()).unwrap_or(f64::NAN)
 }
 
+/// The median; of an even number of values, the middle of the middle two.
 fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let upper = *values.get(values.len() / 2)?;
@@ -190,10 +199,12 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     Some(lower.midpoint(upper))
 }
 
+/// Three digits, which is more than repeats.
 fn number(value: f64) -> String {
     if value < 100.0 { format!("{value:.1}") } else { format!("{value:.0}") }
 }
 
+/// Adds a line.
 fn line(text: &mut String, line: &str) {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{line}");

@@ -84,6 +84,7 @@ pub(crate) fn fetch(config: &Arc<ClientConfig>, ask: &Ask) -> Result<Answer, Str
     Ok(answer)
 }
 
+/// Reads one answer whole and checks it.
 fn read_answer(stream: &mut impl Read, ask: &Ask) -> Result<Answer, String> {
     let mut received = Vec::with_capacity(4096);
     let head = loop {
@@ -106,6 +107,7 @@ fn read_answer(stream: &mut impl Read, ask: &Ask) -> Result<Answer, String> {
     Ok(Answer { wire_bytes: expected as u64, body: received.split_off(head) })
 }
 
+/// Takes a 200 with the expected length, and nothing else.
 fn check_head(head: &[u8], size: u64) -> Result<(), String> {
     let head = String::from_utf8_lossy(head);
     let length = head.lines().filter_map(|line| line.split_once(':')).find_map(|(name, value)| {

@@ -20,7 +20,9 @@ pub(crate) struct Tools {
     pub(crate) h2load: PathBuf,
     /// Load with many cookies.
     pub(crate) wrk: PathBuf,
+    /// Pins to a core.
     taskset: PathBuf,
+    /// Ties a child to its parent.
     setpriv: PathBuf,
 }
 

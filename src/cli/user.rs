@@ -154,10 +154,18 @@ fn add(
     let typed = password(&source)?;
     let hash = hash_password(&typed, random.bytes()).map_err(|error| error.to_string())?;
     let (roles, groups) = (once_each(roles), once_each(groups));
+    let new = !file.path.exists();
     let user = User { name, password: hash, email, roles, groups, disabled: false };
     edit(&file.path, |document| add_user(document, &user))?;
     let (name, path) = (user.name, file.path.display());
-    Ok(format!("Added \"{name}\" to {path}. Reload the gateway, and \"{name}\" can sign in."))
+    let next = if new {
+        "The file is new and readable for you alone: name it in gateway.toml as \"users\" in [login.local], and chown it if \
+         the gateway runs as somebody else."
+            .to_owned()
+    } else {
+        format!("Reload the gateway, and \"{name}\" can sign in.")
+    };
+    Ok(format!("Added \"{name}\" to {path}. {next}"))
 }
 
 /// The words without repetitions, in their order.
@@ -290,11 +298,9 @@ mod tests {
         let call = |line: &str, typed: &str| call(folder.path(), line, typed);
         let added =
             call("add alice --roles admin,staff,admin --groups x --email a@b.test --password-stdin", "first pass\r\n");
-        assert_eq!(
-            added.as_deref(),
-            Ok("Added \"alice\" to users.toml. Reload the gateway, and \"alice\" can sign in.\n")
-        );
-        call("add bob", " second pass ").expect("added");
+        assert!(added.is_ok_and(|line| line.starts_with("Added \"alice\" to users.toml. The file is new")));
+        let added = call("add bob", " second pass ");
+        assert_eq!(added.as_deref(), Ok("Added \"bob\" to users.toml. Reload the gateway, and \"bob\" can sign in.\n"));
         let users = || Users::load(&folder.path().join("users.toml")).expect("users");
         let opens =
             |name: &str, password: &str| verify_password(&users().get(name).expect("a user").password, password);

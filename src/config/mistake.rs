@@ -11,6 +11,9 @@ const MAX_SHOWN: usize = 50;
 /// How much of a source line is shown, in characters, around the place that is meant.
 const MAX_LINE_CHARS: usize = 120;
 
+/// How much of a line is looked at on either side, in bytes: enough for [`MAX_LINE_CHARS`] of any characters.
+const WINDOW_BYTES: usize = 4 * MAX_LINE_CHARS;
+
 /// How many characters stay in view before the place that is meant, when a line is too long to show whole.
 const LEAD_CHARS: usize = 40;
 
@@ -91,9 +94,22 @@ impl Mistakes {
         let line_end = self.source[begin..].find('\n').map_or(self.source.len(), |at| begin + at);
         let line = &self.source[line_start..line_end];
         let line = line.strip_suffix('\r').unwrap_or(line);
+        let at = begin.min(line_start + line.len()) - line_start;
+        let from = char_boundary(line, at.saturating_sub(WINDOW_BYTES));
+        let to = char_boundary(line, at + WINDOW_BYTES);
         let number = self.source[..line_start].bytes().filter(|byte| *byte == b'\n').count() + 1;
         let column = self.source[line_start..begin].chars().count() + 1;
-        Place { number, column, start: line_start, line, span: begin..span.end.max(begin) }
+        let (cut_before, cut_after) = (from > 0, to < line.len());
+        let line = &line[from..to];
+        Place {
+            number,
+            column,
+            start: line_start + from,
+            line,
+            cut_before,
+            cut_after,
+            span: begin..span.end.max(begin),
+        }
     }
 
     fn write_one(&self, f: &mut fmt::Formatter<'_>, mistake: &Mistake) -> fmt::Result {
@@ -117,6 +133,9 @@ impl Mistakes {
 
     /// The line as it is shown, and where its caret underline begins and how wide it is, in characters.
     fn shown(&self, place: &Place<'_>) -> (String, usize, usize) {
+        let end = place.start + place.line.len();
+        let near = |range: &&Range<usize>| range.start < end && place.start < range.end;
+        let near: Vec<&Range<usize>> = self.hidden.iter().filter(near).collect();
         let mut cells: Vec<char> = Vec::new();
         let (mut caret_start, mut caret_end) = (None, None);
         let mut in_hidden = false;
@@ -128,7 +147,7 @@ impl Mistakes {
             if offset >= place.span.end && caret_end.is_none() {
                 caret_end = Some(cells.len());
             }
-            let hidden = self.hidden.iter().any(|range| range.contains(&offset));
+            let hidden = near.iter().any(|range| range.contains(&offset));
             match (hidden, char) {
                 (true, _) if in_hidden => {}
                 (true, _) => cells.push('…'),
@@ -139,20 +158,21 @@ impl Mistakes {
         }
         let start = caret_start.unwrap_or(cells.len());
         let end = caret_end.unwrap_or(cells.len()).max(start + 1);
-        if cells.len() <= MAX_LINE_CHARS {
+        if cells.len() <= MAX_LINE_CHARS && !place.cut_before && !place.cut_after {
             return (cells.into_iter().collect(), start, end - start);
         }
         let from = start.saturating_sub(LEAD_CHARS);
         let to = cells.len().min(from + MAX_LINE_CHARS);
         let mut line = String::new();
-        if from > 0 {
+        let begun = from > 0 || place.cut_before;
+        if begun {
             line.push('…');
         }
         line.extend(&cells[from..to]);
-        if to < cells.len() {
+        if to < cells.len() || place.cut_after {
             line.push('…');
         }
-        (line, start - from + usize::from(from > 0), end.min(to.max(start + 1)) - start)
+        (line, start - from + usize::from(begun), end.min(to.max(start + 1)) - start)
     }
 }
 
@@ -161,7 +181,10 @@ struct Place<'a> {
     number: usize,
     column: usize,
     start: usize,
+    /// The line, or what of it is near the span.
     line: &'a str,
+    cut_before: bool,
+    cut_after: bool,
     span: Range<usize>,
 }
 

@@ -35,6 +35,9 @@ use tree::{Kind, Node, Table};
 /// The largest configuration file that is read, in bytes: 1 MiB, some ten thousand routes.
 pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
+/// How many mistakes are noted; of unknown keys, as many again. A file with more of them is not a configuration.
+const MAX_NOTED: usize = 1000;
+
 /// A value and where it is written, for checks that compare it with something elsewhere in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located<T> {
@@ -125,7 +128,10 @@ impl Document {
 
     /// Notes a mistake at `span`, or about the file as a whole. An empty `help` is none.
     pub fn mistake(&self, span: Option<Range<usize>>, message: impl Into<String>, help: impl Into<String>) {
-        self.notes.borrow_mut().mistakes.push(Mistake::new(span, message, help));
+        let mut notes = self.notes.borrow_mut();
+        if notes.mistakes.len() < MAX_NOTED {
+            notes.mistakes.push(Mistake::new(span, message, help));
+        }
     }
 
     /// Every key that was asked for, with its path: `server.listen`, `route[].path`, `roles.*.idle`.
@@ -188,7 +194,7 @@ impl Document {
         self.root.for_each(&mut |table| {
             let Some(kind) = notes.opened.get(&table.id) else { return };
             for (key, entry) in &table.entries {
-                if notes.asked.contains(&(table.id, key.clone())) {
+                if unknown.len() >= MAX_NOTED || notes.asked.contains(&(table.id, key.clone())) {
                     continue;
                 }
                 let is_table = matches!(entry.value.kind, Kind::Table(_) | Kind::Tables(_));

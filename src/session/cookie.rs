@@ -123,30 +123,28 @@ impl SessionCookie {
         HeaderValue::try_from(format!("{}={}; Max-Age=0", self.settings.name, self.attributes)).ok()
     }
 
-    /// `Set-Cookie` values that delete cookies of our name from every narrower path, and wider domain, from which a
-    /// browser would send them with a request for `host` and `path`. Bounded to the first eight levels of each.
+    /// `Set-Cookie` values that delete the other cookies of our name: from every narrower path and wider domain from
+    /// which a browser would send them with a request for `host` and `path`, but not from the place that ours has.
+    /// Bounded to the first eight levels of each. None for `__Host-` names: browsers keep no second one.
     pub fn delete_strays(&self, host: &str, path: &str) -> Vec<HeaderValue> {
         if self.settings.name.starts_with("__Host-") {
-            return self.delete().into_iter().collect();
+            return Vec::new();
         }
         let levels = path.bytes().enumerate().filter(|(at, byte)| *at > 0 && *byte == b'/').map(|(at, _)| &path[..at]);
-        let paths: Vec<&str> = ["/"].into_iter().chain(levels.take(6)).chain([path]).collect();
+        let mut paths: Vec<&str> = ["/"].into_iter().chain(levels.take(6)).chain([path]).collect();
+        paths.dedup();
         let mut domains = vec![None];
         if let Some(shared) = &self.settings.domain {
-            let is_within = |at: usize| host[at..].len() >= shared.len();
-            domains.push(Some(&**shared));
-            domains.push(Some(host));
-            domains.extend(
-                host.match_indices('.')
-                    .map(|(at, _)| at + 1)
-                    .filter(|at| is_within(*at))
-                    .take(6)
-                    .map(|at| Some(&host[at..])),
-            );
+            let wider =
+                host.match_indices('.').map(|(at, _)| &host[at + 1..]).filter(|name| name.len() >= shared.len());
+            domains.extend([host].into_iter().chain(wider.take(6)).map(Some));
         }
         let mut deletions = Vec::new();
         for path in &paths {
             for domain in &domains {
+                if *path == &*self.settings.path && *domain == self.settings.domain.as_deref() {
+                    continue;
+                }
                 let domain = domain.map_or(String::new(), |domain| format!("; Domain={domain}"));
                 let text = format!("{}=; Path={path}; Secure; HttpOnly{domain}; Max-Age=0", self.settings.name);
                 deletions.extend(HeaderValue::try_from(text));
@@ -271,7 +269,8 @@ mod tests {
         let cookie = SessionCookie::new(settings, ring, "default", Duration::from_secs(60));
         let all = cookie.delete_strays("a.app.example.test", "/one/two/three");
         let has = |text: &str| all.iter().any(|value| value == text);
-        assert!(has("__Secure-session=; Path=/; Secure; HttpOnly; Domain=example.test; Max-Age=0"));
+        assert!(!has("__Secure-session=; Path=/; Secure; HttpOnly; Domain=example.test; Max-Age=0"), "that is ours");
+        assert!(has("__Secure-session=; Path=/; Secure; HttpOnly; Domain=app.example.test; Max-Age=0"));
         assert!(has("__Secure-session=; Path=/one/two; Secure; HttpOnly; Domain=app.example.test; Max-Age=0"));
         assert!(has("__Secure-session=; Path=/one; Secure; HttpOnly; Max-Age=0"));
         assert!(!all.iter().any(|value| value.to_str().is_ok_and(|text| text.contains("Domain=test;"))));

@@ -76,8 +76,12 @@ pub trait SessionStore: Send + Sync {
     /// The sessions of an owner that have not ended.
     fn list(&self, owner: Owner) -> BoxFuture<'_, Result<Vec<Arc<Live>>, StoreError>>;
 
-    /// Ends the sessions that are over by `lifetime`, forgets those that ended long ago, and returns which it ended.
-    fn sweep(&self, lifetime: Lifetime, now: Timestamp) -> BoxFuture<'_, Result<Vec<SessionHandle>, StoreError>>;
+    /// Ends the sessions that are over by `lifetime`, forgets those that ended long ago, and returns which it ended and why.
+    fn sweep(
+        &self,
+        lifetime: Lifetime,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>>;
 
     /// How many sessions have not ended.
     fn active(&self) -> usize;

@@ -160,13 +160,13 @@ fn sweeps_by_the_limits_it_is_given<S: SessionStore + 'static>(case: &Case<S>) {
     case.store.touch(&busy, after(90));
     assert!(sweep(99).is_empty());
     let mut ended = sweep(100);
-    ended.sort();
-    let mut expected = vec![idle.handle(), stranger.handle()];
-    expected.sort();
+    ended.sort_by_key(|(handle, _)| *handle);
+    let mut expected = vec![(idle.handle(), EndReason::Idle), (stranger.handle(), EndReason::Idle)];
+    expected.sort_by_key(|(handle, _)| *handle);
     assert_eq!(ended, expected);
     assert!(sweep(100).is_empty(), "nothing ends twice");
     case.store.touch(&busy, after(950));
-    assert_eq!(sweep(1000), [busy.handle()]);
+    assert_eq!(sweep(1000), [(busy.handle(), EndReason::Absolute)]);
     assert_eq!(busy.ended().map(|(reason, _)| reason), Some(EndReason::Absolute));
     assert!(case.find(stranger.handle()).is_none(), "a stranger's session is forgotten at once");
     assert!(case.find(idle.handle()).is_some(), "a person's is remembered");

@@ -127,7 +127,7 @@ impl MemoryStore {
         self.by_owner.get(owner).map(|handles| handles.clone()).unwrap_or_default()
     }
 
-    fn sweep_now(&self, lifetime: &Lifetime, now: Timestamp) -> Vec<SessionHandle> {
+    fn sweep_now(&self, lifetime: &Lifetime, now: Timestamp) -> Vec<(SessionHandle, EndReason)> {
         let mut over = Vec::new();
         let mut forgotten = Vec::new();
         for live in &self.sessions {
@@ -143,7 +143,8 @@ impl MemoryStore {
         for handle in forgotten {
             self.sessions.remove(&handle);
         }
-        over.into_iter().filter(|(handle, reason)| self.end(*handle, *reason, now)).map(|(handle, _)| handle).collect()
+        over.retain(|(handle, reason)| self.end(*handle, *reason, now));
+        over
     }
 }
 
@@ -200,7 +201,11 @@ impl SessionStore for MemoryStore {
         })
     }
 
-    fn sweep(&self, lifetime: Lifetime, now: Timestamp) -> BoxFuture<'_, Result<Vec<SessionHandle>, StoreError>> {
+    fn sweep(
+        &self,
+        lifetime: Lifetime,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
         Box::pin(async move { Ok(self.sweep_now(&lifetime, now)) })
     }
 

@@ -14,6 +14,12 @@ use crate::config::mistake::{Mistake, char_boundary};
 /// How many broken places of a file are repaired to look for more. The whole file is parsed again for each.
 const MAX_REPAIRS: usize = 50;
 
+/// How many bytes are parsed again in all, so that a large and utterly broken file is not waited for.
+const MAX_REPARSED_BYTES: usize = 8 << 20;
+
+/// How many complaints of the parser are told. To tell one, the file is searched for what it is about.
+const MAX_TOLD: usize = 200;
+
 /// How the messages of the parser begin that mean it has lost its place.
 const LOST: [&str; 19] = [
     "cannot recurse further",
@@ -54,11 +60,12 @@ pub(super) fn parse(source: &str) -> (Table, Vec<Mistake>) {
     let mut text = source.to_owned();
     let mut mistakes = Vec::new();
     let mut repairs = 0;
+    let max_repairs = MAX_REPAIRS.min(MAX_REPARSED_BYTES / source.len().max(1));
     loop {
         let (tree, complaints) = parse_once(&text);
-        let lost = complaints.iter().position(Complaint::lost).filter(|_| repairs < MAX_REPAIRS);
+        let lost = complaints.iter().position(Complaint::lost).filter(|_| repairs < max_repairs);
         let Some(lost) = lost else {
-            for complaint in &complaints {
+            for complaint in complaints.iter().take(MAX_TOLD) {
                 let mistake = describe(&text, &tree, complaint);
                 if !mistakes.iter().any(|other| same_line(source, other, &mistake)) {
                     mistakes.push(mistake);
@@ -68,7 +75,7 @@ pub(super) fn parse(source: &str) -> (Table, Vec<Mistake>) {
         };
         let (mistake, region) = repair(&text, &tree, &complaints, &complaints[lost]);
         mistakes.push(mistake);
-        repairs = if blank(&mut text, region) { repairs + 1 } else { MAX_REPAIRS };
+        repairs = if blank(&mut text, region) { repairs + 1 } else { max_repairs };
     }
 }
 

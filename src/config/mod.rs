@@ -1,0 +1,18 @@
+//! Floor 7: `gateway.toml`, from what is written to what is meant. All mistakes are found in one go.
+
+pub mod mistake;
+pub mod plan;
+pub mod reader;
+
+mod admin;
+mod identity;
+mod limits;
+mod log;
+mod login;
+mod portal;
+mod routes;
+mod server;
+mod session;
+mod upstreams;
+
+pub use plan::Plan;

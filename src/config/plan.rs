@@ -1,0 +1,92 @@
+//! The validated whole: what the composition root builds the gateway from.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::admin::{self, AdminPlan};
+use crate::config::limits::{self, LimitPlan};
+use crate::config::log::{self, LogPlan};
+use crate::config::mistake::Mistakes;
+use crate::config::reader::Document;
+use crate::config::server::{self, ServerPlan};
+use crate::config::session::{self, SessionPlan};
+use crate::config::{identity, login, portal, routes, upstreams};
+use crate::login::users::Users;
+use crate::route::table::Route;
+use crate::upstream::identity::IdentityHeaders;
+use crate::upstream::pool::UpstreamSettings;
+
+/// A whole, valid configuration.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Listeners, certificates, workers, time-outs.
+    pub server: ServerPlan,
+    /// The operator's listeners.
+    pub admin: AdminPlan,
+    /// Store, cookie and rules of sessions.
+    pub session: SessionPlan,
+    /// Rates.
+    pub limits: LimitPlan,
+    /// The local users, when that source is configured.
+    pub users: Option<Arc<Users>>,
+    /// Who is told what.
+    pub identity: IdentityHeaders,
+    /// The applications.
+    pub upstreams: Vec<UpstreamSettings>,
+    /// What goes where.
+    pub routes: Vec<Route>,
+    /// How logs look.
+    pub log: LogPlan,
+    /// What the pages call the service.
+    pub title: Box<str>,
+}
+
+impl Plan {
+    /// Reads and validates a configuration file.
+    ///
+    /// # Errors
+    /// Every mistake in it.
+    pub fn load(file: &Path) -> Result<Self, Mistakes> {
+        Self::of(&Document::load(file)?)
+    }
+
+    /// Validates a configuration that has been read.
+    ///
+    /// # Errors
+    /// Every mistake in it.
+    pub fn of(document: &Document) -> Result<Self, Mistakes> {
+        let root = document.root();
+        let server = server::read(&root);
+        let admin = admin::read(&root);
+        let session = session::read(&root);
+        let limits = limits::read(&root);
+        let users = login::read(&root);
+        let identity = identity::read(&root);
+        let log = log::read(&root);
+        let title = portal::read(&root);
+        let upstreams = upstreams::read(&root);
+        let routes = routes::read(&root, &upstreams, users.is_some());
+        document.finish()?;
+        match (server, session, identity) {
+            (Some(server), Some(session), Some(identity)) => Ok(Self {
+                server,
+                admin,
+                session,
+                limits,
+                users: users.flatten(),
+                identity,
+                upstreams: upstreams.into_iter().map(|upstream| upstream.value).collect(),
+                routes,
+                log,
+                title,
+            }),
+            // A section that could not be read has said why, so `finish` has returned already.
+            _ => {
+                document.mistake(None, "the configuration could not be read", "");
+                Err(document.finish().err().unwrap_or_else(|| {
+                    Mistakes::whole_file(Path::new("gateway.toml"), "the configuration could not be read", "")
+                }))
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `[[route]]`: what goes where, and what is asked of whom.
+
+use crate::config::reader::{Located, Section, nearest};
+use crate::enforce::snapshot::PREFIX;
+use crate::login::users::check_role;
+use crate::policy::route_policy::{Access, RoutePolicy};
+use crate::route::pattern::{HostPattern, PathPrefix};
+use crate::route::table::Route;
+use crate::upstream::pool::UpstreamSettings;
+
+/// Reads every `[[route]]`.
+pub(super) fn read(root: &Section<'_>, upstreams: &[Located<UpstreamSettings>], has_login: bool) -> Vec<Route> {
+    root.require("route", "[[route]]\npath = \"/\"\nupstream = \"app\"");
+    let mut all: Vec<Route> = Vec::new();
+    for section in root.sections("route") {
+        let Some(route) = read_one(&section, upstreams, has_login) else { continue };
+        if all.iter().any(|other| other.host == route.host && other.path == route.path) {
+            let message = format!("there are two routes for \"{}\" on the same host", route.path.shown());
+            section.mistake_at("path", message, "keep one of them");
+        }
+        all.push(route);
+    }
+    all
+}
+
+fn read_one(section: &Section<'_>, upstreams: &[Located<UpstreamSettings>], has_login: bool) -> Option<Route> {
+    section.require("path", r#"path = "/""#).require("upstream", r#"upstream = "app""#);
+    let host = section.parsed("host", HostPattern::parse);
+    let host = if section.has("host") { host } else { Some(HostPattern::Any) };
+    let path = section.parsed("path", path);
+    let choices = [
+        ("authenticated", Access::Authenticated),
+        ("optional", Access::Optional),
+        ("anonymous", Access::Anonymous),
+        ("public", Access::Public),
+    ];
+    let access = section.one_of("access", &choices);
+    let access_is_wrong = section.has("access") && access.is_none();
+    let access = access.unwrap_or(Access::Authenticated);
+    let roles = section.parsed_list("roles", |text| check_role(text).map(|()| text.into())).unwrap_or_default();
+    if !roles.is_empty() && access != Access::Authenticated && !access_is_wrong {
+        let message = format!("roles are asked for on a route whose access is \"{}\"", access.name());
+        section.mistake_at("roles", message, "write access = \"authenticated\", or take the roles away");
+    }
+    if access == Access::Authenticated && !has_login && !access_is_wrong && section.document().is_whole() {
+        let at = section.span_of("access").or_else(|| section.span_of("path")).or_else(|| section.span());
+        let help = "write [login.local] with users = \"users.toml\", or access = \"public\" for everybody";
+        section.mistake(&at.unwrap_or_default(), "this route asks for login, and nobody can sign in", help);
+    }
+    let upstream = section.located("upstream").and_then(|name| {
+        let found = upstreams.iter().position(|upstream| *upstream.value.name == *name.value);
+        if found.is_none() && section.document().is_whole() {
+            let names = upstreams.iter().map(|upstream| &*upstream.value.name);
+            let help = match nearest(&name.value, names) {
+                Some(near) => format!("did you mean \"{near}\"?"),
+                None => format!("write [[upstream]] with name = \"{}\"", name.value),
+            };
+            section.mistake(&name.span, format!("there is no upstream named \"{}\"", name.value), help);
+        }
+        found
+    });
+    let policy = RoutePolicy { access, roles: roles.into_iter().map(|role| role.value).collect() };
+    Some(Route { host: host?, path: path?, policy, upstream: upstream? })
+}
+
+fn path(text: &str) -> Result<PathPrefix, String> {
+    let prefix = PathPrefix::parse(text)?;
+    let ours = PREFIX.trim_end_matches('/');
+    if prefix.as_str() == ours || prefix.as_str().starts_with(PREFIX) {
+        return Err(format!("\"{text}\" belongs to the gateway's own pages; choose another path"));
+    }
+    Ok(prefix)
+}

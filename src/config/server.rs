@@ -1,0 +1,145 @@
+//! `[server]`: where the gateway listens, and how.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::base::net::TrustedProxies;
+use crate::config::reader::Section;
+use crate::policy::client_address::ForwardedHeader;
+
+/// Default: a browser that cannot shake hands in ten seconds has gone; a thousand half-open connections have too.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Default: a request's head is a few packets, also over the slowest line; longer is an attack.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Default: what nginx keeps an idle connection for; browsers give up theirs sooner or later than that.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// Default: what container platforms wait, by default, before they kill.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Default, over all workers: a connection costs some tens of kilobytes.
+const MAX_CONNECTIONS: usize = 20_000;
+
+/// The most workers that make sense.
+const MAX_WORKERS: usize = 256;
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificatePlan {
+    /// The certificate chain, PEM.
+    pub cert: PathBuf,
+    /// The private key, PEM.
+    pub key: PathBuf,
+    /// Whether a self-signed one is made when the files do not exist.
+    pub generate: bool,
+}
+
+/// What `[server]` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerPlan {
+    /// Addresses to listen on with TLS.
+    pub listen: Vec<SocketAddr>,
+    /// How many worker threads; `None` is one for each core.
+    pub workers: Option<usize>,
+    /// Certificates; the first is shown to clients that name no known host.
+    pub certificates: Vec<CertificatePlan>,
+    /// Proxies that are believed.
+    pub trusted_proxies: TrustedProxies,
+    /// Which header they write.
+    pub forwarded_header: ForwardedHeader,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// How long the head of a request may take.
+    pub header_timeout: Duration,
+    /// How long an idle connection is kept.
+    pub keep_alive_timeout: Duration,
+    /// How long requests under way may go on after SIGTERM.
+    pub drain_timeout: Duration,
+    /// How many client connections there may be, over all workers.
+    pub max_connections: usize,
+}
+
+/// Reads `[server]`.
+pub(super) fn read(root: &Section<'_>) -> Option<ServerPlan> {
+    root.require("server", "[server]\nlisten = [\"127.0.0.1:8443\"]");
+    let section = root.section_or_empty("server");
+    if root.has("server") {
+        section.require("listen", r#"listen = ["127.0.0.1:8443"]"#);
+    }
+    let listen = section.parsed_list("listen", address);
+    if listen.as_ref().is_some_and(Vec::is_empty) {
+        section.mistake_at("listen", "there is no address to listen on", "write listen = [\"127.0.0.1:8443\"]");
+    }
+    let certificates = certificates(&section);
+    let trusted = section.parsed_list("trusted_proxies", trusted_network).unwrap_or_default();
+    let forwarded = [("x-forwarded-for", ForwardedHeader::XForwardedFor), ("forwarded", ForwardedHeader::Forwarded)];
+    let plan = ServerPlan {
+        listen: listen.unwrap_or_default().into_iter().map(|address| address.value).collect(),
+        workers: section.integer("workers", 1..=MAX_WORKERS),
+        certificates,
+        trusted_proxies: TrustedProxies::new(trusted.into_iter().map(|network| network.value).collect()),
+        forwarded_header: section.one_of("forwarded_header", &forwarded).unwrap_or_default(),
+        handshake_timeout: positive(&section, "handshake_timeout", HANDSHAKE_TIMEOUT),
+        header_timeout: positive(&section, "header_timeout", HEADER_TIMEOUT),
+        keep_alive_timeout: positive(&section, "keep_alive_timeout", KEEP_ALIVE_TIMEOUT),
+        drain_timeout: section.duration("drain_timeout").unwrap_or(DRAIN_TIMEOUT),
+        max_connections: section.integer("max_connections", 1..=10_000_000).unwrap_or(MAX_CONNECTIONS),
+    };
+    Some(plan)
+}
+
+fn certificates(section: &Section<'_>) -> Vec<CertificatePlan> {
+    if section.document().is_whole() && section.path() == "server" && !section.has("certificate") {
+        let help = "write [[server.certificate]] with cert, key, and generate = true for a self-signed one";
+        section.mistake(
+            &section.span().unwrap_or_default(),
+            "there is no certificate, and the gateway only speaks TLS",
+            help,
+        );
+    }
+    let read = |one: Section<'_>| {
+        one.require("cert", r#"cert = "certs/dev.crt""#).require("key", r#"key = "certs/dev.key""#);
+        let (cert, key) = (one.path_to("cert"), one.path_to("key"));
+        let generate = one.bool("generate").unwrap_or(false);
+        if let (Some(cert), false) = (&cert, generate)
+            && !cert.exists()
+        {
+            let help = "write the path of a PEM file, or generate = true for a self-signed certificate";
+            one.mistake_at("cert", format!("the file {} does not exist", cert.display()), help);
+        }
+        Some(CertificatePlan { cert: cert?, key: key?, generate })
+    };
+    section.sections("certificate").into_iter().filter_map(read).collect()
+}
+
+/// A time-out that is not zero: zero would refuse everyone.
+pub(super) fn positive(section: &Section<'_>, key: &str, default: Duration) -> Duration {
+    let value = section.duration(key).unwrap_or(default);
+    if value.is_zero() {
+        section.mistake_at(key, "zero would leave no time at all", "write a time like \"10s\"");
+    }
+    value
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("\"{text}\" is not an address with a port; write one like \"127.0.0.1:8443\", \"0.0.0.0:443\" or \"[::]:443\"")
+    })
+}
+
+fn trusted_network(text: &str) -> Result<IpNet, String> {
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
+    match network {
+        Ok(network) if network.prefix_len() == 0 => Err(format!(
+            "\"{text}\" trusts everybody, so every client could claim to be another; \
+             write the networks of your own proxies, like \"10.0.0.0/8\""
+        )),
+        Ok(network) => Ok(network),
+        Err(_) => Err(format!("\"{text}\" is not a network; write one like \"10.0.0.0/8\" or \"192.0.2.7\"")),
+    }
+}

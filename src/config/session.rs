@@ -1,0 +1,181 @@
+//! `[session]`: where sessions are kept, how long they last, what they are bound to.
+
+use std::time::Duration;
+
+use crate::base::net::{DEFAULT_PREFIX_V4, DEFAULT_PREFIX_V6};
+use crate::base::units;
+use crate::config::reader::Section;
+use crate::login::attempt;
+use crate::policy::route_policy::SessionRules;
+use crate::session::binding::{AddressMode, AgentMode, Answer, BindingRules};
+use crate::session::cookie::{CookieSettings, SameSite};
+use crate::session::rotation::{DEFAULT_EVERY, DEFAULT_GRACE, RotationRule};
+use crate::session::timeouts::{DEFAULT_ABSOLUTE, DEFAULT_IDLE, Lifetime};
+
+/// The shortest idle limit and rotation interval: below it people lose their session between two clicks.
+const SHORTEST: Duration = Duration::from_secs(10);
+
+/// The longest absolute limit: what a cookie may last (RFC 6265bis section 5.5).
+const LONGEST: Duration = Duration::from_secs(400 * 86_400);
+
+/// Where sessions are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// In memory: a restart signs everybody out.
+    Memory,
+}
+
+/// What `[session]` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionPlan {
+    /// Where sessions are kept.
+    pub store: StoreKind,
+    /// Their cookie.
+    pub cookie: CookieSettings,
+    /// Their rules.
+    pub rules: SessionRules,
+}
+
+/// Reads `[session]`.
+pub(super) fn read(root: &Section<'_>) -> Option<SessionPlan> {
+    let section = root.section_or_empty("session");
+    let store = store(&section);
+    let cookie = cookie(&section);
+    let rules = SessionRules { lifetime: lifetime(&section), rotation: rotation(&section), binding: binding(&section) };
+    Some(SessionPlan { store: store?, cookie: cookie?, rules })
+}
+
+fn store(session: &Section<'_>) -> Option<StoreKind> {
+    let section = session.section_or_empty("store");
+    section.know(&["path"]);
+    let kind = section.parsed("kind", |text| match text {
+        "memory" => Ok(StoreKind::Memory),
+        "disk" | "redis" | "postgres" => Err(format!(
+            "sessions cannot be kept in \"{text}\" yet; write kind = \"memory\", and know that a restart signs everybody out"
+        )),
+        _ => Err(format!("\"{text}\" is not a kind of store; write kind = \"memory\"")),
+    });
+    if kind == Some(StoreKind::Memory) {
+        section.unused(&["path"]);
+    }
+    if section.has("kind") { kind } else { Some(StoreKind::Memory) }
+}
+
+fn cookie(session: &Section<'_>) -> Option<CookieSettings> {
+    let section = session.section_or_empty("cookie");
+    let defaults = CookieSettings::default();
+    let name = section.parsed("name", cookie_name);
+    let name = if section.has("name") { name } else { Some(defaults.name) };
+    let domain = section.parsed("domain", domain);
+    let path = section.parsed("path", cookie_path).unwrap_or(defaults.path);
+    let choices = [("Strict", SameSite::Strict), ("Lax", SameSite::Lax), ("None", SameSite::None)];
+    let same_site = section.one_of("same_site", &choices).unwrap_or(defaults.same_site);
+    let name = name?;
+    if name.starts_with("__Host-") {
+        let help = "write a name that begins with __Secure-, or leave this away";
+        if section.has("domain") {
+            section.mistake_at("domain", "a cookie named __Host-… belongs to one host", help);
+        }
+        if *path != *"/" {
+            section.mistake_at("path", "a cookie named __Host-… has the path \"/\"", help);
+        }
+    }
+    Some(CookieSettings { name, domain, path, same_site })
+}
+
+fn cookie_name(text: &str) -> Result<Box<str>, String> {
+    let rest = text.strip_prefix("__Host-").or_else(|| text.strip_prefix("__Secure-"));
+    let is_token = |rest: &str| {
+        !rest.is_empty()
+            && rest.len() <= 64
+            && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    match rest {
+        Some(rest) if !is_token(rest) => {
+            Err(format!("\"{text}\" is not a cookie's name; write letters, digits, - and _ after the prefix"))
+        }
+        Some(_) if text.eq_ignore_ascii_case(attempt::COOKIE) => {
+            Err(format!("\"{text}\" is the name of the login page's own cookie; choose another name"))
+        }
+        Some(_) => Ok(text.into()),
+        None => Err(format!(
+            "\"{text}\" can be set by any other host of the domain; write a name that begins with __Host-, \
+             like \"__Host-session\", or __Secure- when it is shared across subdomains"
+        )),
+    }
+}
+
+fn domain(text: &str) -> Result<Box<str>, String> {
+    let name = text.strip_prefix('.').unwrap_or(text).to_ascii_lowercase();
+    let is_good = name.contains('.')
+        && name
+            .split('.')
+            .all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+    if is_good { Ok(name.into()) } else { Err(format!("\"{text}\" is not a domain; write one like \"example.test\"")) }
+}
+
+fn cookie_path(text: &str) -> Result<Box<str>, String> {
+    let is_good = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b';');
+    if is_good { Ok(text.into()) } else { Err(format!("\"{text}\" is not a path; write one like \"/\"")) }
+}
+
+fn lifetime(session: &Section<'_>) -> Lifetime {
+    let section = session.section_or_empty("lifetime");
+    let limits = Lifetime {
+        idle: section.duration("idle").unwrap_or(DEFAULT_IDLE),
+        absolute: section.duration("absolute").unwrap_or(DEFAULT_ABSOLUTE),
+    };
+    if limits.idle < SHORTEST {
+        section.mistake_at("idle", "people would lose their session between two clicks", "write at least \"10s\"");
+    }
+    if limits.absolute > LONGEST {
+        section.mistake_at("absolute", "browsers keep no cookie for so long", "write at most \"400d\"");
+    }
+    if limits.idle > limits.absolute {
+        let key = if section.has("idle") { "idle" } else { "absolute" };
+        let message = "the idle limit is longer than the absolute one, so it would never end a session";
+        section.mistake_at(key, message, "write an idle limit that is at most the absolute one");
+    }
+    limits
+}
+
+fn rotation(session: &Section<'_>) -> RotationRule {
+    let section = session.section_or_empty("rotation");
+    let every = section.parsed("every", |text| if text == "off" { Ok(None) } else { units::duration(text).map(Some) });
+    let rule = RotationRule {
+        every: every.unwrap_or(Some(DEFAULT_EVERY)),
+        grace: section.duration("grace").unwrap_or(DEFAULT_GRACE),
+    };
+    if let Some(every) = rule.every {
+        if every < SHORTEST {
+            section.mistake_at(
+                "every",
+                "requests under way would be taken for thefts",
+                "write at least \"10s\", or \"off\"",
+            );
+        }
+        if rule.grace >= every {
+            let key = if section.has("grace") { "grace" } else { "every" };
+            let message = "the grace period is as long as the rotation interval, so an old cookie would always be good";
+            section.mistake_at(key, message, "write a grace that is shorter than every");
+        }
+    }
+    rule
+}
+
+fn binding(session: &Section<'_>) -> BindingRules {
+    let section = session.section_or_empty("binding");
+    let (ip, agent) = (section.section_or_empty("ip"), section.section_or_empty("user_agent"));
+    let defaults = BindingRules::default();
+    let v4 = ip.integer("prefix_v4", 8..=32).unwrap_or(DEFAULT_PREFIX_V4);
+    let v6 = ip.integer("prefix_v6", 16..=128).unwrap_or(DEFAULT_PREFIX_V6);
+    let modes = [("off", AddressMode::Off), ("exact", AddressMode::Exact), ("prefix", AddressMode::Prefix { v4, v6 })];
+    let agent_modes = [("off", AgentMode::Off), ("exact", AgentMode::Exact), ("family", AgentMode::Family)];
+    let answers = [("log", Answer::Log), ("step_up", Answer::StepUp), ("end", Answer::End)];
+    BindingRules {
+        address: ip.one_of("mode", &modes).unwrap_or(defaults.address),
+        address_answer: ip.one_of("answer", &answers).unwrap_or(defaults.address_answer),
+        agent: agent.one_of("mode", &agent_modes).unwrap_or(defaults.agent),
+        agent_answer: agent.one_of("answer", &answers).unwrap_or(defaults.agent_answer),
+    }
+}

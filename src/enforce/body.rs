@@ -1,0 +1,59 @@
+//! The bodies that go out: an application's, or our own.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use crate::enforce::lease::Leased;
+use crate::upstream::forward::UpstreamBody;
+
+/// The body of a request on its way to an application.
+pub type RequestBody = Leased<Incoming>;
+
+/// The body of an answer.
+pub enum AnswerBody {
+    /// One of our own pages.
+    Own(Full<Bytes>),
+    /// What an application sends, for as long as the session lasts.
+    Upstream(Leased<UpstreamBody<RequestBody>>),
+}
+
+impl AnswerBody {
+    /// A body of ours.
+    pub fn own(content: impl Into<Bytes>) -> Self {
+        Self::Own(Full::new(content.into()))
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match &mut *self {
+            Self::Own(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
+            Self::Upstream(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body) => body.is_end_stream(),
+            Self::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(body) => body.size_hint(),
+            Self::Upstream(body) => body.size_hint(),
+        }
+    }
+}

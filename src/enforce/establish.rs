@@ -1,0 +1,107 @@
+//! Sessions begin and end here.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::base::clock::Timestamp;
+use crate::base::secret::Secret;
+use crate::enforce::shared::Shared;
+use crate::enforce::snapshot::{MAX_ANONYMOUS_PER_ADDRESS, Snapshot};
+use crate::observe::audit::{AuditEvent, AuditFields};
+use crate::observe::metrics::Metrics;
+use crate::session::binding::Bound;
+use crate::session::cookie::CookieSecret;
+use crate::session::live::Live;
+use crate::session::principal::Principal;
+use crate::session::record::{EndReason, Record};
+use crate::session::rotation::proof;
+use crate::session::store::{Created, StoreError};
+
+/// Where a new session is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The client's address.
+    pub client: IpAddr,
+    /// Its user agent.
+    pub user_agent: &'a [u8],
+}
+
+/// A new session and the cookie that opens it.
+pub struct Established {
+    /// The session.
+    pub live: Arc<Live>,
+    /// The `Set-Cookie` value.
+    pub cookie: HeaderValue,
+}
+
+/// Signs somebody in: a new record with a handle and a seed of its own, and the session that the browser had before,
+/// anonymous or not, is dead at once. Nothing that was planted in it survives.
+///
+/// # Errors
+/// When the store fails; then nobody is signed in.
+pub async fn sign_in(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    principal: Principal,
+    place: Place<'_>,
+    before: Option<Arc<Live>>,
+    now: Timestamp,
+) -> Result<Established, StoreError> {
+    if let Some(before) = before {
+        shared.end_session(before.handle(), EndReason::Replaced, Some(place.client), now).await?;
+    }
+    let created = create(shared, snapshot, Some(principal), place, None, now).await?;
+    created.ok_or_else(|| StoreError("the store refused a session that no limit applies to".to_owned()))
+}
+
+/// Gives a stranger a session; `None` when their address has [`MAX_ANONYMOUS_PER_ADDRESS`].
+///
+/// # Errors
+/// When the store fails.
+pub async fn anonymous(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    place: Place<'_>,
+    now: Timestamp,
+) -> Result<Option<Established>, StoreError> {
+    create(shared, snapshot, None, place, Some(MAX_ANONYMOUS_PER_ADDRESS), now).await
+}
+
+async fn create(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    principal: Option<Principal>,
+    place: Place<'_>,
+    most: Option<usize>,
+    now: Timestamp,
+) -> Result<Option<Established>, StoreError> {
+    let bound = Bound::of(place.client, place.user_agent);
+    let record = Record::new(&shared.random, principal.map(Arc::new), bound, now);
+    let live = match shared.noted(shared.store.create(record, most).await)? {
+        Created::Session(live) => live,
+        Created::Full => return Ok(None),
+    };
+    let kind = if live.principal().is_some() { "user" } else { "anonymous" };
+    Metrics::count(&shared.metrics.sessions_created, kind);
+    let (handle, user) = (live.handle(), live.principal().map(|principal| &*principal.user));
+    let fields = AuditFields { client: Some(place.client), session: Some(&handle), user, reason: Some(kind) };
+    shared.audit(AuditEvent::SessionCreated, fields);
+    let generation = live.rotation().generation;
+    let cookie = cookie(shared, snapshot, &live, generation, now)
+        .ok_or_else(|| StoreError("the session cookie could not be written".to_owned()))?;
+    Ok(Some(Established { live, cookie }))
+}
+
+/// The `Set-Cookie` value of one generation of a session.
+pub fn cookie(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    live: &Live,
+    generation: u32,
+    now: Timestamp,
+) -> Option<HeaderValue> {
+    let proof = Secret::new(proof(live.seed(), generation));
+    snapshot.cookie.set(&shared.random, &CookieSecret { handle: live.handle(), generation, proof }, now)
+}

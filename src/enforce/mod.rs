@@ -1,0 +1,11 @@
+//! Floor 4: decisions carried out. From the cookie to the store to the verdict, and from a refusal to an answer.
+
+pub mod authorize;
+pub mod body;
+pub mod challenge;
+pub mod establish;
+pub mod lease;
+pub mod pages;
+pub mod respond;
+pub mod shared;
+pub mod snapshot;

@@ -1,0 +1,235 @@
+//! The only place that turns a refusal into an answer.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+
+use crate::enforce::body::AnswerBody;
+use crate::enforce::pages::{self, MessagePage};
+use crate::enforce::snapshot::PREFIX;
+use crate::policy::facts::{self, BadRequest};
+use crate::policy::verdict::Reason;
+use crate::upstream::pool::UpstreamError;
+
+/// Why a request is not answered by its application.
+#[derive(Debug)]
+pub enum Refusal {
+    /// It is malformed.
+    Malformed(BadRequest),
+    /// Its host is not one that this connection is for (RFC 9110 section 15.5.20).
+    Misdirected,
+    /// No route leads anywhere.
+    NoRoute,
+    /// One of our own pages does not exist.
+    NoPage,
+    /// One of our own pages takes other methods.
+    Method(&'static str),
+    /// The body sent to one of our own pages is too large.
+    TooLarge,
+    /// What was sent to one of our own pages cannot be read.
+    BadForm,
+    /// It came from a page of another origin, or was not a person's doing.
+    CrossSite,
+    /// Nobody is signed in, and it is no navigation.
+    Unauthenticated(Reason),
+    /// The person may not.
+    Forbidden(Reason),
+    /// Too many requests, counted by what.
+    TooMany(&'static str, Duration),
+    /// Too many people sign in at once.
+    LoginBusy,
+    /// The session store fails.
+    Store,
+    /// The upstream fails.
+    Upstream(UpstreamError),
+    /// A fault of ours.
+    Internal,
+}
+
+impl Refusal {
+    /// The status it is answered with.
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::Malformed(_) | Self::BadForm => StatusCode::BAD_REQUEST,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::NoRoute | Self::NoPage => StatusCode::NOT_FOUND,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::CrossSite | Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Self::TooMany(..) => StatusCode::TOO_MANY_REQUESTS,
+            Self::LoginBusy | Self::Store => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Upstream(UpstreamError::ConnectTimeout { .. } | UpstreamError::FirstByteTimeout { .. }) => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
+            Self::Upstream(UpstreamError::Exhausted) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Upstream(UpstreamError::Connect { .. } | UpstreamError::Exchange { .. }) => StatusCode::BAD_GATEWAY,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The name used in logs and JSON.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed_request",
+            Self::Misdirected => "misdirected",
+            Self::NoRoute => "no_route",
+            Self::NoPage => "not_found",
+            Self::Method(_) => "method_not_allowed",
+            Self::TooLarge => "too_large",
+            Self::BadForm => "bad_form",
+            Self::CrossSite => "cross_site",
+            Self::Unauthenticated(reason) | Self::Forbidden(reason) => reason.name(),
+            Self::TooMany(what, _) => what,
+            Self::LoginBusy => "login_busy",
+            Self::Store => "store_unavailable",
+            Self::Upstream(error) => error.name(),
+            Self::Internal => "internal_error",
+        }
+    }
+
+    /// Another sentence than the status alone would have, where one says more.
+    const fn message(&self) -> Option<&'static str> {
+        match self {
+            Self::Malformed(fault) => Some(fault.sentence()),
+            Self::NoRoute => Some("No application is configured for this address."),
+            Self::Method(_) => Some("This page cannot be used in that way."),
+            Self::TooLarge => Some("What was sent is too large for this page."),
+            Self::BadForm => Some("The form could not be read."),
+            Self::CrossSite => Some("This request came from another website, so it was not carried out."),
+            Self::Unauthenticated(_) => Some("Please sign in."),
+            Self::LoginBusy => Some("Many people are signing in right now. Please try again in a moment."),
+            Self::Store => Some("Sessions cannot be checked right now. Please try again in a moment."),
+            Self::Misdirected
+            | Self::NoPage
+            | Self::Forbidden(_)
+            | Self::TooMany(..)
+            | Self::Upstream(_)
+            | Self::Internal => None,
+        }
+    }
+
+    const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooMany(_, wait) => Some(*wait),
+            Self::LoginBusy | Self::Store => Some(Duration::from_secs(2)),
+            Self::Malformed(_)
+            | Self::Misdirected
+            | Self::NoRoute
+            | Self::NoPage
+            | Self::Method(_)
+            | Self::TooLarge
+            | Self::BadForm
+            | Self::CrossSite
+            | Self::Unauthenticated(_)
+            | Self::Forbidden(_)
+            | Self::Upstream(_)
+            | Self::Internal => None,
+        }
+    }
+}
+
+/// The answer to a request that is refused: a page for a person, JSON for everyone else.
+pub fn refused(refusal: &Refusal, is_for_person: bool) -> Response<AnswerBody> {
+    let status = refusal.status();
+    let standard = MessagePage::for_status(status.as_u16());
+    let page = match refusal.message() {
+        Some(message) => MessagePage { message, ..standard },
+        None => standard,
+    };
+    let mut response =
+        if is_for_person { html(status, page.render()) } else { json(status, &error_json(refusal, page.message)) };
+    let headers = response.headers_mut();
+    if let Some(wait) = refusal.retry_after() {
+        // Rounded up: a client that comes back a moment too early is refused again.
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000).max(1) as u64));
+    }
+    if let Refusal::Method(allowed) = refusal {
+        headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(WWW_AUTHENTICATE));
+    }
+    response
+}
+
+/// RFC 9110 section 15.5.2 asks for a challenge. Browsers ask for no password when they do not know the scheme.
+const WWW_AUTHENTICATE: &str = "Cookie realm=\"vestibule\", form-action=\"/.vestibule/login\"";
+
+fn error_json(refusal: &Refusal, message: &str) -> String {
+    let mut text = String::new();
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    // The error is the kind of refusal, the reason which one of that kind.
+    let error = match refusal.status() {
+        StatusCode::UNAUTHORIZED => "unauthenticated",
+        StatusCode::FORBIDDEN => "forbidden",
+        StatusCode::TOO_MANY_REQUESTS => "too_many_requests",
+        StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => "upstream",
+        _ => refusal.name(),
+    };
+    let _ = write!(
+        text,
+        "{{\"error\":{},\"reason\":{},\"message\":{}",
+        quoted(error),
+        quoted(refusal.name()),
+        quoted(message)
+    );
+    if let Refusal::Unauthenticated(_) = refusal {
+        let _ = write!(text, ",\"login\":{}", quoted(&format!("{PREFIX}login")));
+    }
+    text.push('}');
+    text
+}
+
+/// Whether a refusal is shown to a person: they are going somewhere, or a browser says that it wants a page.
+pub fn is_for_person(method: &Method, headers: &HeaderMap) -> bool {
+    facts::is_navigation(method, headers) || (!headers.contains_key("sec-fetch-mode") && facts::wants_html(headers))
+}
+
+/// One of our own pages.
+pub fn html(status: StatusCode, page: String) -> Response<AnswerBody> {
+    let mut response = own(status, page, "text/html; charset=utf-8");
+    let headers = response.headers_mut();
+    // The policy is made of our own constant text.
+    if let Ok(policy) = HeaderValue::from_str(pages::content_security_policy()) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    response
+}
+
+/// An answer for programs.
+pub fn json(status: StatusCode, body: &str) -> Response<AnswerBody> {
+    own(status, format!("{body}\n"), "application/json")
+}
+
+/// A redirect. After a POST, 303 makes the browser fetch the new place with GET (RFC 9110 section 15.4.4).
+pub fn redirect(status: StatusCode, to: &str) -> Response<AnswerBody> {
+    let mut response = own(status, String::new(), "text/plain");
+    response.headers_mut().remove(header::CONTENT_TYPE);
+    match HeaderValue::from_str(to) {
+        Ok(to) => {
+            response.headers_mut().insert(header::LOCATION, to);
+            response
+        }
+        Err(_) => refused(&Refusal::Internal, true),
+    }
+}
+
+fn own(status: StatusCode, content: String, kind: &'static str) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody::own(content));
+    *response.status_mut() = status;
+    let fields = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // Not `no-referrer`: browsers would then send `Origin: null` with our own forms.
+        (header::REFERRER_POLICY, "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ];
+    for (name, value) in fields {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

@@ -1,0 +1,130 @@
+//! What all workers and the background share.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+
+use crate::base::clock::{Clock, Timestamp};
+use crate::base::random::Random;
+use crate::enforce::lease::Leases;
+use crate::enforce::snapshot::Snapshot;
+use crate::login::password::PasswordPool;
+use crate::observe::audit::{AuditEvent, AuditFields, AuditLog};
+use crate::observe::metrics::Metrics;
+use crate::observe::sink::LogSink;
+use crate::session::handle::SessionHandle;
+use crate::session::record::{EndReason, Owner};
+use crate::session::store::{SessionStore, StoreError};
+
+/// What all workers and the background share.
+pub struct Shared {
+    /// The configuration in force.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// The sessions.
+    pub store: Arc<dyn SessionStore>,
+    /// The streams that end with their session.
+    pub leases: Leases,
+    /// The threads that check passwords.
+    pub passwords: PasswordPool,
+    /// The time.
+    pub clock: Clock,
+    /// Randomness.
+    pub random: Random,
+    /// The numbers.
+    pub metrics: Metrics,
+    /// The audit log.
+    pub audit: AuditLog,
+    /// Where log lines go.
+    pub sink: LogSink,
+    /// Whether the gateway takes new connections.
+    pub is_ready: AtomicBool,
+}
+
+impl Shared {
+    /// Writes an audit event now.
+    pub fn audit(&self, event: AuditEvent, fields: AuditFields<'_>) {
+        self.audit.write(self.clock.now(), event, fields);
+    }
+
+    /// Ends a session, everywhere at once: in the store, and its open streams. Returns whether this call ended it.
+    ///
+    /// # Errors
+    /// When the store fails; the streams are cut nevertheless.
+    pub async fn end_session(
+        &self,
+        handle: SessionHandle,
+        reason: EndReason,
+        client: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let ended = self.store.revoke(handle, reason, now).await;
+        self.leases.end(handle);
+        let ended = self.noted(ended)?;
+        if ended {
+            self.note_end(handle, reason, client);
+        }
+        Ok(ended)
+    }
+
+    /// Ends every session of an owner. Returns how many these were.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn end_all_sessions(&self, owner: Owner, reason: EndReason, now: Timestamp) -> Result<usize, StoreError> {
+        let ended = self.noted(self.store.revoke_all(owner, reason, now).await)?;
+        for handle in &ended {
+            self.leases.end(*handle);
+            self.note_end(*handle, reason, None);
+        }
+        Ok(ended.len())
+    }
+
+    /// Ends what is over, and forgets what has been over for long.
+    pub async fn sweep(&self, now: Timestamp) {
+        let snapshot = self.snapshot.load_full();
+        for limit in [&snapshot.limits.per_address, &snapshot.limits.login].into_iter().flatten() {
+            limit.sweep();
+        }
+        if let Ok(ended) = self.noted(self.store.sweep(snapshot.rules.lifetime, now).await) {
+            for (handle, reason) in ended {
+                self.leases.end(handle);
+                self.note_end(handle, reason, None);
+            }
+        }
+    }
+
+    /// Ends the sessions that are over and still have open streams: looked at more often than all the others.
+    pub async fn sweep_streams(&self, now: Timestamp) {
+        let lifetime = self.snapshot.load().rules.lifetime;
+        for (handle, reason) in self.leases.over(&lifetime, now) {
+            // A failure is reported where it happens, and the next look tries again.
+            let _ = self.end_session(handle, reason, None, now).await;
+        }
+    }
+
+    /// Counts and reports a failure of the store on its way.
+    ///
+    /// # Errors
+    /// The failure itself.
+    pub fn noted<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &outcome {
+            self.metrics.store_errors.inc();
+            self.audit(AuditEvent::StoreFailed, AuditFields { reason: Some(&error.0), ..AuditFields::default() });
+        }
+        outcome
+    }
+
+    /// Whether the gateway takes new connections.
+    pub fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Relaxed)
+    }
+
+    fn note_end(&self, handle: SessionHandle, reason: EndReason, client: Option<IpAddr>) {
+        Metrics::count(&self.metrics.sessions_ended, reason.name());
+        let fields =
+            AuditFields { client, session: Some(&handle), reason: Some(reason.name()), ..AuditFields::default() };
+        self.audit(AuditEvent::SessionEnded, fields);
+    }
+}

@@ -1,0 +1,54 @@
+//! One configuration, ready for use. A request holds one from beginning to end.
+
+use std::sync::Arc;
+
+use crate::limit::rate::{PerAddress, PerSession};
+use crate::login::attempt::Attempts;
+use crate::login::users::Users;
+use crate::policy::client_address::ForwardedHeader;
+use crate::policy::route_policy::SessionRules;
+use crate::route::table::RouteTable;
+use crate::session::cookie::SessionCookie;
+use crate::upstream::forward::Rewriting;
+use crate::upstream::pool::UpstreamSettings;
+
+/// How many anonymous sessions one address may have: an office behind one address has visitors, a flood has more.
+pub const MAX_ANONYMOUS_PER_ADDRESS: usize = 1000;
+
+/// Where our own pages are.
+pub const PREFIX: &str = "/.vestibule/";
+
+/// The limits that are on.
+#[derive(Default)]
+pub struct Limits {
+    /// On each session.
+    pub per_session: Option<PerSession>,
+    /// On each client address.
+    pub per_address: Option<PerAddress>,
+    /// On sign-ins from each client address.
+    pub login: Option<PerAddress>,
+}
+
+/// Everything a request needs to know of the configuration.
+pub struct Snapshot {
+    /// Where requests go and what is asked of them.
+    pub routes: RouteTable,
+    /// What holds for every session.
+    pub rules: SessionRules,
+    /// The session cookie.
+    pub cookie: SessionCookie,
+    /// Tokens of the login page.
+    pub attempts: Attempts,
+    /// Which header trusted proxies write.
+    pub forwarded_header: ForwardedHeader,
+    /// How requests are changed on their way.
+    pub rewriting: Rewriting,
+    /// The applications.
+    pub upstreams: Vec<UpstreamSettings>,
+    /// The local users, when that source is configured.
+    pub users: Option<Arc<Users>>,
+    /// The limits.
+    pub limits: Limits,
+    /// What the pages call the service.
+    pub title: Box<str>,
+}

@@ -1,0 +1,5 @@
+//! Floor 3: how people prove who they are.
+
+pub mod attempt;
+pub mod password;
+pub mod users;

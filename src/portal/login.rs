@@ -1,0 +1,179 @@
+//! Signing in with a name and a password. Works without JavaScript, and leads back to where the person wanted to go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+
+use crate::base::deadline::Deadline;
+use crate::base::secret::Secret;
+use crate::enforce::authorize::{AnswerCookies, current_session};
+use crate::enforce::body::AnswerBody;
+use crate::enforce::establish::{self, Place};
+use crate::enforce::pages::LoginPage;
+use crate::enforce::respond::{self, Refusal};
+use crate::enforce::snapshot::PREFIX;
+use crate::login::attempt::{Browser, FormFault, Return};
+use crate::login::password::Busy;
+use crate::observe::audit::{AuditEvent, AuditFields};
+use crate::observe::metrics::Metrics;
+use crate::portal::Visit;
+
+/// The largest form that is read, in bytes: the longest token, a name and a password.
+const MAX_FORM: usize = 16 * 1024;
+
+/// How long a form may take to arrive.
+const FORM_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The one message for whatever is wrong with a name and a password.
+const WRONG: &str = "The user name or the password is not right.";
+
+const STALE: &str = "This page was open for too long, or in another window. Please sign in once more.";
+
+/// Shows the form.
+pub fn show(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Response<AnswerBody>, Refusal> {
+    visit.only_navigation()?;
+    let query = visit.parts.uri.query().unwrap_or_default();
+    let token = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "return").map(|(_, value)| value);
+    let back = token.map(|token| visit.snapshot.attempts.read_link(&token, visit.now)).unwrap_or_default();
+    Ok(form(visit, cookies, StatusCode::OK, &back, "", None))
+}
+
+/// Takes the posted form.
+pub async fn take(
+    visit: &Visit<'_>,
+    body: Incoming,
+    deadline: &Deadline,
+    cookies: &mut AnswerCookies,
+) -> Result<Response<AnswerBody>, Refusal> {
+    visit.only_navigation()?;
+    visit.only_same_origin()?;
+    admit(visit)?;
+    let form = read(visit, body, deadline).await?;
+    let browser = Browser::of(&visit.parts.headers);
+    let back = match visit.snapshot.attempts.read_form(&form.attempt, browser, visit.now) {
+        Ok(back) => back,
+        Err(FormFault::Stale | FormFault::OtherBrowser) => {
+            let unknown = Return::default();
+            return Ok(self::form(visit, cookies, StatusCode::BAD_REQUEST, &unknown, &form.username, Some(STALE)));
+        }
+    };
+    let Some(users) = &visit.snapshot.users else { return Err(Refusal::NoPage) };
+    let client = Some(visit.facts.client);
+    // A name that is not known is not logged: it is often a password in the wrong field.
+    let known = users.get(&form.username).map(|user| user.name.clone());
+    let checked = visit.shared.passwords.check(Arc::clone(users), form.username.clone(), form.password).await;
+    let fields = AuditFields { client, user: known.as_deref(), ..AuditFields::default() };
+    match checked {
+        Err(Busy) => {
+            Metrics::count(&visit.shared.metrics.logins, "busy");
+            visit.shared.audit(AuditEvent::LoginRefused, AuditFields { reason: Some("login_busy"), ..fields });
+            Err(Refusal::LoginBusy)
+        }
+        Ok(None) => {
+            Metrics::count(&visit.shared.metrics.logins, "failed");
+            visit.shared.audit(AuditEvent::LoginFailed, fields);
+            let notice_said = Return { notice: String::new(), ..back };
+            Ok(self::form(visit, cookies, StatusCode::UNAUTHORIZED, &notice_said, &form.username, Some(WRONG)))
+        }
+        Ok(Some(principal)) => {
+            let place = Place { client: visit.facts.client, user_agent: visit.facts.user_agent };
+            let (shared, snapshot) = (visit.shared, visit.snapshot);
+            // The time it took to check the password is not part of the session.
+            let now = shared.clock.now();
+            let store = |_| Refusal::Store;
+            let before = current_session(shared, snapshot, &visit.parts.headers, now).await.map_err(store)?;
+            let established =
+                establish::sign_in(shared, snapshot, principal, place, before, now).await.map_err(store)?;
+            Metrics::count(&shared.metrics.logins, "succeeded");
+            shared
+                .audit(AuditEvent::LoginSucceeded, AuditFields { session: Some(&established.live.handle()), ..fields });
+            cookies.push(established.cookie);
+            Ok(respond::redirect(StatusCode::SEE_OTHER, back.to.as_str()))
+        }
+    }
+}
+
+/// Counts the attempt against the limit of its address.
+fn admit(visit: &Visit<'_>) -> Result<(), Refusal> {
+    let Some(limit) = &visit.snapshot.limits.login else { return Ok(()) };
+    limit.admit(visit.facts.client).map_err(|exceeded| {
+        Metrics::count(&visit.shared.metrics.limited, "login");
+        let fields =
+            AuditFields { client: Some(visit.facts.client), reason: Some("login_limit"), ..AuditFields::default() };
+        visit.shared.audit(AuditEvent::LoginRefused, fields);
+        Refusal::TooMany("login_limit", exceeded.retry_after)
+    })
+}
+
+struct Form {
+    username: String,
+    password: Secret<String>,
+    attempt: String,
+}
+
+/// Reads a form (application/x-www-form-urlencoded) with each of its fields exactly once.
+async fn read(visit: &Visit<'_>, body: Incoming, deadline: &Deadline) -> Result<Form, Refusal> {
+    let kind = visit.parts.headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
+    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    if !kind.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
+        return Err(Refusal::BadForm);
+    }
+    deadline.move_to(Some(visit.now.plus(FORM_TIMEOUT)));
+    let collected = deadline.limit(Limited::new(body, MAX_FORM).collect()).await;
+    deadline.move_to(None);
+    let content: Bytes = match collected {
+        Ok(Ok(collected)) => collected.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Refusal::TooLarge),
+        Ok(Err(_)) | Err(_) => return Err(Refusal::BadForm),
+    };
+    let (mut username, mut password, mut attempt) = (None, None, None);
+    for (name, value) in form_urlencoded::parse(&content) {
+        let field = match &*name {
+            "username" => &mut username,
+            "password" => &mut password,
+            "attempt" => &mut attempt,
+            _ => continue,
+        };
+        if field.replace(value.into_owned()).is_some() {
+            return Err(Refusal::BadForm);
+        }
+    }
+    match (username, password) {
+        (Some(username), Some(password)) => {
+            Ok(Form { username, password: Secret::new(password), attempt: attempt.unwrap_or_default() })
+        }
+        _ => Err(Refusal::BadForm),
+    }
+}
+
+/// The page with a form for this browser.
+fn form(
+    visit: &Visit<'_>,
+    cookies: &mut AnswerCookies,
+    status: StatusCode,
+    back: &Return,
+    username: &str,
+    message: Option<&str>,
+) -> Response<AnswerBody> {
+    // The cookie that is there already is kept, so that forms in several tabs all work.
+    let browser = Browser::of(&visit.parts.headers).unwrap_or_else(|| {
+        let browser = Browser::random(&visit.shared.random);
+        if let Some(cookie) = browser.set() {
+            cookies.push(cookie);
+        }
+        browser
+    });
+    let page = LoginPage {
+        title: &visit.snapshot.title,
+        action: &format!("{PREFIX}login"),
+        attempt: &visit.snapshot.attempts.form(&visit.shared.random, browser, back, visit.now),
+        username,
+        message,
+        notice: Some(back.notice.as_str()).filter(|notice| !notice.is_empty() && message.is_none()),
+    };
+    respond::html(status, page.render())
+}

@@ -1,0 +1,44 @@
+//! Signing out. A GET only asks; a POST from our own origin ends the session.
+
+use http::{HeaderValue, Response, StatusCode};
+
+use crate::enforce::authorize::{AnswerCookies, current_session};
+use crate::enforce::body::AnswerBody;
+use crate::enforce::pages::{LogoutPage, MessagePage};
+use crate::enforce::respond::{self, Refusal, is_for_person};
+use crate::enforce::snapshot::PREFIX;
+use crate::portal::Visit;
+use crate::session::record::EndReason;
+
+/// Asks whether the person means it.
+pub async fn ask(visit: &Visit<'_>) -> Result<Response<AnswerBody>, Refusal> {
+    visit.only_navigation()?;
+    let live = current_session(visit.shared, visit.snapshot, &visit.parts.headers, visit.now)
+        .await
+        .map_err(|_| Refusal::Store)?;
+    let user = live.as_ref().and_then(|live| live.principal()).map_or("", |principal| &principal.user);
+    let page = LogoutPage { username: user, action: &format!("{PREFIX}logout") };
+    Ok(respond::html(StatusCode::OK, page.render()))
+}
+
+/// Ends the session. Whoever has none is signed out already.
+pub async fn take(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Response<AnswerBody>, Refusal> {
+    visit.only_same_origin()?;
+    let (shared, now) = (visit.shared, visit.now);
+    let live = current_session(shared, visit.snapshot, &visit.parts.headers, now).await.map_err(|_| Refusal::Store)?;
+    if let Some(live) = live {
+        let ended = shared.end_session(live.handle(), EndReason::Logout, Some(visit.facts.client), now).await;
+        ended.map_err(|_| Refusal::Store)?;
+    }
+    if let Some(cookie) = visit.snapshot.cookie.delete() {
+        cookies.push(cookie);
+    }
+    let mut response = if is_for_person(visit.facts.method, &visit.parts.headers) {
+        respond::html(StatusCode::OK, MessagePage::signed_out(&format!("{PREFIX}login")).render())
+    } else {
+        respond::json(StatusCode::OK, "{\"signed_out\":true}")
+    };
+    // What the person saw must not come back from the browser's cache. Not "cookies": the whole domain's would go.
+    response.headers_mut().insert("clear-site-data", HeaderValue::from_static("\"cache\""));
+    Ok(response)
+}

@@ -1,0 +1,76 @@
+//! Floor 5: our own pages, all below one reserved prefix.
+
+pub mod login;
+pub mod logout;
+
+use http::request::Parts;
+use http::{Method, Response};
+use hyper::body::Incoming;
+
+use crate::base::clock::Timestamp;
+use crate::base::deadline::Deadline;
+use crate::enforce::authorize::AnswerCookies;
+use crate::enforce::body::AnswerBody;
+use crate::enforce::respond::Refusal;
+use crate::enforce::shared::Shared;
+use crate::enforce::snapshot::{PREFIX, Snapshot};
+use crate::policy::facts::{Facts, same_origin};
+
+/// A request for one of our pages.
+pub struct Visit<'a> {
+    /// What all workers share.
+    pub shared: &'a Shared,
+    /// The configuration it is answered by.
+    pub snapshot: &'a Snapshot,
+    /// What it says of itself.
+    pub facts: &'a Facts<'a>,
+    /// Its head.
+    pub parts: &'a Parts,
+    /// When it came.
+    pub now: Timestamp,
+}
+
+/// Whether a path is one of ours.
+pub fn is_ours(path: &[u8]) -> bool {
+    path.starts_with(PREFIX.as_bytes()) || path == &PREFIX.as_bytes()[..PREFIX.len() - 1]
+}
+
+/// Answers a request for one of our pages. `deadline` bounds how long a posted form may take.
+///
+/// # Errors
+/// Why it is refused.
+pub async fn answer(
+    visit: &Visit<'_>,
+    body: Incoming,
+    deadline: &Deadline,
+    cookies: &mut AnswerCookies,
+) -> Result<Response<AnswerBody>, Refusal> {
+    let page = visit.facts.path.matched.strip_prefix(PREFIX.as_bytes()).unwrap_or_default();
+    match (page, visit.facts.method) {
+        (b"login", &Method::GET | &Method::HEAD) => login::show(visit, cookies),
+        (b"login", &Method::POST) => login::take(visit, body, deadline, cookies).await,
+        (b"logout", &Method::GET | &Method::HEAD) => logout::ask(visit).await,
+        (b"logout", &Method::POST) => logout::take(visit, cookies).await,
+        (b"login" | b"logout", _) => Err(Refusal::Method("GET, HEAD, POST")),
+        _ => Err(Refusal::NoPage),
+    }
+}
+
+impl Visit<'_> {
+    /// Refuses what a script of the application made: under its origin our pages are for people who go there.
+    fn only_navigation(&self) -> Result<(), Refusal> {
+        let says =
+            |name: &str, value: &[u8]| self.parts.headers.get(name).is_none_or(|found| found.as_bytes() == value);
+        let is_navigation = says("sec-fetch-mode", b"navigate") && says("sec-fetch-dest", b"document");
+        if is_navigation { Ok(()) } else { Err(Refusal::CrossSite) }
+    }
+
+    /// Refuses what a page of another origin caused. Who says nothing of where it comes from is no browser of this
+    /// decade, and carries nobody's cookies but its own.
+    fn only_same_origin(&self) -> Result<(), Refusal> {
+        match same_origin(&self.parts.headers, self.facts.authority) {
+            Some(false) => Err(Refusal::CrossSite),
+            Some(true) | None => Ok(()),
+        }
+    }
+}
