@@ -51,6 +51,15 @@ impl Deadlines {
         woken.into_iter().for_each(Waker::wake);
     }
 
+    /// Lets every deadline pass now, also those that wait for nothing.
+    pub fn pass_all(&self) {
+        let now = Timestamp::from_millis(u64::MAX);
+        for (_, slot) in self.0.borrow_mut().iter_mut() {
+            slot.at = Some(now);
+        }
+        self.look(now);
+    }
+
     /// Looks at the deadlines for ever. Run once by each worker.
     pub async fn watch(self: Rc<Self>, clock: Clock) {
         loop {

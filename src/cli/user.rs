@@ -18,7 +18,7 @@ use crate::login::users::{
 /// They are kept in a users file, which [login.local] in gateway.toml names. Passwords are stored as Argon2id hashes. Comments
 /// and order in the file are kept, and it is replaced in one step: a running gateway never sees half of it.
 #[derive(Debug, Args)]
-pub struct UserCommand {
+pub(super) struct UserCommand {
     #[command(subcommand)]
     action: Action,
 }
@@ -96,7 +96,7 @@ struct PasswordSource {
 ///
 /// # Errors
 /// A text for the terminal, of one or several lines, that says what was wrong. The users file is then as it was.
-pub fn run(command: UserCommand, random: &Random) -> Result<(), String> {
+pub(super) fn run(command: UserCommand, random: &Random) -> Result<(), String> {
     execute(command, random, &mut prompt_or_stdin, &mut io::stdout().lock())
 }
 

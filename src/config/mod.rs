@@ -16,3 +16,5 @@ mod session;
 mod upstreams;
 
 pub use plan::Plan;
+pub use session::StoreKind;
+pub use upstreams::server as upstream_server;

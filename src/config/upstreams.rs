@@ -49,7 +49,10 @@ fn read_one(section: &Section<'_>) -> Option<Located<UpstreamSettings>> {
 }
 
 /// The `host:port` of a server's URL.
-pub(crate) fn server(text: &str) -> Result<Box<str>, String> {
+///
+/// # Errors
+/// A sentence that says what to write instead.
+pub fn server(text: &str) -> Result<Box<str>, String> {
     let wrong =
         |why: &str| format!("\"{text}\" {why}; write a scheme, a host and a port, like \"http://127.0.0.1:3000\"");
     let uri: http::Uri = text.parse().map_err(|_| wrong("is not a server's URL"))?;

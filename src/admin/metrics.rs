@@ -1,0 +1,66 @@
+//! `/ping`, `/ready` and `/metrics`, in plain HTTP on a loopback address, and nothing else.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::enforce::shared::Shared;
+
+/// How many connections are served at once: a scraper and a few health checks.
+const MAX_CONNECTIONS: usize = 64;
+
+/// The content type of the OpenMetrics text format.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Serves them for as long as it is run.
+pub async fn serve(shared: Arc<Shared>, listener: TcpListener) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let service = service_fn(|request| {
+                let answer = answer(&shared, &request);
+                async { Ok::<_, Infallible>(answer) }
+            });
+            // A scraper that goes away in the middle is its own affair.
+            let _ =
+                http1::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(stream), service).await;
+            drop(place);
+        });
+    }
+}
+
+/// Answers one request. Shared with the Unix socket, which has the same pages.
+pub fn answer<B>(shared: &Shared, request: &Request<B>) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "write GET\n".to_owned(), "text/plain; charset=utf-8");
+    }
+    let plain = "text/plain; charset=utf-8";
+    match request.uri().path() {
+        "/ping" => text(StatusCode::OK, "pong\n".to_owned(), plain),
+        "/ready" if shared.is_ready() => text(StatusCode::OK, "ready\n".to_owned(), plain),
+        "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned(), plain),
+        "/metrics" => {
+            text(StatusCode::OK, shared.metrics.render(shared.store.active(), shared.sink.dropped()), OPEN_METRICS)
+        }
+        _ => text(StatusCode::NOT_FOUND, "there is /ping, /ready and /metrics\n".to_owned(), plain),
+    }
+}
+
+/// A short answer.
+pub(super) fn text(status: StatusCode, body: String, kind: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,332 @@
+//! The composition root: from a plan to a running gateway.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::runtime::{self, LocalOptions};
+use tokio::sync::watch;
+
+use crate::admin::api::{self, AdminSocket};
+use crate::admin::metrics;
+use crate::base::clock::Clock;
+use crate::base::random::Random;
+use crate::base::units::Rate;
+use crate::config::Plan;
+use crate::config::StoreKind;
+use crate::crypto::keyring::KeyRing;
+use crate::enforce::lease::Leases;
+use crate::enforce::shared::Shared;
+use crate::enforce::snapshot::{Limits, Snapshot};
+use crate::limit::rate::{PerAddress, PerSession};
+use crate::login::attempt::{self, Attempts};
+use crate::login::password::PasswordPool;
+use crate::observe::access_log::{AccessLog, FLUSH_EVERY};
+use crate::observe::audit::AuditLog;
+use crate::observe::metrics::Metrics;
+use crate::observe::sink::LogSink;
+use crate::route::table::RouteTable;
+use crate::server::listener::{self, Tls};
+use crate::server::tls::{CertificateFiles, Certificates, server_config};
+use crate::server::worker::{ConnectionLimits, Worker};
+use crate::session::cookie::SessionCookie;
+use crate::session::store::SessionStore;
+use crate::store::memory::MemoryStore;
+use crate::upstream::forward::Rewriting;
+
+/// How often sessions that are over are ended and forgotten. Each request checks its own session anyway.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// How often sessions with open streams are looked at: a stream outlives its session by this much at the most.
+const SWEEP_STREAMS_EVERY: Duration = Duration::from_millis(500);
+
+/// The only tenant there is so far.
+const TENANT: &str = "default";
+
+/// What a gateway is given from outside.
+pub struct Parts {
+    /// The time.
+    pub clock: Clock,
+    /// Randomness.
+    pub random: Random,
+    /// A store to use instead of the configured one.
+    pub store: Option<Arc<dyn SessionStore>>,
+    /// Where access and audit log go.
+    pub log: Box<dyn Write + Send>,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self { clock: Clock::System, random: Random::System, store: None, log: Box::new(std::io::stdout()) }
+    }
+}
+
+/// A running gateway.
+pub struct Running {
+    /// Where it listens, in the order of the configuration.
+    pub addresses: Vec<SocketAddr>,
+    /// Where the metrics are.
+    pub metrics_address: Option<SocketAddr>,
+    /// What its workers share.
+    pub shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    workers: Vec<JoinHandle<()>>,
+    background: Option<runtime::Runtime>,
+}
+
+/// Starts a gateway. When it returns, every listener is open.
+///
+/// # Errors
+/// A sentence that says what could not be had.
+pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
+    let workers = plan.server.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let certificates = load_certificates(plan)?;
+    let tls = Tls { config: server_config(Arc::clone(&certificates))?, certificates };
+    let shared = Arc::new(share(plan, parts)?);
+    let metrics_listener = plan.admin.metrics.map(|address| bind(address, 1)).transpose()?;
+    let socket = plan.admin.listen.as_deref().map(open_socket).transpose()?;
+    let mut listeners: Vec<Vec<StdListener>> =
+        plan.server.listen.iter().map(|address| bind(*address, workers)).collect::<Result<_, _>>()?;
+    let local = |listener: Option<&StdListener>| listener.and_then(|listener| listener.local_addr().ok());
+    let addresses = listeners.iter().filter_map(|of_workers| local(of_workers.first())).collect();
+    let metrics_listener = metrics_listener.and_then(|mut listeners| listeners.pop());
+    let metrics_address = local(metrics_listener.as_ref());
+    let background = start_background(&shared, metrics_listener, socket)?;
+    let (stop, stopped) = watch::channel(false);
+    let limits = ConnectionLimits {
+        handshake: plan.server.handshake_timeout,
+        header: plan.server.header_timeout,
+        keep_alive: plan.server.keep_alive_timeout,
+        most: plan.server.max_connections.div_ceil(workers),
+    };
+    let mut threads = Vec::new();
+    for at in 0..workers {
+        let start = WorkerStart {
+            shared: Arc::clone(&shared),
+            listeners: listeners.iter_mut().filter_map(Vec::pop).collect(),
+            tls: tls.clone(),
+            limits,
+            workers,
+            access: plan.log.access.then(|| AccessLog::new(plan.log.format, shared.sink.clone())),
+            stopped: stopped.clone(),
+            drain: plan.server.drain_timeout,
+        };
+        let thread = std::thread::Builder::new().name(format!("worker-{at}")).spawn(move || start.run());
+        threads.push(thread.map_err(|error| format!("a worker thread cannot be started: {error}"))?);
+    }
+    shared.is_ready.store(true, Ordering::Relaxed);
+    Ok(Running { addresses, metrics_address, shared, stop, workers: threads, background: Some(background) })
+}
+
+impl Running {
+    /// Tells it to stop: no new connections, and what is under way may go on for the drain time-out.
+    pub fn stop(&self) {
+        self.shared.is_ready.store(false, Ordering::Relaxed);
+        // Nobody is listening any more when every worker has stopped by itself.
+        let _ = self.stop.send(true);
+    }
+
+    /// Waits until it has stopped, and everything is written down.
+    pub fn wait(mut self) {
+        for worker in self.workers.drain(..) {
+            let _ = worker.join();
+        }
+        if let Some(background) = self.background.take() {
+            background.shutdown_background();
+        }
+        self.shared.sink.close();
+    }
+}
+
+/// Everything a worker's thread begins with.
+struct WorkerStart {
+    shared: Arc<Shared>,
+    listeners: Vec<StdListener>,
+    tls: Tls,
+    limits: ConnectionLimits,
+    workers: usize,
+    access: Option<AccessLog>,
+    stopped: watch::Receiver<bool>,
+    drain: Duration,
+}
+
+impl WorkerStart {
+    fn run(self) {
+        let built = runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        match built {
+            Ok(runtime) => runtime.block_on(self.serve()),
+            Err(error) => tracing::error!("a worker cannot start: {error}"),
+        }
+    }
+
+    async fn serve(self) {
+        let Self { shared, listeners, tls, limits, workers, access, mut stopped, drain } = self;
+        let worker = Worker::new(shared, access, limits, workers);
+        for deadlines in [&worker.deadlines, &worker.connection_deadlines] {
+            tokio::task::spawn_local(Rc::clone(deadlines).watch(worker.clock().clone()));
+        }
+        tokio::task::spawn_local(flush(Rc::clone(&worker)));
+        let mut accepting = Vec::new();
+        for listener in listeners {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => {
+                    let accept = listener::accept_all(Rc::clone(&worker), listener, tls.clone());
+                    accepting.push(tokio::task::spawn_local(accept));
+                }
+                Err(error) => tracing::error!("a worker cannot listen: {error}"),
+            }
+        }
+        // The sender is gone only together with the gateway.
+        let _ = stopped.wait_for(|stop| *stop).await;
+        accepting.iter().for_each(tokio::task::JoinHandle::abort);
+        for task in accepting {
+            let _ = task.await;
+        }
+        worker.connection_deadlines.pass_all();
+        tokio::select! {
+            () = worker.all_closed() => {}
+            () = worker.clock().sleep(drain) => {
+                tracing::warn!("{} connections were cut: they were not done in time", worker.connections.get());
+            }
+        }
+        if let Some(access) = &worker.access {
+            access.flush();
+        }
+    }
+}
+
+/// Hands a worker's log lines over now and then.
+async fn flush(worker: Rc<Worker>) {
+    let Some(access) = &worker.access else { return };
+    loop {
+        // Real time, also in tests: whoever reads the log waits in real time.
+        tokio::time::sleep(FLUSH_EVERY).await;
+        access.flush();
+    }
+}
+
+fn load_certificates(plan: &Plan) -> Result<Arc<Certificates>, String> {
+    let files = plan.server.certificates.iter().map(|certificate| CertificateFiles {
+        cert: &certificate.cert,
+        key: &certificate.key,
+        generate: certificate.generate,
+    });
+    Certificates::load(files).map(Arc::new)
+}
+
+fn bind(address: SocketAddr, workers: usize) -> Result<Vec<StdListener>, String> {
+    use std::io::ErrorKind::{AddrInUse, PermissionDenied};
+    listener::bind(address, workers).map_err(|error| {
+        let kind = error.kind();
+        if kind == AddrInUse {
+            format!("cannot listen on {address}: another process does")
+        } else if kind == PermissionDenied {
+            format!("cannot listen on {address}: ports below 1024 need the capability CAP_NET_BIND_SERVICE")
+        } else {
+            format!("cannot listen on {address}: {error}")
+        }
+    })
+}
+
+fn open_socket(path: &Path) -> Result<AdminSocket, String> {
+    api::bind(path).map_err(|error| format!("cannot open the admin socket {}: {error}", path.display()))
+}
+
+/// What all workers and the background share.
+fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
+    let thread = |error: std::io::Error| format!("a thread cannot be started: {error}");
+    let store = parts.store.unwrap_or_else(|| match plan.session.store {
+        StoreKind::Memory => Arc::new(MemoryStore::default()),
+    });
+    // The memory store forgets everything with the process, so its keys may too.
+    let ring = Arc::new(KeyRing::ephemeral(&parts.random));
+    let sink = LogSink::to(parts.log).map_err(thread)?;
+    // Half of the cores, so that a crowd that signs in leaves the rest to those who are.
+    let hashing = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
+    Ok(Shared {
+        snapshot: ArcSwap::from_pointee(snapshot(plan, &ring, &parts.clock)),
+        store,
+        leases: Leases::default(),
+        passwords: PasswordPool::start(hashing).map_err(thread)?,
+        clock: parts.clock,
+        random: parts.random,
+        metrics: Metrics::default(),
+        audit: AuditLog::new(plan.log.format, sink.clone()),
+        sink,
+        is_ready: AtomicBool::new(false),
+    })
+}
+
+fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Snapshot {
+    let per_address = |rate: Rate| PerAddress::new(rate, clock.clone());
+    let rules = plan.session.rules;
+    Snapshot {
+        routes: RouteTable::new(plan.routes.clone()),
+        rules,
+        cookie: SessionCookie::new(plan.session.cookie.clone(), Arc::clone(ring), TENANT, rules.lifetime.absolute),
+        attempts: Attempts::new(Arc::clone(ring), TENANT),
+        forwarded_header: plan.server.forwarded_header,
+        rewriting: Rewriting {
+            identity: plan.identity.clone(),
+            trusted: plan.server.trusted_proxies.clone(),
+            cookies: vec![plan.session.cookie.name.clone(), attempt::COOKIE.into()],
+        },
+        upstreams: plan.upstreams.clone(),
+        users: plan.users.clone(),
+        limits: Limits {
+            per_session: plan.limits.per_session.map(|rate| PerSession::new(rate, clock.clone())),
+            per_address: plan.limits.per_address.map(per_address),
+            login: plan.limits.login.map(per_address),
+        },
+        title: plan.title.clone(),
+    }
+}
+
+/// The small runtime beside the workers: sweeps and the operator's listeners.
+fn start_background(
+    shared: &Arc<Shared>,
+    metrics_listener: Option<StdListener>,
+    socket: Option<AdminSocket>,
+) -> Result<runtime::Runtime, String> {
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("background")
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the background runtime cannot be started: {error}"))?;
+    let _entered = runtime.enter();
+    let sweeping = Arc::clone(shared);
+    runtime.spawn(async move {
+        loop {
+            sweeping.clock.sleep(SWEEP_EVERY).await;
+            sweeping.sweep(sweeping.clock.now()).await;
+        }
+    });
+    let sweeping = Arc::clone(shared);
+    runtime.spawn(async move {
+        loop {
+            sweeping.clock.sleep(SWEEP_STREAMS_EVERY).await;
+            sweeping.sweep_streams(sweeping.clock.now()).await;
+        }
+    });
+    if let Some(listener) = metrics_listener {
+        let listener = TcpListener::from_std(listener).map_err(|error| format!("cannot listen: {error}"))?;
+        runtime.spawn(metrics::serve(Arc::clone(shared), listener));
+    }
+    if let Some(socket) = socket {
+        let shared = Arc::clone(shared);
+        runtime.spawn(async move {
+            if let Err(error) = api::serve(shared, socket).await {
+                tracing::error!("the admin socket cannot be used: {error}");
+            }
+        });
+    }
+    Ok(runtime)
+}

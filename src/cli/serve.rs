@@ -1,0 +1,70 @@
+//! `vestibule serve`: the gateway as a process, from its configuration to its last request.
+
+use std::path::Path;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::{self, Parts, Running};
+use crate::config::Plan;
+
+/// Runs the gateway until it is told to stop.
+pub(super) fn run(config: &Path) -> Result<(), String> {
+    log_to_stderr();
+    let plan = Plan::load(config).map_err(|mistakes| mistakes.to_string())?;
+    let running = app::start(&plan, Parts::default())?;
+    for address in &running.addresses {
+        tracing::info!("listening on https://{address}");
+    }
+    if let Some(address) = running.metrics_address {
+        tracing::info!("metrics on http://{address}/metrics");
+    }
+    tracing::info!("sessions are kept in memory: a restart signs everybody out");
+    wait_for_stop(running)
+}
+
+/// Operational messages, for whoever runs the gateway, go to standard error.
+pub(super) fn log_to_stderr() {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_max_level(tracing::Level::INFO)
+        .init();
+}
+
+/// Waits for SIGTERM or Ctrl-C, lets what is under way end, and returns. A second signal ends at once.
+pub(super) fn wait_for_stop(running: Running) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("signals cannot be waited for: {error}"))?;
+    let failed = |error: std::io::Error| format!("signals cannot be waited for: {error}");
+    let (mut terminate, mut interrupt) = runtime
+        .block_on(async { Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)) })
+        .map_err(failed)?;
+    let mut next = || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        });
+    };
+    next();
+    tracing::info!("stopping: no new connections, and what is under way may end");
+    running.stop();
+    let stopped = std::thread::spawn(move || running.wait());
+    while !stopped.is_finished() {
+        let waited = runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => true,
+                _ = interrupt.recv() => true,
+                () = tokio::time::sleep(std::time::Duration::from_millis(20)) => false,
+            }
+        });
+        if waited {
+            return Err("stopped at once: a second signal came".to_owned());
+        }
+    }
+    tracing::info!("stopped");
+    Ok(())
+}

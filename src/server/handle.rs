@@ -1,0 +1,200 @@
+//! One request, from its head to its answer. Reads as a table of contents; never fails outward.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+
+use futures_util::FutureExt;
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+
+use crate::base::clock::Timestamp;
+use crate::enforce::authorize::{AnswerCookies, Authorized, authorize};
+use crate::enforce::body::AnswerBody;
+use crate::enforce::challenge::challenge;
+use crate::enforce::establish::{self, Place};
+use crate::enforce::lease::{Lease, Leased};
+use crate::enforce::respond::{self, Refusal, is_for_person};
+use crate::observe::metrics::Metrics;
+use crate::policy::client_address::client_address;
+use crate::policy::facts::{Facts, is_navigation};
+use crate::policy::verdict::{Grant, Verdict};
+use crate::portal::{self, Visit};
+use crate::server::conn::ConnInfo;
+use crate::server::finish::{Finish, FinishedBody, Noted};
+use crate::server::http::Activity;
+use crate::server::worker::{Current, Worker};
+use crate::session::live::Live;
+use crate::upstream::forward::{Way, forward, rewrite};
+use crate::upstream::headers::ClientSide;
+use std::sync::Arc;
+
+/// Answers one request.
+pub async fn handle(
+    worker: Rc<Worker>,
+    conn: Rc<ConnInfo>,
+    activity: Activity,
+    request: Request<Incoming>,
+) -> Result<Response<FinishedBody>, Infallible> {
+    let now = worker.clock().now();
+    let (parts, body) = request.into_parts();
+    let finish = Finish::begin(&worker, activity, &parts, now);
+    let is_person = is_for_person(&parts.method, &parts.headers);
+    let noted = RefCell::new(Noted::default());
+    // A panic is this request's alone, and reads as a fault of ours: never as a permission.
+    let answered = AssertUnwindSafe(answer(&worker, &conn, parts, body, now, &noted)).catch_unwind().await;
+    let response = match answered {
+        Ok(Ok(response)) => response,
+        Ok(Err(refusal)) => {
+            noted.borrow_mut().reason = Some(refusal.name());
+            count(&worker, &refusal);
+            respond::refused(&refusal, is_person)
+        }
+        Err(_) => {
+            noted.borrow_mut().reason = Some(Refusal::Internal.name());
+            respond::refused(&Refusal::Internal, is_person)
+        }
+    };
+    Ok(finish.answer(response, conn.peer.ip(), noted.into_inner()))
+}
+
+async fn answer(
+    worker: &Rc<Worker>,
+    conn: &ConnInfo,
+    parts: Parts,
+    body: Incoming,
+    now: Timestamp,
+    noted: &RefCell<Noted>,
+) -> Result<Response<AnswerBody>, Refusal> {
+    let current = worker.current();
+    let (shared, snapshot) = (&worker.shared, &*current.snapshot);
+    let client = client_address(conn.peer.ip(), &parts.headers, &snapshot.rewriting.trusted, snapshot.forwarded_header);
+    noted.borrow_mut().client = Some(client);
+    let facts = Facts::read(&parts, client).map_err(Refusal::Malformed)?;
+    if !conn.serves(&facts.host) {
+        return Err(Refusal::Misdirected);
+    }
+    worker.admit(snapshot, client).map_err(|full| Refusal::TooMany("address_limit", full.retry_after))?;
+    if portal::is_ours(&facts.path.matched) {
+        return own_page(worker, &current, &facts, &parts, body, now).await;
+    }
+    let route = snapshot.routes.find(&facts.host, &facts.path.matched).ok_or(Refusal::NoRoute)?;
+    let authorized = authorize(shared, snapshot, &route.policy, &facts, &parts.headers, now);
+    let Authorized { verdict, live, mut cookies } = authorized.await.map_err(|_| Refusal::Store)?;
+    let (grant, live) = match verdict {
+        Verdict::Allow(grant) => (grant, live),
+        Verdict::AllowWithNewSession(grant) => {
+            let place = Place { client, user_agent: facts.user_agent };
+            let made = establish::anonymous(shared, snapshot, place, now).await.map_err(|_| Refusal::Store)?;
+            let made = made.ok_or(Refusal::TooMany("anonymous_sessions", ANONYMOUS_RETRY))?;
+            cookies.push(made.cookie);
+            (grant, Some(made.live))
+        }
+        Verdict::Challenge(reason) => {
+            noted.borrow_mut().reason = Some(reason.name());
+            let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+            let navigates = is_navigation(&parts.method, &parts.headers);
+            let mut response = challenge(shared, snapshot, reason, &parts.method, target, navigates, now);
+            cookies.write(shared, snapshot, now, response.headers_mut());
+            return Ok(response);
+        }
+        Verdict::Deny(reason) => return Err(Refusal::Forbidden(reason)),
+    };
+    noted.borrow_mut().subject(grant.subject());
+    if let (Some(live), Some(limit)) = (&live, &snapshot.limits.per_session) {
+        limit.admit(live).map_err(|full| Refusal::TooMany("session_limit", full.retry_after))?;
+    }
+    let changed_path = match &facts.path.forwarded {
+        std::borrow::Cow::Borrowed(_) => None,
+        std::borrow::Cow::Owned(path) => Some(path.clone()),
+    };
+    let authority = facts.authority.to_owned();
+    let sent = Sent { client, authority, changed_path, upstream: route.upstream };
+    let mut response = pass(worker, &current, conn, grant, live, parts, body, sent).await?;
+    cookies.write(shared, snapshot, shared.clock.now(), response.headers_mut());
+    Ok(response)
+}
+
+/// How long a stranger is asked to wait when their address has all the sessions it may have.
+const ANONYMOUS_RETRY: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// What the request's facts say of how it is sent on, once its head is taken apart.
+struct Sent {
+    client: std::net::IpAddr,
+    authority: String,
+    changed_path: Option<String>,
+    upstream: usize,
+}
+
+/// Sends a permitted request to its application, for as long as its session lasts.
+#[expect(clippy::too_many_arguments, reason = "a request's parts, each used once, at the end of its way")]
+async fn pass(
+    worker: &Rc<Worker>,
+    current: &Current,
+    conn: &ConnInfo,
+    grant: Grant,
+    live: Option<Arc<Live>>,
+    mut parts: Parts,
+    body: Incoming,
+    sent: Sent,
+) -> Result<Response<AnswerBody>, Refusal> {
+    let pool = current.pools.get(sent.upstream).ok_or(Refusal::Internal)?;
+    let rewriting = &current.snapshot.rewriting;
+    let side =
+        ClientSide { peer: conn.peer.ip(), client: sent.client, authority: &sent.authority, port: conn.local.port() };
+    rewrite(&grant, &mut parts, sent.changed_path, side, rewriting);
+    let lease = || live.as_ref().map(|live| Lease::new(worker.shared.leases.clone(), Arc::clone(live)));
+    let way = Way { pool, deadlines: &worker.deadlines, clock: worker.clock() };
+    let body = Leased::new(body, lease());
+    let response = forward(&grant, parts, body, way, &rewriting.cookies).await.map_err(Refusal::Upstream)?;
+    if let Some((reason, _)) = live.as_ref().and_then(|live| live.ended()) {
+        // It ended while the application was thinking: its answer is for nobody.
+        return Err(Refusal::Unauthenticated(crate::policy::verdict::Reason::Ended(reason)));
+    }
+    Ok(response.map(|body| AnswerBody::Upstream(Leased::new(body, lease()))))
+}
+
+async fn own_page(
+    worker: &Rc<Worker>,
+    current: &Current,
+    facts: &Facts<'_>,
+    parts: &Parts,
+    body: Incoming,
+    now: Timestamp,
+) -> Result<Response<AnswerBody>, Refusal> {
+    let visit = Visit { shared: &worker.shared, snapshot: &current.snapshot, facts, parts, now };
+    let deadline = worker.deadlines.set(None);
+    let mut cookies = AnswerCookies::default();
+    let mut response = portal::answer(&visit, body, &deadline, &mut cookies).await?;
+    cookies.write(&worker.shared, &current.snapshot, now, response.headers_mut());
+    if response.headers().contains_key(header::SET_COOKIE) {
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("Cookie"));
+    }
+    Ok(response)
+}
+
+fn count(worker: &Worker, refusal: &Refusal) {
+    let metrics = &worker.shared.metrics;
+    match refusal {
+        Refusal::TooMany(what, _) => Metrics::count(&metrics.limited, what),
+        Refusal::Upstream(error) => {
+            Metrics::count(&metrics.upstream_errors, error.name());
+            tracing::warn!("{}: {error}", error.name());
+        }
+        Refusal::Malformed(_)
+        | Refusal::Misdirected
+        | Refusal::NoRoute
+        | Refusal::NoPage
+        | Refusal::Method(_)
+        | Refusal::TooLarge
+        | Refusal::BadForm
+        | Refusal::CrossSite
+        | Refusal::Unauthenticated(_)
+        | Refusal::Forbidden(_)
+        | Refusal::LoginBusy
+        | Refusal::Store
+        | Refusal::Internal => {}
+    }
+}

@@ -1,0 +1,215 @@
+//! Serving one connection after its handshake: HTTP/1.1 or HTTP/2, with its time-outs.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::rt::{Executor, Read, ReadBufCursor, Write};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+
+use crate::base::clock::Timestamp;
+use crate::base::deadline::Deadline;
+use crate::server::conn::ConnInfo;
+use crate::server::handle::handle;
+use crate::server::worker::Worker;
+
+/// How many header fields a request may have.
+const MAX_HEADERS: usize = 128;
+
+/// The largest head of a request, in bytes: what common servers take in all.
+const MAX_HEAD: usize = 32 * 1024;
+
+/// How many requests of one HTTP/2 connection are served at once: RFC 9113 section 6.5.2 asks for at least 100.
+const MAX_STREAMS: u32 = 128;
+
+/// How much of a request's body is taken in advance on an HTTP/2 stream, and on all of a connection's.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// How much of an answer is buffered for an HTTP/2 stream.
+const SEND_BUFFER: usize = 256 * 1024;
+
+/// What a connection is doing, and until when it may go on like that.
+pub struct ConnState {
+    worker: Rc<Worker>,
+    deadline: Deadline,
+    under_way: Cell<usize>,
+    is_reading_head: Cell<bool>,
+}
+
+impl ConnState {
+    /// A connection whose deadline is `deadline`, just after its handshake.
+    pub fn new(worker: &Rc<Worker>, deadline: Deadline) -> Rc<Self> {
+        let state =
+            Self { worker: Rc::clone(worker), deadline, under_way: Cell::new(0), is_reading_head: Cell::new(false) };
+        state.deadline.move_to(Some(state.now().plus(state.worker.limits.header)));
+        Rc::new(state)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.worker.clock().now()
+    }
+
+    fn begin(self: &Rc<Self>) -> Activity {
+        self.under_way.set(self.under_way.get() + 1);
+        self.is_reading_head.set(false);
+        self.deadline.move_to(None);
+        Activity(Rc::clone(self))
+    }
+
+    /// Something was read: if no request is under way, it is the beginning of a head, which has its own time.
+    fn was_read(&self) {
+        if self.under_way.get() == 0 && !self.is_reading_head.replace(true) {
+            self.deadline.move_to(Some(self.now().plus(self.worker.limits.header)));
+        }
+    }
+}
+
+/// A request under way on a connection. While there is one, the connection is not idle.
+pub struct Activity(Rc<ConnState>);
+
+impl Drop for Activity {
+    fn drop(&mut self) {
+        let state = &self.0;
+        state.under_way.set(state.under_way.get() - 1);
+        if state.under_way.get() == 0 {
+            state.deadline.move_to(Some(state.now().plus(state.worker.limits.keep_alive)));
+        }
+    }
+}
+
+/// Serves a connection until it ends.
+pub async fn serve<I>(worker: Rc<Worker>, conn: Rc<ConnInfo>, io: I, deadline: Deadline, is_h2: bool)
+where
+    I: Read + Write + Unpin + 'static,
+{
+    let state = ConnState::new(&worker, deadline);
+    let service = {
+        let (worker, state) = (Rc::clone(&worker), Rc::clone(&state));
+        service_fn(move |request: Request<Incoming>| {
+            handle(Rc::clone(&worker), Rc::clone(&conn), state.begin(), request)
+        })
+    };
+    let io = Watched { io, state: Rc::clone(&state) };
+    // What ends a connection early is its client's affair; what it asked for has been logged.
+    if is_h2 {
+        let connection = http2::Builder::new(LocalExecutor)
+            .max_concurrent_streams(MAX_STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .max_header_list_size(MAX_HEAD as u32)
+            .serve_connection(io, service);
+        let mut connection = pin!(connection);
+        drive(&state, |context, is_over| {
+            if is_over {
+                connection.as_mut().graceful_shutdown();
+            }
+            connection.as_mut().poll(context).map(drop)
+        })
+        .await;
+    } else {
+        let connection = http1::Builder::new()
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_HEAD)
+            .header_read_timeout(None)
+            .serve_connection(io, service);
+        let mut connection = pin!(connection);
+        drive(&state, |context, is_over| {
+            if is_over {
+                connection.as_mut().graceful_shutdown();
+            }
+            connection.as_mut().poll(context).map(drop)
+        })
+        .await;
+    }
+}
+
+/// Drives a connection to its end, and ends it when its deadline passes: at once if nothing is under way, otherwise,
+/// when the gateway stops, after what is.
+async fn drive(state: &ConnState, mut poll: impl FnMut(&mut Context<'_>, bool) -> Poll<()>) {
+    let mut was_told = false;
+    poll_fn(|context| {
+        if poll(context, false).is_ready() {
+            return Poll::Ready(());
+        }
+        if state.deadline.poll_passed(context).is_pending() {
+            return Poll::Pending;
+        }
+        if state.under_way.get() == 0 && (was_told || state.is_reading_head.get()) {
+            return Poll::Ready(());
+        }
+        was_told = true;
+        // It is looked at again when what is under way is done, or shortly, to be cut.
+        state.deadline.move_to(Some(state.now().plus(state.worker.limits.header)));
+        let _ = state.deadline.poll_passed(context);
+        poll(context, true)
+    })
+    .await;
+}
+
+/// Runs hyper's own tasks on this worker.
+#[derive(Clone, Copy)]
+struct LocalExecutor;
+
+impl<F> Executor<F> for LocalExecutor
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// A connection's bytes, watched for the beginning of a request.
+struct Watched<I> {
+    io: I,
+    state: Rc<ConnState>,
+}
+
+impl<I: Read + Unpin> Read for Watched<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_read(context, buffer);
+        if polled.is_ready() {
+            self.state.was_read();
+        }
+        polled
+    }
+}
+
+impl<I: Write + Unpin> Write for Watched<I> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(context, bytes)
+    }
+}

@@ -1,0 +1,128 @@
+//! Listening: a socket a worker on the same address (SO_REUSEPORT), so that the kernel shares connections out and no
+//! worker waits for another.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use crate::base::net::canonical;
+use crate::server::conn::ConnInfo;
+use crate::server::http;
+use crate::server::tls::Certificates;
+use crate::server::worker::Worker;
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// How long accepting pauses when it fails for want of something, like file descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A socket for each of `workers` workers on one address; on port 0, on the same free port.
+///
+/// # Errors
+/// When the address cannot be listened on, another process listening there included.
+pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<StdListener>> {
+    // With SO_REUSEPORT a second gateway of the same user would quietly take half of the connections. So the address is
+    // first taken without it: that fails when anybody listens there.
+    let mut address = address;
+    let exclusive = socket(address)?;
+    exclusive.bind(&address.into())?;
+    if address.port() == 0 {
+        address = exclusive.local_addr()?.as_socket().unwrap_or(address);
+    }
+    exclusive.listen(1)?;
+    drop(exclusive);
+    (0..workers.max(1))
+        .map(|_| {
+            let socket = socket(address)?;
+            socket.set_reuse_port(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(BACKLOG)?;
+            socket.set_nonblocking(true)?;
+            Ok(socket.into())
+        })
+        .collect()
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // So that a restart need not wait for the connections of the run before.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    Ok(socket)
+}
+
+/// What a worker serves connections with.
+#[derive(Clone)]
+pub struct Tls {
+    /// The configuration.
+    pub config: Arc<ServerConfig>,
+    /// The certificates in it.
+    pub certificates: Arc<Certificates>,
+}
+
+/// Accepts connections for as long as the worker runs, and serves each in a task of its own.
+pub async fn accept_all(worker: Rc<Worker>, listener: TcpListener, tls: Tls) {
+    loop {
+        if worker.connections.get() >= worker.limits.most {
+            // The others wait in the kernel's queue until somebody leaves or is cut.
+            worker.clock().sleep(PAUSE).await;
+            continue;
+        }
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let serving = Serving::begin(&worker);
+                tokio::task::spawn_local(serve(serving, stream, peer, tls.clone()));
+            }
+            Err(error) => {
+                tracing::warn!("a connection could not be accepted: {error}");
+                worker.clock().sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Counts a connection for as long as it is served.
+struct Serving(Rc<Worker>);
+
+impl Serving {
+    fn begin(worker: &Rc<Worker>) -> Self {
+        worker.connections.set(worker.connections.get() + 1);
+        worker.counters.opened();
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+        self.0.counters.closed();
+        self.0.closed.notify_one();
+    }
+}
+
+async fn serve(serving: Serving, stream: TcpStream, peer: SocketAddr, tls: Tls) {
+    let worker = &serving.0;
+    let peer = SocketAddr::new(canonical(peer.ip()), peer.port());
+    // Answers are written whole; waiting for more would only delay their end.
+    let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
+    let deadline = worker.connection_deadlines.set(Some(worker.clock().now().plus(worker.limits.handshake)));
+    // Who does not manage a handshake is not told why in more words than TLS has.
+    let Ok(Ok(stream)) = deadline.limit(TlsAcceptor::from(tls.config).accept(stream)).await else { return };
+    let session = stream.get_ref().1;
+    let sni: Option<Box<str>> = session.server_name().map(Into::into);
+    let is_h2 = session.alpn_protocol() == Some(b"h2");
+    let shown = sni.as_deref().and_then(|name| tls.certificates.shown(Some(name)));
+    let conn = Rc::new(ConnInfo { peer, local, sni, shown, covered: std::cell::RefCell::default() });
+    http::serve(Rc::clone(worker), conn, TokioIo::new(stream), deadline, is_h2).await;
+}

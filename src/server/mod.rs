@@ -1,0 +1,9 @@
+//! Floor 6: connections in, answers out.
+
+pub mod conn;
+pub mod finish;
+pub mod handle;
+pub mod http;
+pub mod listener;
+pub mod tls;
+pub mod worker;

@@ -1,0 +1,194 @@
+//! TLS towards the clients: 1.2 and 1.3 by rustls, certificates chosen by the host that is named.
+
+use std::collections::HashMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, DnType, KeyPair};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+/// The names of a certificate made for development.
+const DEVELOPMENT_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// How many tickets a client is given after a TLS 1.3 handshake: one for its next connection. Each costs an encryption
+/// and 200 bytes.
+const TICKETS: usize = 1;
+
+/// A certificate, its files, and whether it may be made.
+#[derive(Clone, Copy, Debug)]
+pub struct CertificateFiles<'a> {
+    /// The chain, PEM.
+    pub cert: &'a Path,
+    /// The private key, PEM.
+    pub key: &'a Path,
+    /// Whether a self-signed one is made when neither file exists.
+    pub generate: bool,
+}
+
+/// Chooses a certificate by the host that the client names.
+#[derive(Debug)]
+pub struct Certificates {
+    exact: HashMap<Box<str>, Arc<CertifiedKey>>,
+    /// By what follows the asterisk's label: `example.test` for `*.example.test`.
+    wildcard: HashMap<Box<str>, Arc<CertifiedKey>>,
+    first: Arc<CertifiedKey>,
+}
+
+impl Certificates {
+    /// Loads the certificates; the first is shown to clients that name no known host.
+    ///
+    /// # Errors
+    /// A sentence that names the file and says what is wrong with it.
+    pub fn load<'a>(files: impl IntoIterator<Item = CertificateFiles<'a>>) -> Result<Self, String> {
+        let (mut exact, mut wildcard, mut first) = (HashMap::new(), HashMap::new(), None);
+        for files in files {
+            let certified = Arc::new(load(files)?);
+            for name in names(&certified) {
+                match name.strip_prefix("*.") {
+                    Some(rest) => wildcard.entry(rest.into()).or_insert_with(|| Arc::clone(&certified)),
+                    None => exact.entry(name.into()).or_insert_with(|| Arc::clone(&certified)),
+                };
+            }
+            first.get_or_insert(certified);
+        }
+        let first = first.ok_or("there is no certificate")?;
+        Ok(Self { exact, wildcard, first })
+    }
+
+    /// The certificate for a client that names `host`.
+    fn find(&self, host: Option<&str>) -> &Arc<CertifiedKey> {
+        let Some(host) = host else { return &self.first };
+        let by_wildcard = || host.split_once('.').and_then(|(_, rest)| self.wildcard.get(rest));
+        self.exact.get(host).or_else(by_wildcard).unwrap_or(&self.first)
+    }
+
+    /// The certificate that such a client is shown, to be compared with the hosts it then asks for.
+    pub fn shown(&self, host: Option<&str>) -> Option<CertificateDer<'static>> {
+        self.find(host).cert.first().cloned()
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // rustls hands out the name in lower case.
+        Some(Arc::clone(self.find(hello.server_name())))
+    }
+}
+
+/// The TLS configuration that all workers share.
+///
+/// # Errors
+/// When the crypto provider cannot do what is asked of it.
+pub fn server_config(certificates: Arc<Certificates>) -> Result<Arc<ServerConfig>, String> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(|error| format!("TLS cannot be set up: {error}"))?
+        .with_no_client_auth()
+        .with_cert_resolver(certificates);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.send_tls13_tickets = TICKETS;
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| format!("TLS tickets cannot be set up: {error}"))?;
+    // Early data can be replayed by whoever saw it, so none is taken.
+    config.max_early_data_size = 0;
+    Ok(Arc::new(config))
+}
+
+fn load(files: CertificateFiles<'_>) -> Result<CertifiedKey, String> {
+    if files.generate && !files.cert.exists() && !files.key.exists() {
+        generate(files)?;
+    }
+    let shown = files.cert.display();
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(files.cert)
+        .and_then(Iterator::collect)
+        .map_err(|error| format!("{shown}: the certificate cannot be read: {error}"))?;
+    if chain.is_empty() {
+        return Err(format!("{shown}: there is no certificate in it; it must be PEM, with the server's own one first"));
+    }
+    let key = PrivateKeyDer::from_pem_file(files.key)
+        .map_err(|error| format!("{}: the private key cannot be read: {error}", files.key.display()))?;
+    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
+        .map_err(|error| format!("{shown} and {}: they cannot be used together: {error}", files.key.display()))
+}
+
+/// The names that a certificate is for.
+fn names(certified: &CertifiedKey) -> Vec<String> {
+    let end_entity = certified.cert.first().and_then(|cert| webpki::EndEntityCert::try_from(cert).ok());
+    end_entity.map(|cert| cert.valid_dns_names().map(str::to_ascii_lowercase).collect()).unwrap_or_default()
+}
+
+/// Makes a self-signed certificate for development: ECDSA P-256, for this machine's own names.
+fn generate(files: CertificateFiles<'_>) -> Result<(), String> {
+    let failed = |error: rcgen::Error| format!("a certificate cannot be made: {error}");
+    let mut params = CertificateParams::new(DEVELOPMENT_NAMES.map(str::to_owned)).map_err(failed)?;
+    params.distinguished_name.push(DnType::CommonName, "vestibule development");
+    let key = KeyPair::generate().map_err(failed)?;
+    let cert = params.self_signed(&key).map_err(failed)?;
+    write_new(files.key, key.serialize_pem().as_bytes(), 0o600)?;
+    write_new(files.cert, cert.pem().as_bytes(), 0o644)
+}
+
+fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{}: cannot be written: {error}", path.display());
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
+    file.write_all(content).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn made(folder: &Path, name: &str, hosts: &[&str]) -> (std::path::PathBuf, std::path::PathBuf) {
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let made = rcgen::generate_simple_self_signed(hosts).expect("a certificate");
+        let (cert, key) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
+        fs::write(&cert, made.cert.pem()).expect("written");
+        fs::write(&key, made.signing_key.serialize_pem()).expect("written");
+        (cert, key)
+    }
+
+    #[test]
+    fn the_named_host_chooses_the_certificate() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = [made(folder.path(), "a", &["a.test"]), made(folder.path(), "b", &["b.test", "*.b.test"])];
+        let files = files.iter().map(|(cert, key)| CertificateFiles { cert, key, generate: false });
+        let certificates = Certificates::load(files).expect("certificates");
+        let is_b = |host| names(certificates.find(host)).contains(&"b.test".to_owned());
+        assert!(is_b(Some("b.test")) && is_b(Some("x.b.test")));
+        assert!(!is_b(Some("a.test")) && !is_b(Some("x.y.b.test")) && !is_b(None) && !is_b(Some("unknown")));
+    }
+
+    #[test]
+    fn makes_a_certificate_once_and_keeps_its_key_private() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (cert, key) = (folder.path().join("certs/dev.crt"), folder.path().join("certs/dev.key"));
+        let files = CertificateFiles { cert: &cert, key: &key, generate: true };
+        let first = load(files).expect("made");
+        assert_eq!(fs::metadata(&key).expect("a file").permissions().mode() & 0o777, 0o600);
+        assert_eq!(load(files).expect("read").cert, first.cert);
+        assert!(names(&first).contains(&"localhost".to_owned()));
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_which_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ((a, _), (_, b_key)) = (made(folder.path(), "a", &["a.test"]), made(folder.path(), "b", &["b.test"]));
+        let load = |cert: &Path, key: &Path| load(CertificateFiles { cert, key, generate: false }).expect_err("wrong");
+        assert!(load(&a, &b_key).contains("cannot be used together"));
+        assert!(load(&a, Path::new("/nowhere")).contains("/nowhere: the private key cannot be read"));
+        assert!(load(&b_key, &b_key).contains("there is no certificate in it"));
+    }
+}

@@ -1,0 +1,118 @@
+//! One worker: a thread with everything it needs for itself. Only the session map is shared on the way of a request.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::base::clock::Clock;
+use crate::base::deadline::Deadlines;
+use crate::enforce::body::RequestBody;
+use crate::enforce::shared::Shared;
+use crate::enforce::snapshot::Snapshot;
+use crate::observe::access_log::AccessLog;
+use crate::observe::metrics::WorkerCounters;
+use crate::upstream::pool::Pool;
+
+/// Times and bounds of client connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// How long a TLS handshake may take.
+    pub handshake: Duration,
+    /// How long the head of a request may take.
+    pub header: Duration,
+    /// How long an idle connection is kept.
+    pub keep_alive: Duration,
+    /// How many connections this worker serves at once.
+    pub most: usize,
+}
+
+/// One worker.
+pub struct Worker {
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+    /// The deadlines of requests under way.
+    pub deadlines: Rc<Deadlines>,
+    /// The deadlines of connections.
+    pub connection_deadlines: Rc<Deadlines>,
+    /// What it counts.
+    pub counters: Arc<WorkerCounters>,
+    /// Its part of the access log, if there is one.
+    pub access: Option<AccessLog>,
+    /// Times and bounds of its connections.
+    pub limits: ConnectionLimits,
+    /// How many connections it serves now.
+    pub connections: Cell<usize>,
+    /// Told when a connection is closed.
+    pub closed: Notify,
+    workers: usize,
+    current: RefCell<Rc<Current>>,
+}
+
+/// The configuration as this worker uses it.
+pub struct Current {
+    /// The configuration.
+    pub snapshot: Arc<Snapshot>,
+    /// This worker's connections to each upstream.
+    pub pools: Vec<Rc<Pool<RequestBody>>>,
+}
+
+impl Worker {
+    /// One of `workers` workers.
+    pub fn new(shared: Arc<Shared>, access: Option<AccessLog>, limits: ConnectionLimits, workers: usize) -> Rc<Self> {
+        let counters = shared.metrics.worker();
+        let current = RefCell::new(Rc::new(Current::new(shared.snapshot.load_full(), workers)));
+        Rc::new(Self {
+            shared,
+            deadlines: Rc::default(),
+            connection_deadlines: Rc::default(),
+            counters,
+            access,
+            limits,
+            connections: Cell::new(0),
+            closed: Notify::new(),
+            workers,
+            current,
+        })
+    }
+
+    /// The configuration in force. Counting it is this worker's own affair: no other core sees the count.
+    pub fn current(&self) -> Rc<Current> {
+        let newest = self.shared.snapshot.load();
+        let mut current = self.current.borrow_mut();
+        if !Arc::ptr_eq(&newest, &current.snapshot) {
+            *current = Rc::new(Current::new(Arc::clone(&newest), self.workers));
+        }
+        Rc::clone(&current)
+    }
+
+    /// The time.
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// Waits until no connection is left.
+    pub async fn all_closed(&self) {
+        while self.connections.get() > 0 {
+            self.closed.notified().await;
+        }
+    }
+
+    /// Counts a request against the limit of its address.
+    ///
+    /// # Errors
+    /// When it is one too many.
+    pub fn admit(&self, snapshot: &Snapshot, client: IpAddr) -> Result<(), crate::limit::rate::Exceeded> {
+        snapshot.limits.per_address.as_ref().map_or(Ok(()), |limit| limit.admit(client))
+    }
+}
+
+impl Current {
+    fn new(snapshot: Arc<Snapshot>, workers: usize) -> Self {
+        let pools = snapshot.upstreams.iter().map(|settings| Pool::new(settings.clone(), workers)).collect();
+        Self { snapshot, pools }
+    }
+}
