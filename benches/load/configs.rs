@@ -135,7 +135,7 @@ answer = "end"
 per_session = "1000000/s"
 per_address = "1000000/s"
 [log]
-level = "off"
+access = false
 [login.local]
 users = "{dir}/users.toml"
 [[upstream]]

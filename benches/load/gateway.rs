@@ -13,7 +13,24 @@
 //!
 //! Whatever goes wrong is an `Err`; it is printed and ends the process, and the harness repeats it.
 
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use vestibule::app::{self, Parts};
+use vestibule::config::Plan;
+use vestibule::enforce::establish;
+use vestibule::enforce::shared::Shared;
+use vestibule::session::binding::Bound;
+use vestibule::session::principal::Principal;
+use vestibule::session::record::Record;
+use vestibule::session::store::Created;
+
+/// The shipped binary's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The arguments, read.
 #[derive(Debug)]
@@ -33,12 +50,34 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
 
 /// Starts the gateway, makes its sessions, says `ready`, serves.
 fn serve(arguments: &Arguments) -> Result<(), String> {
-    Err(format!(
-        "the gateway is not wired yet (would serve {} with {} sessions, cookies to {})",
-        arguments.config.display(),
-        arguments.sessions,
-        arguments.cookies_out.display()
-    ))
+    let plan = Plan::load(&arguments.config).map_err(|mistakes| mistakes.to_string())?;
+    let running = app::start(&plan, Parts { log: Box::new(std::io::sink()), ..Parts::default() })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| error.to_string())?;
+    runtime.block_on(make_sessions(&running.shared, arguments))?;
+    println!("ready");
+    running.wait();
+    Ok(())
+}
+
+/// Makes the sessions and writes their cookies down.
+async fn make_sessions(shared: &Shared, arguments: &Arguments) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", arguments.cookies_out.display());
+    let mut cookies = BufWriter::new(File::create(&arguments.cookies_out).map_err(failed)?);
+    let snapshot = shared.snapshot.load_full();
+    let now = shared.clock.now();
+    let bound = Bound::of(IpAddr::from([127, 0, 0, 1]), crate::cases::USER_AGENT.as_bytes());
+    for at in 0..arguments.sessions {
+        let user = format!("user-{at}");
+        let email = format!("{user}@example.test");
+        let principal = Principal::new(&user, Some(&email), &["staff".to_owned()], &["reader".to_owned()]);
+        let record = Record::new(&shared.random, Some(Arc::new(principal)), bound, now);
+        let created = shared.store.create(record, None).await.map_err(|error| error.to_string())?;
+        let Created::Session(live) = created else { return Err("the store is full".to_owned()) };
+        let cookie = establish::cookie(shared, &snapshot, &live, 0, now).ok_or("a cookie could not be made")?;
+        let cookie = cookie.to_str().map_err(|error| error.to_string())?;
+        writeln!(cookies, "{}", cookie.split(';').next().unwrap_or_default()).map_err(failed)?;
+    }
+    cookies.flush().map_err(failed)
 }
 
 /// Reads the arguments.
