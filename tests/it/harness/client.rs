@@ -1,0 +1,369 @@
+//! A TLS client: HTTP/1.1 and HTTP/2 through hyper, and raw bytes.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use tokio::runtime::Runtime;
+use tokio_rustls::TlsConnector;
+
+use super::USER_AGENT;
+
+/// How long anything may take, in real time, before a test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Which HTTP a request is sent by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    H1,
+    H2,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+
+    /// A header's value, empty when it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+
+    /// All `Set-Cookie` values.
+    pub fn set_cookies(&self) -> Vec<String> {
+        let values = self.headers.get_all(header::SET_COOKIE).iter();
+        values.map(|value| value.to_str().expect("text").to_owned()).collect()
+    }
+}
+
+/// A client with a cookie jar. Each request has a connection of its own.
+pub struct Client {
+    address: SocketAddr,
+    runtime: Runtime,
+    /// The jar: by name, for one host.
+    pub jar: RefCell<BTreeMap<String, String>>,
+    /// Which HTTP it speaks.
+    pub version: Version,
+    /// The host it asks for.
+    pub host: String,
+    /// The host it names in the handshake, if it names one.
+    pub sni: String,
+    /// Its user agent.
+    pub user_agent: String,
+}
+
+/// A request before it is sent.
+pub struct Request<'a> {
+    client: &'a Client,
+    method: Method,
+    target: String,
+    headers: HeaderMap,
+    body: Bytes,
+    has_jar: bool,
+}
+
+impl Client {
+    /// A client of the gateway at `address`.
+    pub fn new(address: SocketAddr) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        Self {
+            address,
+            runtime: runtime.expect("a runtime"),
+            jar: RefCell::default(),
+            version: Version::H1,
+            host: "localhost".to_owned(),
+            sni: "localhost".to_owned(),
+            user_agent: USER_AGENT.to_owned(),
+        }
+    }
+
+    /// The same client, speaking another HTTP.
+    pub fn speaking(mut self, version: Version) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// The host with its port, as a browser would write it.
+    pub fn authority(&self) -> String {
+        format!("{}:{}", self.host, self.address.port())
+    }
+
+    /// A request with any method.
+    pub fn request(&self, method: Method, target: &str) -> Request<'_> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::USER_AGENT, HeaderValue::from_str(&self.user_agent).expect("a header"));
+        Request { client: self, method, target: target.to_owned(), headers, body: Bytes::new(), has_jar: true }
+    }
+
+    /// A GET.
+    pub fn get(&self, target: &str) -> Request<'_> {
+        self.request(Method::GET, target)
+    }
+
+    /// A GET as a browser makes it when its person follows a link.
+    pub fn visit(&self, target: &str) -> Request<'_> {
+        self.get(target).navigating()
+    }
+
+    /// A form, posted by its person from a page of this host.
+    pub fn post_form(&self, target: &str, fields: &[(&str, &str)]) -> Request<'_> {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let origin = format!("https://{}", self.authority());
+        self.request(Method::POST, target)
+            .navigating()
+            .header("origin", &origin)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(body)
+    }
+
+    /// Goes to `target`, is led to the login page, signs in, and gives the answer to the form.
+    pub fn sign_in(&self, (name, password): (&str, &str), target: &str) -> Answer {
+        let led = self.visit(target).send();
+        assert_eq!(led.status, 302, "{target} asks for login: {}", led.text());
+        let page = self.visit(led.header("location")).send();
+        assert_eq!(page.status, 200, "{}", page.text());
+        let fields = [("username", name), ("password", password), ("attempt", &hidden(&page, "attempt"))];
+        self.post_form("/.vestibule/login", &fields).send()
+    }
+
+    /// The session cookie's value, empty when there is none.
+    pub fn session(&self) -> String {
+        self.jar.borrow().get("__Host-session").cloned().unwrap_or_default()
+    }
+
+    /// Puts a session cookie into the jar.
+    pub fn set_session(&self, value: &str) {
+        self.jar.borrow_mut().insert("__Host-session".to_owned(), value.to_owned());
+    }
+
+    /// A TLS connection for raw bytes, HTTP/1.1 by ALPN.
+    pub fn connect_raw(&self) -> StreamOwned<ClientConnection, TcpStream> {
+        let tcp = TcpStream::connect(self.address).expect("connected");
+        tcp.set_read_timeout(Some(PATIENCE)).expect("set");
+        let name = ServerName::try_from(self.sni.clone()).expect("a name");
+        let tls = ClientConnection::new(Arc::new(tls_config(&[b"http/1.1"])), name).expect("a connection");
+        StreamOwned::new(tls, tcp)
+    }
+
+    /// Sends raw bytes and reads until the gateway closes the connection.
+    pub fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect_raw();
+        let _ = stream.write_all(bytes);
+        let _ = stream.flush();
+        let mut read = Vec::new();
+        // A connection that is cut without a closing alert is closed all the same.
+        let _ = stream.read_to_end(&mut read);
+        String::from_utf8_lossy(&read).into_owned()
+    }
+
+    fn keep_cookies(&self, answer: &Answer) {
+        for cookie in answer.set_cookies() {
+            let (pair, attributes) = cookie.split_once(';').unwrap_or((&cookie, ""));
+            let (name, value) = pair.split_once('=').expect("a cookie has a name");
+            let mut jar = self.jar.borrow_mut();
+            if attributes.contains("Max-Age=0") {
+                jar.remove(name);
+            } else {
+                jar.insert(name.to_owned(), value.to_owned());
+            }
+        }
+    }
+}
+
+/// The value of a hidden field.
+pub fn hidden(page: &Answer, name: &str) -> String {
+    let text = page.text();
+    let marker = format!("name=\"{name}\" value=\"");
+    let (_, after) = text.split_once(&marker).unwrap_or_else(|| panic!("no field {name} in {text}"));
+    after.split('"').next().expect("a value").to_owned()
+}
+
+impl<'a> Request<'a> {
+    /// Adds a header.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+        self.headers.append(name, HeaderValue::from_bytes(value.as_bytes()).expect("a value"));
+        self
+    }
+
+    /// Takes a header away.
+    pub fn without(mut self, name: &str) -> Self {
+        self.headers.remove(name);
+        self
+    }
+
+    /// As a browser says that its person is going somewhere.
+    pub fn navigating(self) -> Self {
+        self.header("sec-fetch-mode", "navigate")
+            .header("sec-fetch-dest", "document")
+            .header("sec-fetch-site", "same-origin")
+            .header("accept", "text/html,application/xhtml+xml,*/*;q=0.8")
+    }
+
+    /// With a body.
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Without the jar's cookies.
+    pub fn without_cookies(mut self) -> Self {
+        self.has_jar = false;
+        self
+    }
+
+    /// Sends it and reads the whole answer.
+    pub fn send(self) -> Answer {
+        let client = self.client;
+        let answer = client.runtime.block_on(async {
+            tokio::time::timeout(PATIENCE, async {
+                let response = self.start().await;
+                let (parts, body) = response.into_parts();
+                let body = body.collect().await.expect("a whole body").to_bytes();
+                Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+            })
+            .await
+            .expect("an answer in time")
+        });
+        client.keep_cookies(&answer);
+        answer
+    }
+
+    /// Sends it and gives the head of the answer, with a reader of its body.
+    pub fn open(self) -> (Answer, Stream<'a>) {
+        let client = self.client;
+        let response = client
+            .runtime
+            .block_on(async { tokio::time::timeout(PATIENCE, self.start()).await.expect("an answer in time") });
+        let (parts, body) = response.into_parts();
+        let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, body: Bytes::new() };
+        client.keep_cookies(&answer);
+        (answer, Stream { client: &client.runtime, body })
+    }
+
+    async fn start(self) -> http::Response<Incoming> {
+        let client = self.client;
+        let protocols: &[&[u8]] = if client.version == Version::H2 { &[b"h2"] } else { &[b"http/1.1"] };
+        let tcp = tokio::net::TcpStream::connect(client.address).await.expect("connected");
+        let name = ServerName::try_from(client.sni.clone()).expect("a name");
+        let tls = TlsConnector::from(Arc::new(tls_config(protocols))).connect(name, tcp).await.expect("a handshake");
+        let (target, authority) = (self.target, client.authority());
+        let is_h2 = client.version == Version::H2;
+        let uri = if is_h2 { format!("https://{authority}{target}") } else { target };
+        let mut request = http::Request::new(Full::new(self.body));
+        *request.method_mut() = self.method;
+        *request.uri_mut() = uri.parse().expect("a target");
+        *request.headers_mut() = self.headers;
+        if !is_h2 && !request.headers().contains_key(header::HOST) {
+            request.headers_mut().insert(header::HOST, authority.parse().expect("a host"));
+        }
+        let jar = client.jar.borrow().iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
+        if self.has_jar && !jar.is_empty() {
+            request.headers_mut().append(header::COOKIE, jar.join("; ").parse().expect("a header"));
+        }
+        if is_h2 {
+            let (mut sender, connection) =
+                http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.expect("HTTP/2");
+            tokio::spawn(connection);
+            sender.send_request(request).await.expect("an answer")
+        } else {
+            let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await.expect("HTTP/1.1");
+            tokio::spawn(connection);
+            sender.send_request(request).await.expect("an answer")
+        }
+    }
+}
+
+/// The body of an answer, piece by piece.
+pub struct Stream<'a> {
+    client: &'a Runtime,
+    body: Incoming,
+}
+
+impl Stream<'_> {
+    /// The next piece: `Some(Ok)` data, `Some(Err)` when the stream is cut, `None` at its end.
+    pub fn next(&mut self) -> Option<Result<Bytes, hyper::Error>> {
+        self.client.block_on(async {
+            let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await.expect("a piece in time")?;
+            Some(frame.map(|frame| frame.into_data().unwrap_or_default()))
+        })
+    }
+}
+
+fn tls_config(protocols: &[&[u8]]) -> ClientConfig {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    config
+}
+
+/// The tests' certificates are made on the spot and signed by nobody.
+#[derive(Debug)]
+struct AnyCertificate;
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
