@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use crate::base::clock::Clock;
 use crate::base::deadline::Deadlines;
 use crate::base::net::TrustedProxies;
+use crate::policy::client_address::ForwardedHeader;
 use crate::policy::verdict::Grant;
 use crate::upstream::headers::{self, Believed, ClientSide};
 use crate::upstream::identity::IdentityHeaders;
@@ -26,6 +27,8 @@ pub struct Rewriting {
     pub identity: IdentityHeaders,
     /// Whose word on the client is believed.
     pub trusted: TrustedProxies,
+    /// In which headers they give it.
+    pub forwarded_header: ForwardedHeader,
     /// The names of our cookies.
     pub cookies: Vec<Box<str>>,
 }
@@ -44,7 +47,7 @@ pub struct Way<'a, B> {
 /// one in `parts`.
 pub fn rewrite(grant: &Grant, parts: &mut Parts, path: Option<String>, side: ClientSide<'_>, rewriting: &Rewriting) {
     let fields = &mut parts.headers;
-    let believed = Believed::from(fields, side.peer, &rewriting.trusted);
+    let believed = Believed::from(fields, side.peer, &rewriting.trusted, rewriting.forwarded_header);
     // First what the client names in `Connection`, then everything that is ours, and only then what we say: so nothing
     // of ours can be named away.
     headers::remove_hop_by_hop(fields);

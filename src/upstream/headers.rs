@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::base::net::TrustedProxies;
+use crate::policy::client_address::ForwardedHeader;
 
 /// Fields that are for one connection only, beside those that `Connection` names.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -69,16 +70,20 @@ pub struct Believed {
 }
 
 impl Believed {
-    /// What `peer` says of those it speaks for: nothing, unless it is trusted.
-    pub fn from(headers: &HeaderMap, peer: IpAddr, trusted: &TrustedProxies) -> Self {
+    /// What `peer` says of those it speaks for: nothing, unless it is trusted, and then only in the headers that it
+    /// writes. The others are whatever the client sent through it.
+    pub fn from(headers: &HeaderMap, peer: IpAddr, trusted: &TrustedProxies, written: ForwardedHeader) -> Self {
         if trusted.is_empty() || !trusted.trusts(peer) {
             return Self::default();
+        }
+        if written == ForwardedHeader::Forwarded {
+            return Self { forwarded: joined(headers, &header::FORWARDED), ..Self::default() };
         }
         let one = |name: &'static str| headers.get(name).cloned();
         let proto = one("x-forwarded-proto").filter(|proto| matches!(proto.as_bytes(), b"http" | b"https"));
         Self {
             forwarded_for: joined(headers, &HeaderName::from_static("x-forwarded-for")),
-            forwarded: joined(headers, &header::FORWARDED),
+            forwarded: None,
             proto,
             host: one("x-forwarded-host"),
             port: one("x-forwarded-port"),
@@ -118,15 +123,21 @@ pub fn write_client(headers: &mut HeaderMap, side: ClientSide<'_>, believed: Bel
         }),
         None => real_ip.clone(),
     };
+    let proto = believed.proto.unwrap_or(HeaderValue::from_static("https"));
     let forwarded = value(&|text| {
-        if let Some(earlier) = &earlier_forwarded {
-            let _ = write!(text, "{earlier}, ");
-        }
-        let _ = match side.peer {
+        // Without a chain to continue, the client stands for all that is between us.
+        let node = match &earlier_forwarded {
+            Some(earlier) => {
+                let _ = write!(text, "{earlier}, ");
+                side.peer
+            }
+            None => side.client,
+        };
+        let _ = match node {
             IpAddr::V4(address) => write!(text, "for={address}"),
             IpAddr::V6(address) => write!(text, "for=\"[{address}]\""),
         };
-        let _ = write!(text, ";host=\"{}\";proto=https", side.authority);
+        let _ = write!(text, ";host=\"{}\";proto={}", side.authority, proto.to_str().unwrap_or("https"));
     });
     let port = believed.port.or_else(|| {
         value(&|text| {
@@ -134,7 +145,6 @@ pub fn write_client(headers: &mut HeaderMap, side: ClientSide<'_>, believed: Bel
         })
     });
     let host = believed.host.or_else(|| HeaderValue::from_str(side.authority).ok());
-    let proto = believed.proto.unwrap_or(HeaderValue::from_static("https"));
     let written = [
         ("x-forwarded-for", forwarded_for),
         ("x-forwarded-proto", Some(proto)),
@@ -307,7 +317,8 @@ mod tests {
             map(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "http"), ("forwarded", "for=1.1.1.1")]);
         let trusted = TrustedProxies::new(vec!["192.0.2.0/24".parse().expect("a network")]);
         let mut headers = HeaderMap::new();
-        write_client(&mut headers, side, Believed::from(&claimed, side.peer, &TrustedProxies::default()));
+        let nobody = TrustedProxies::default();
+        write_client(&mut headers, side, Believed::from(&claimed, side.peer, &nobody, ForwardedHeader::XForwardedFor));
         assert_eq!(
             shown(&headers),
             [
@@ -320,10 +331,15 @@ mod tests {
             ]
         );
         let behind = ClientSide { client: IpAddr::from([1, 1, 1, 1]), ..side };
-        write_client(&mut headers, behind, Believed::from(&claimed, side.peer, &trusted));
+        let believed = |written| Believed::from(&claimed, side.peer, &trusted, written);
+        write_client(&mut headers, behind, believed(ForwardedHeader::XForwardedFor));
         assert_eq!(headers["x-forwarded-for"], "1.1.1.1, 192.0.2.1");
         assert_eq!(headers["x-real-ip"], "1.1.1.1");
         assert_eq!(headers["x-forwarded-proto"], "http");
+        assert_eq!(headers["forwarded"], "for=1.1.1.1;host=\"app.test:8443\";proto=http");
+        write_client(&mut headers, behind, believed(ForwardedHeader::Forwarded));
         assert_eq!(headers["forwarded"], "for=1.1.1.1, for=192.0.2.1;host=\"app.test:8443\";proto=https");
+        assert_eq!(headers["x-forwarded-for"], "1.1.1.1");
+        assert_eq!(headers["x-forwarded-proto"], "https");
     }
 }
