@@ -5,4 +5,8 @@
 
 mod harness;
 
+mod hosts;
+mod identity;
+mod paths;
+mod smuggling;
 mod walk;

@@ -3,9 +3,12 @@
 
 mod application;
 mod client;
+mod raw;
+mod scripted;
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +22,8 @@ use vestibule::session::store::SessionStore;
 
 pub use application::Application;
 pub use client::{Client, Version};
+pub use raw::{Hello, Raw};
+pub use scripted::{Line, Scripted};
 
 /// The user agent that the test client sends unless told otherwise.
 pub const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
@@ -89,6 +94,8 @@ pub struct Setup {
     pub workers: usize,
     /// The servers of the upstream, instead of the application.
     pub servers: Option<Vec<String>>,
+    /// The names of each certificate, instead of the one that is made for development.
+    pub certificates: Vec<Vec<&'static str>>,
 }
 
 impl Setup {
@@ -123,12 +130,25 @@ impl Setup {
             store: None,
             workers: 2,
             servers: None,
+            certificates: Vec::new(),
         }
+    }
+
+    /// In front of `server` instead of the application.
+    pub fn in_front_of(mut self, server: &Scripted) -> Self {
+        self.servers = Some(vec![server.url()]);
+        self
+    }
+
+    /// Without limits on how much anybody may ask.
+    pub fn unlimited(self) -> Self {
+        self.extra("[limits]\nper_session = \"off\"\nper_address = \"off\"\nlogin = \"off\"")
     }
 
     /// More tables.
     pub fn extra(mut self, extra: &str) -> Self {
-        self.extra = extra.to_owned();
+        self.extra += extra;
+        self.extra += "\n";
         self
     }
 
@@ -138,9 +158,9 @@ impl Setup {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("users.toml"), users()).expect("written");
         let servers = self.servers.unwrap_or_else(|| vec![format!("http://{}", application.address())]);
+        let certificates = certificates(folder.path(), &self.certificates);
         let text = format!(
-            "[server]\nlisten = [\"127.0.0.1:0\"]\nworkers = {}\n{}\n[[server.certificate]]\ncert = \"c.crt\"\nkey = \
-             \"c.key\"\ngenerate = true\n[login.local]\nusers = \"users.toml\"\n[[upstream]]\nname = \"app\"\nservers = \
+            "[server]\nlisten = [\"127.0.0.1:0\"]\nworkers = {}\n{}\n{certificates}[login.local]\nusers = \"users.toml\"\n[[upstream]]\nname = \"app\"\nservers = \
              {servers:?}\n{}\n{}\n{}\n",
             self.workers, self.server, self.upstream, self.routes, self.extra
         );
@@ -157,6 +177,22 @@ impl Setup {
         let running = app::start(&plan, parts).expect("the gateway starts");
         Gateway { address: running.addresses[0], running: Some(running), clock, log, application, _folder: folder }
     }
+}
+
+/// Makes the certificates of a test and gives their tables.
+fn certificates(folder: &Path, all: &[Vec<&str>]) -> String {
+    if all.is_empty() {
+        return "[[server.certificate]]\ncert = \"c.crt\"\nkey = \"c.key\"\ngenerate = true\n".to_owned();
+    }
+    let mut tables = String::new();
+    for (at, names) in all.iter().enumerate() {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+        std::fs::write(folder.join(format!("{at}.crt")), made.cert.pem()).expect("written");
+        std::fs::write(folder.join(format!("{at}.key")), made.signing_key.serialize_pem()).expect("written");
+        tables += &format!("[[server.certificate]]\ncert = \"{at}.crt\"\nkey = \"{at}.key\"\n");
+    }
+    tables
 }
 
 /// A gateway in this process. Stopped when dropped.
