@@ -56,6 +56,9 @@ pub fn rewrite(grant: &Grant, parts: &mut Parts, path: Option<String>, side: Cli
     headers::remove_cookies(fields, &names);
     // We answer it ourselves, when the application begins to read the body.
     fields.remove(header::EXPECT);
+    // Trailers come behind everything that is checked here, and some servers merge them into the headers. Unannounced
+    // ones are not sent on.
+    fields.remove(header::TRAILER);
     if !fields.contains_key(header::HOST)
         && let Ok(host) = HeaderValue::from_str(side.authority)
     {
