@@ -142,7 +142,10 @@ impl<B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> 
             return Ok(Connection { pool: Rc::clone(self), server, sender: Some(sender), is_new: false });
         }
         if self.open.get() >= self.most {
-            return Err(UpstreamError::Exhausted);
+            // Only connections in use are used up: an idle one to another server does as well.
+            let other = (0..self.servers.len()).find_map(|other| Some((other, self.idle(other)?)));
+            let (server, sender) = other.ok_or(UpstreamError::Exhausted)?;
+            return Ok(Connection { pool: Rc::clone(self), server, sender: Some(sender), is_new: false });
         }
         deadline.move_to(Some(connect_by));
         let opened = deadline.limit(self.connect(server)).await;
