@@ -29,6 +29,7 @@ use crate::server::worker::{Current, Worker};
 use crate::session::live::Live;
 use crate::upstream::forward::{Way, forward, rewrite};
 use crate::upstream::headers::ClientSide;
+use crate::upstream::upload::Upload;
 use std::sync::Arc;
 
 /// Answers one request.
@@ -153,7 +154,7 @@ async fn pass(
     rewrite(&grant, &mut parts, sent.changed_path, side, rewriting);
     let lease = || live.as_ref().map(|live| Lease::new(worker.shared.leases.clone(), Arc::clone(live)));
     let way = Way { pool, deadlines: &worker.deadlines, clock: worker.clock() };
-    let body = Leased::new(body, lease());
+    let body = Upload::new(Leased::new(body, lease()), worker.clock());
     let response = forward(&grant, parts, body, way, &rewriting.cookies).await.map_err(Refusal::Upstream)?;
     if let Some((reason, _)) = live.as_ref().and_then(|live| live.ended()) {
         // It ended while the application was thinking: its answer is for nobody.

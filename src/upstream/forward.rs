@@ -1,6 +1,6 @@
 //! Sending a permitted request to its application.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -19,6 +19,7 @@ use crate::policy::verdict::Grant;
 use crate::upstream::headers::{self, Believed, ClientSide};
 use crate::upstream::identity::IdentityHeaders;
 use crate::upstream::pool::{Connection, Pool, UpstreamError};
+use crate::upstream::upload::Upload;
 
 /// How requests are changed on their way.
 #[derive(Clone, Debug)]
@@ -89,23 +90,34 @@ fn origin_form(uri: &Uri, path: Option<String>) -> Uri {
 pub async fn forward<B>(
     _permission: &Grant,
     parts: Parts,
-    body: B,
-    way: Way<'_, B>,
+    body: Upload<B>,
+    way: Way<'_, Upload<B>>,
     names: &[Box<str>],
-) -> Result<Response<UpstreamBody<B>>, UpstreamError>
+) -> Result<Response<UpstreamBody<Upload<B>>>, UpstreamError>
 where
-    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static,
 {
     let settings = way.pool.settings();
     let now = way.clock.now();
     let deadline = way.deadlines.set(None);
+    let progress = body.progress();
     let mut request = Request::from_parts(parts, body);
     loop {
         let mut connection = way.pool.connection(&deadline, now.plus(settings.connect_timeout)).await?;
         let was_new = connection.is_new();
         let Some(sender) = connection.sender() else { return Err(UpstreamError::Exhausted) };
         deadline.move_to(Some(now.plus(settings.first_byte_timeout)));
-        match deadline.limit(sender.try_send_request(request)).await {
+        let mut sending = pin!(sender.try_send_request(request));
+        let sent = loop {
+            let sent = deadline.limit(sending.as_mut()).await;
+            // The application has its time from the moment it has everything: a long upload is no late answer.
+            let late = progress.as_ref().map(|moved| moved.get().plus(settings.first_byte_timeout));
+            match late {
+                Some(late) if sent.is_err() && late > way.clock.now() => deadline.move_to(Some(late)),
+                Some(_) | None => break sent,
+            }
+        };
+        match sent {
             Ok(Ok(response)) => return Ok(answer(response, connection, names)),
             Ok(Err(mut failed)) => match failed.take_message() {
                 // The connection was closed while it was idle and nothing of the request has left: any may be tried
