@@ -39,15 +39,16 @@ const SEND_BUFFER: usize = 256 * 1024;
 pub struct ConnState {
     worker: Rc<Worker>,
     deadline: Deadline,
+    is_h2: bool,
     under_way: Cell<usize>,
     is_reading_head: Cell<bool>,
 }
 
 impl ConnState {
     /// A connection whose deadline is `deadline`, just after its handshake.
-    pub fn new(worker: &Rc<Worker>, deadline: Deadline) -> Rc<Self> {
-        let state =
-            Self { worker: Rc::clone(worker), deadline, under_way: Cell::new(0), is_reading_head: Cell::new(false) };
+    pub fn new(worker: &Rc<Worker>, deadline: Deadline, is_h2: bool) -> Rc<Self> {
+        let (under_way, is_reading_head) = (Cell::new(0), Cell::new(false));
+        let state = Self { worker: Rc::clone(worker), deadline, is_h2, under_way, is_reading_head };
         state.deadline.move_to(Some(state.now().plus(state.worker.limits.header)));
         Rc::new(state)
     }
@@ -63,9 +64,10 @@ impl ConnState {
         Activity(Rc::clone(self))
     }
 
-    /// Something was read: if no request is under way, it is the beginning of a head, which has its own time.
+    /// Something was read: if no request is under way, it is the beginning of a head, which has its own time. Not so
+    /// with HTTP/2, where it may be a ping or a window: such a connection is idle until a request has come.
     fn was_read(&self) {
-        if self.under_way.get() == 0 && !self.is_reading_head.replace(true) {
+        if !self.is_h2 && self.under_way.get() == 0 && !self.is_reading_head.replace(true) {
             self.deadline.move_to(Some(self.now().plus(self.worker.limits.header)));
         }
     }
@@ -89,7 +91,7 @@ pub async fn serve<I>(worker: Rc<Worker>, conn: Rc<ConnInfo>, io: I, deadline: D
 where
     I: Read + Write + Unpin + 'static,
 {
-    let state = ConnState::new(&worker, deadline);
+    let state = ConnState::new(&worker, deadline, is_h2);
     let service = {
         let (worker, state) = (Rc::clone(&worker), Rc::clone(&state));
         service_fn(move |request: Request<Incoming>| {
