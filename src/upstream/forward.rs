@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, Uri, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -118,6 +118,10 @@ where
             }
         };
         match sent {
+            // The client's wish to switch is not passed on, so behind this head comes nothing that we could read.
+            Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                return Err(UpstreamError::Switched { server: connection.server() });
+            }
             Ok(Ok(response)) => return Ok(answer(response, connection, names)),
             Ok(Err(mut failed)) => match failed.take_message() {
                 // The connection was closed while it was idle and nothing of the request has left: any may be tried

@@ -78,6 +78,12 @@ pub enum UpstreamError {
         /// What happened.
         source: hyper::Error,
     },
+    /// It wants to speak another protocol, which nobody asked for.
+    #[error("{server}: it switches protocols unasked")]
+    Switched {
+        /// Which server.
+        server: Box<str>,
+    },
     /// As many connections are in use as there may be.
     #[error("all connections to it are in use")]
     Exhausted,
@@ -90,7 +96,7 @@ impl UpstreamError {
             Self::Connect { .. } => "upstream_connect",
             Self::ConnectTimeout { .. } => "upstream_connect_timeout",
             Self::FirstByteTimeout { .. } => "upstream_timeout",
-            Self::Exchange { .. } => "upstream_broken",
+            Self::Exchange { .. } | Self::Switched { .. } => "upstream_broken",
             Self::Exhausted => "upstream_exhausted",
         }
     }
