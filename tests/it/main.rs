@@ -5,8 +5,12 @@
 
 mod harness;
 
+mod bodies;
+mod connections;
+mod faults;
 mod hosts;
 mod identity;
 mod paths;
 mod smuggling;
+mod upstream_faults;
 mod walk;

@@ -21,7 +21,7 @@ use vestibule::login::users::hash_password;
 use vestibule::session::store::SessionStore;
 
 pub use application::Application;
-pub use client::{Client, Version};
+pub use client::{Answer, Client, Version, hidden};
 pub use raw::{Hello, Raw};
 pub use scripted::{Line, Scripted};
 
@@ -47,6 +47,14 @@ pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
         std::thread::park_timeout(Duration::from_millis(10));
     }
     panic!("never came true: {what}");
+}
+
+/// Moves the time forward, a second at a time, until `is_done`; for waits that begin at a moment nobody can see.
+pub fn advance_until(gateway: &Gateway, what: &str, mut is_done: impl FnMut() -> bool) {
+    eventually(what, || {
+        gateway.advance(1);
+        is_done()
+    });
 }
 
 /// Collects what is written to the log.
@@ -221,6 +229,14 @@ impl Gateway {
         let answer = client.sign_in(who, "/");
         assert_eq!(answer.status, 303, "{}", answer.text());
         client
+    }
+
+    /// How many client connections are open.
+    pub fn connections(&self) -> usize {
+        let shared = &self.running().shared;
+        let text = shared.metrics.render(0, 0);
+        let line = text.lines().find_map(|line| line.strip_prefix("vestibule_connections "));
+        line.expect("a metric").parse().expect("a number")
     }
 
     /// What its parts share.

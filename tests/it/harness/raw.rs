@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConnection, StreamOwned, SupportedProtocolVersion};
@@ -83,6 +84,31 @@ impl Raw {
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref());
         let _ = self.stream.flush();
+    }
+
+    /// How many bytes can be sent, up to `most`, before the other side has not taken more for half a second.
+    pub fn flood(&mut self, most: usize) -> usize {
+        // Where it cannot write, rustls tries to read.
+        self.stream.sock.set_read_timeout(Some(Duration::from_millis(1))).expect("set");
+        self.stream.sock.set_write_timeout(Some(Duration::from_millis(500))).expect("set");
+        let mut sent = 0;
+        while sent < most {
+            match self.stream.write(&[b'x'; 64 * 1024]) {
+                Ok(more) => sent += more,
+                Err(_) => break,
+            }
+        }
+        self.stream.sock.set_read_timeout(Some(PATIENCE)).expect("set");
+        self.stream.sock.set_write_timeout(Some(PATIENCE)).expect("set");
+        sent
+    }
+
+    /// Takes the bytes that have been read and not used, or reads some; empty at the end.
+    pub fn bytes(&mut self) -> Vec<u8> {
+        if self.read.is_empty() {
+            self.read_more();
+        }
+        std::mem::take(&mut self.read)
     }
 
     /// Says that nothing more will be sent.

@@ -88,6 +88,11 @@ impl Line {
         Some(read)
     }
 
+    /// Reads that many bytes.
+    pub fn body(&mut self, length: usize) -> Option<String> {
+        (0..length).map(|_| self.byte()).collect()
+    }
+
     /// A byte at a time: what a test sends is short.
     fn byte(&mut self) -> Option<String> {
         let mut byte = [0];
