@@ -9,6 +9,7 @@ mod bodies;
 mod connections;
 mod faults;
 mod hosts;
+mod http2;
 mod identity;
 mod paths;
 mod smuggling;
