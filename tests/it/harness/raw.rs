@@ -41,13 +41,6 @@ pub struct RawAnswer {
     pub body: Vec<u8>,
 }
 
-impl RawAnswer {
-    /// Whether the connection ends with this answer.
-    pub fn closes(&self) -> bool {
-        self.head.to_ascii_lowercase().contains("connection: close")
-    }
-}
-
 impl Raw {
     /// A connection by HTTP/1.1 to `localhost`.
     pub fn to(address: SocketAddr) -> Self {

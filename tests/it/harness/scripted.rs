@@ -15,8 +15,6 @@ pub struct Scripted {
 pub struct Line {
     stream: TcpStream,
     received: Arc<Mutex<Vec<String>>>,
-    /// Which connection it is, counted from 0.
-    pub nth: usize,
 }
 
 impl Scripted {
@@ -27,8 +25,8 @@ impl Scripted {
         let received = Arc::new(Mutex::new(Vec::new()));
         let (script, log) = (Arc::new(script), Arc::clone(&received));
         std::thread::spawn(move || {
-            for (nth, stream) in listener.incoming().flatten().enumerate() {
-                let (script, line) = (Arc::clone(&script), Line { stream, received: Arc::clone(&log), nth });
+            for stream in listener.incoming().flatten() {
+                let (script, line) = (Arc::clone(&script), Line { stream, received: Arc::clone(&log) });
                 std::thread::spawn(move || script(line));
             }
         });
