@@ -47,13 +47,13 @@ impl AnswerCookies {
 
     /// Writes them into the head of an answer, at the moment it is sent: a successor that has been presented in the
     /// meantime is not offered again, so an old slow answer never overwrites a newer cookie.
-    pub fn write(self, shared: &Shared, snapshot: &Snapshot, now: Timestamp, headers: &mut HeaderMap) {
+    pub fn write(self, shared: &Shared, snapshot: &Snapshot, headers: &mut HeaderMap) {
         let offered = self
             .offer
             .filter(|(live, generation)| {
                 live.rotation().generation.checked_add(1) == Some(*generation) && live.ended().is_none()
             })
-            .and_then(|(live, generation)| establish::cookie(shared, snapshot, &live, generation, now));
+            .and_then(|(live, generation)| establish::cookie(shared, snapshot, &live, generation, shared.clock.now()));
         let mut all = self.set.into_iter().chain(offered).peekable();
         if all.peek().is_none() {
             return;

@@ -97,7 +97,7 @@ async fn answer(
             let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
             let navigates = is_navigation(&parts.method, &parts.headers);
             let mut response = challenge(shared, snapshot, reason, &parts.method, target, navigates, now);
-            cookies.write(shared, snapshot, now, response.headers_mut());
+            cookies.write(shared, snapshot, response.headers_mut());
             return Ok(response);
         }
         Verdict::Deny(reason) => return Err(Refusal::Forbidden(reason)),
@@ -111,9 +111,9 @@ async fn answer(
         std::borrow::Cow::Owned(path) => Some(path.clone()),
     };
     let authority = facts.authority.to_owned();
-    let sent = Sent { client, authority, changed_path, upstream: route.upstream };
+    let sent = Sent { now, client, authority, changed_path, upstream: route.upstream };
     let mut response = pass(worker, &current, conn, grant, live, parts, body, sent).await?;
-    cookies.write(shared, snapshot, shared.clock.now(), response.headers_mut());
+    cookies.write(shared, snapshot, response.headers_mut());
     Ok(response)
 }
 
@@ -122,6 +122,7 @@ const ANONYMOUS_RETRY: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// What the request's facts say of how it is sent on, once its head is taken apart.
 struct Sent {
+    now: Timestamp,
     client: std::net::IpAddr,
     authority: String,
     changed_path: Option<String>,
@@ -144,9 +145,9 @@ async fn pass(
     let rewriting = &current.snapshot.rewriting;
     let side =
         ClientSide { peer: conn.peer.ip(), client: sent.client, authority: &sent.authority, port: conn.local.port() };
-    rewrite(&grant, &mut parts, sent.changed_path, side, rewriting);
+    rewrite(&grant, &mut parts, sent.changed_path, side, rewriting, &conn.client_fields);
     let lease = || live.as_ref().map(|live| Lease::new(worker.shared.leases.clone(), Arc::clone(live)));
-    let way = Way { pool, deadlines: &worker.deadlines, clock: worker.clock() };
+    let way = Way { pool, deadlines: &worker.deadlines, now: sent.now };
     let body = Leased::new(body, lease());
     let response = forward(&grant, parts, body, way, &rewriting.cookies).await.map_err(Refusal::Upstream)?;
     if let Some((reason, _)) = live.as_ref().and_then(|live| live.ended()) {
@@ -168,7 +169,7 @@ async fn own_page(
     let deadline = worker.deadlines.set(None);
     let mut cookies = AnswerCookies::default();
     let mut response = portal::answer(&visit, body, &deadline, &mut cookies).await?;
-    cookies.write(&worker.shared, &current.snapshot, now, response.headers_mut());
+    cookies.write(&worker.shared, &current.snapshot, response.headers_mut());
     if response.headers().contains_key(header::SET_COOKIE) {
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("Cookie"));
     }

@@ -179,6 +179,8 @@ impl<B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> 
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::Builder::new()
             .title_case_headers(true)
+            // One piece, written by one plain call: most requests have no body.
+            .writev(false)
             .max_buf_size(MAX_ANSWER_HEAD)
             .max_headers(MAX_ANSWER_HEADERS)
             .handshake(TokioIo::new(stream))
