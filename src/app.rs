@@ -274,7 +274,7 @@ fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Snapshot {
         attempts: Attempts::new(Arc::clone(ring), TENANT),
         forwarded_header: plan.server.forwarded_header,
         rewriting: Rewriting {
-            identity: plan.identity.clone(),
+            identity: Arc::new(plan.identity.clone()),
             trusted: plan.server.trusted_proxies.clone(),
             cookies: vec![plan.session.cookie.name.clone(), attempt::COOKIE.into()],
         },

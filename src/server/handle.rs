@@ -145,7 +145,7 @@ async fn pass(
     let rewriting = &current.snapshot.rewriting;
     let side =
         ClientSide { peer: conn.peer.ip(), client: sent.client, authority: &sent.authority, port: conn.local.port() };
-    rewrite(&grant, &mut parts, sent.changed_path, side, rewriting, &conn.client_fields);
+    rewrite(&grant, &mut parts, sent.changed_path, side, rewriting, &conn.known_fields);
     let lease = || live.as_ref().map(|live| Lease::new(worker.shared.leases.clone(), Arc::clone(live)));
     let way = Way { pool, deadlines: &worker.deadlines, now: sent.now };
     let body = Leased::new(body, lease());

@@ -20,9 +20,14 @@ use crate::server::http;
 use crate::server::tcp::Tcp;
 use crate::server::tls::Certificates;
 use crate::server::worker::Worker;
+use crate::upstream::forward::KnownFields;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 4096;
+
+/// How much of an answer is made into TLS records before it is written, in bytes: as much as is read from an application
+/// at once. Held only while a client is slow to read.
+const TLS_BUFFER: usize = 288 * 1024;
 
 /// How long accepting pauses when it fails for want of something, like file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -122,11 +127,19 @@ async fn serve(serving: Serving, stream: TcpStream, peer: SocketAddr, tls: Tls) 
     // Who does not manage a handshake is not told why in more words than TLS has.
     let tcp = Tcp::new(stream);
     let Ok(Ok(stream)) = deadline.limit(TlsAcceptor::from(tls.config).accept(tcp.clone())).await else { return };
+    let mut stream = stream;
+    stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
     let session = stream.get_ref().1;
     let sni: Option<Box<str>> = session.server_name().map(Into::into);
     let is_h2 = session.alpn_protocol() == Some(b"h2");
     let shown = sni.as_deref().and_then(|name| tls.certificates.shown(Some(name)));
-    let conn =
-        Rc::new(ConnInfo { peer, local, sni, shown, covered: RefCell::default(), client_fields: RefCell::default() });
+    let conn = Rc::new(ConnInfo {
+        peer,
+        local,
+        sni,
+        shown,
+        covered: RefCell::default(),
+        known_fields: KnownFields::default(),
+    });
     http::serve(Rc::clone(worker), conn, TokioIo::new(stream), tcp, deadline, is_h2).await;
 }

@@ -3,19 +3,21 @@
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Request, Response, Uri, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadlines;
 use crate::base::net::TrustedProxies;
-use crate::policy::verdict::Grant;
+use crate::policy::verdict::{Grant, Subject};
+use crate::session::principal::Principal;
 use crate::upstream::headers::{self, Believed, ClientFields, ClientSide};
 use crate::upstream::identity::IdentityHeaders;
 use crate::upstream::pool::{Connection, Pool, UpstreamError};
@@ -24,7 +26,7 @@ use crate::upstream::pool::{Connection, Pool, UpstreamError};
 #[derive(Clone, Debug)]
 pub struct Rewriting {
     /// What the application is told of who is signed in.
-    pub identity: IdentityHeaders,
+    pub identity: Arc<IdentityHeaders>,
     /// Whose word on the client is believed.
     pub trusted: TrustedProxies,
     /// The names of our cookies.
@@ -44,6 +46,21 @@ pub struct Way<'a, B> {
 /// How many fields are added to a request at most, beside identity headers of one's own.
 const ADDED_FIELDS: usize = 12;
 
+/// Fields that are the same for one request of a connection and the next, so that they are written once.
+#[derive(Debug, Default)]
+pub struct KnownFields {
+    client: RefCell<Option<ClientFields>>,
+    user: RefCell<Option<UserFields>>,
+}
+
+/// What the application was told of who is signed in.
+#[derive(Debug)]
+struct UserFields {
+    principal: Arc<Principal>,
+    identity: Arc<IdentityHeaders>,
+    values: Vec<(HeaderName, HeaderValue)>,
+}
+
 /// Makes a request the one that the application is sent. `path` is the path as it is forwarded, when that is not the
 /// one in `parts`; `known` remembers what is said of the client from one request of a connection to the next.
 pub fn rewrite(
@@ -52,7 +69,7 @@ pub fn rewrite(
     path: Option<String>,
     side: ClientSide<'_>,
     rewriting: &Rewriting,
-    known: &RefCell<Option<ClientFields>>,
+    known: &KnownFields,
 ) {
     let fields = &mut parts.headers;
     let trusts = !rewriting.trusted.is_empty() && rewriting.trusted.trusts(side.peer);
@@ -71,7 +88,7 @@ pub fn rewrite(
     }
     match believed {
         None => {
-            let mut known = known.borrow_mut();
+            let mut known = known.client.borrow_mut();
             if !known.as_ref().is_some_and(|known| known.fit(side.authority)) {
                 *known = ClientFields::new(side, &Believed::default());
             }
@@ -85,8 +102,23 @@ pub fn rewrite(
             }
         }
     }
-    if let Some(principal) = grant.principal() {
-        rewriting.identity.write(fields, principal);
+    if let Subject::User(_, principal) = grant.subject() {
+        let mut known = known.user.borrow_mut();
+        let fits = |known: &UserFields| {
+            Arc::ptr_eq(&known.principal, principal) && Arc::ptr_eq(&known.identity, &rewriting.identity)
+        };
+        let user = match known.take().filter(fits) {
+            Some(user) => user,
+            None => UserFields {
+                principal: Arc::clone(principal),
+                identity: Arc::clone(&rewriting.identity),
+                values: rewriting.identity.fields_of(principal),
+            },
+        };
+        for (name, value) in &user.values {
+            fields.insert(name, value.clone());
+        }
+        *known = Some(user);
     }
     parts.version = Version::HTTP_11;
     if path.is_some() || parts.uri.authority().is_some() {

@@ -200,13 +200,10 @@ impl IdentityHeaders {
         self.deleted.binary_search_by(|known| known.iter().copied().cmp(folded.clone())).is_ok()
     }
 
-    /// Writes who is signed in. What has no value is not sent.
-    pub fn write(&self, headers: &mut HeaderMap, principal: &Principal) {
-        for (name, template) in &self.fields {
-            if let Some(value) = template.value(principal) {
-                headers.insert(name.clone(), value);
-            }
-        }
+    /// The fields that say who is signed in. What has no value is not sent.
+    pub fn fields_of(&self, principal: &Principal) -> Vec<(HeaderName, HeaderValue)> {
+        let field = |(name, template): &(HeaderName, Template)| Some((name.clone(), template.value(principal)?));
+        self.fields.iter().filter_map(field).collect()
     }
 }
 
@@ -280,7 +277,7 @@ mod tests {
     fn writes_the_preset_and_own_names() {
         let write = |preset, own| {
             let mut map = HeaderMap::new();
-            IdentityHeaders::new(preset, own).expect("headers").write(&mut map, &principal());
+            map.extend(IdentityHeaders::new(preset, own).expect("headers").fields_of(&principal()));
             let mut shown: Vec<String> =
                 map.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("text"))).collect();
             shown.sort();
@@ -303,7 +300,7 @@ mod tests {
     fn what_is_empty_is_not_sent() {
         let mut map = HeaderMap::new();
         let nobody = Principal::new("bob", None, &[], &[]);
-        IdentityHeaders::new(Preset::XForwarded, vec![]).expect("headers").write(&mut map, &nobody);
+        map.extend(IdentityHeaders::new(Preset::XForwarded, vec![]).expect("headers").fields_of(&nobody));
         assert_eq!(map.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-forwarded-user"]);
     }
 
