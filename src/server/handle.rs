@@ -78,7 +78,8 @@ async fn answer(
     }
     worker.admit(snapshot, client).map_err(|full| Refusal::TooMany("address_limit", full.retry_after))?;
     if portal::is_ours(&facts.path.matched) {
-        return own_page(worker, &current, &facts, &parts, body, now).await;
+        // Boxed like everything rare here, so that the future of an ordinary request stays small: it is moved about.
+        return Box::pin(own_page(worker, &current, &facts, &parts, body, now)).await;
     }
     let route = snapshot.routes.find(&facts.host, &facts.path.matched).ok_or(Refusal::NoRoute)?;
     let authorized = authorize(shared, snapshot, &route.policy, &facts, &parts.headers, now);
@@ -87,7 +88,8 @@ async fn answer(
         Verdict::Allow(grant) => (grant, live),
         Verdict::AllowWithNewSession(grant) => {
             let place = Place { client, user_agent: facts.user_agent };
-            let made = establish::anonymous(shared, snapshot, place, now).await.map_err(|_| Refusal::Store)?;
+            let made =
+                Box::pin(establish::anonymous(shared, snapshot, place, now)).await.map_err(|_| Refusal::Store)?;
             let made = made.ok_or(Refusal::TooMany("anonymous_sessions", ANONYMOUS_RETRY))?;
             cookies.push(made.cookie);
             (grant, Some(made.live))

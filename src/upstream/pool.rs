@@ -148,7 +148,7 @@ impl<B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> 
             return Err(UpstreamError::Exhausted);
         }
         deadline.move_to(Some(connect_by));
-        let opened = deadline.limit(self.connect(server)).await;
+        let opened = deadline.limit(Box::pin(self.connect(server))).await;
         let name = || self.settings.servers.get(server).cloned().unwrap_or_default();
         match opened {
             Ok(Ok(sender)) => Ok(Connection { pool: Rc::clone(self), server, sender: Some(sender), is_new: true }),
