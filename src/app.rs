@@ -239,8 +239,12 @@ fn open_socket(path: &Path) -> Result<AdminSocket, String> {
     api::bind(path).map_err(|error| format!("cannot open the admin socket {}: {error}", path.display()))
 }
 
-/// What all workers and the background share.
-fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
+/// What all workers and the background share: a whole gateway but for its sockets, which is what is measured and
+/// simulated beside the real one.
+///
+/// # Errors
+/// A sentence that says which thread could not be started.
+pub fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
     let thread = |error: std::io::Error| format!("a thread cannot be started: {error}");
     let store = parts.store.unwrap_or_else(|| match plan.session.store {
         StoreKind::Memory => Arc::new(MemoryStore::default()),

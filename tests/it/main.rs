@@ -5,4 +5,6 @@
 
 mod harness;
 
+mod decision_table;
+mod simulation;
 mod walk;
