@@ -5,4 +5,5 @@
 
 mod harness;
 
+mod reference;
 mod walk;
