@@ -9,7 +9,8 @@ use vestibule::config::reader::Document;
 use super::harness::users;
 
 /// Known keys that the reference does not show, each for its reason.
-const NOT_SHOWN: [(&str, &str); 1] = [("session.store.path", "it belongs to kind = \"disk\", which does not exist yet")];
+const NOT_SHOWN: [(&str, &str); 1] =
+    [("session.store.path", "it belongs to kind = \"disk\", which does not exist yet")];
 
 /// What a configuration must have; the rest is defaults. `[admin]` has none that could be left away.
 const MINIMAL: &str = r#"
