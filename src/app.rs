@@ -193,7 +193,7 @@ impl WorkerStart {
         tokio::select! {
             () = worker.all_closed() => {}
             () = worker.clock().sleep(drain) => {
-                tracing::warn!("{} connections were cut: they were not done in time", worker.connections.get());
+                tracing::warn!("connections cut because they were not done in time: {}", worker.connections.get());
             }
         }
         if let Some(access) = &worker.access {
@@ -236,7 +236,17 @@ fn bind(address: SocketAddr, workers: usize) -> Result<Vec<StdListener>, String>
 }
 
 fn open_socket(path: &Path) -> Result<AdminSocket, String> {
-    api::bind(path).map_err(|error| format!("cannot open the admin socket {}: {error}", path.display()))
+    use std::io::ErrorKind::{NotFound, PermissionDenied};
+    api::bind(path).map_err(|error| {
+        let why = if error.kind() == PermissionDenied {
+            "this user may not write there; write another path as \"listen\" in [admin]".to_owned()
+        } else if error.kind() == NotFound {
+            "there is no such folder; make it, or write another path as \"listen\" in [admin]".to_owned()
+        } else {
+            error.to_string()
+        };
+        format!("cannot open the admin socket {}: {why}", path.display())
+    })
 }
 
 /// What all workers and the background share.

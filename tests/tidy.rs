@@ -238,6 +238,19 @@ fn every_file_says_at_its_head_what_it_is() {
 }
 
 #[test]
+fn no_example_is_left_unchecked() {
+    let unchecked = ["```ignore", "```no_run", "```compile_fail"].map(|mark| mark.to_owned() + "\n");
+    let found = |source: &&Source| unchecked.iter().any(|mark| source.text.contains(mark));
+    let all = sources();
+    none(
+        &all.iter()
+            .filter(found)
+            .map(|source| format!("{}: an example that is not run", source.path))
+            .collect::<Vec<_>>(),
+    );
+}
+
+#[test]
 fn no_file_and_no_function_is_long() {
     let sources = sources();
     none(&sources.iter().filter(|source| source.path.starts_with("src/")).flat_map(too_long).collect::<Vec<_>>());

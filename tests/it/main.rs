@@ -5,5 +5,7 @@
 
 mod harness;
 
+mod binary;
+mod radicale;
 mod reference;
 mod walk;
