@@ -47,6 +47,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// How often sessions with open streams are looked at: a stream outlives its session by this much at the most.
 const SWEEP_STREAMS_EVERY: Duration = Duration::from_millis(500);
 
+/// How long the background may take to end: it only waits, so it ends at once.
+const BACKGROUND_END: Duration = Duration::from_secs(1);
+
 /// The only tenant there is so far.
 const TENANT: &str = "default";
 
@@ -139,7 +142,8 @@ impl Running {
             let _ = worker.join();
         }
         if let Some(background) = self.background.take() {
-            background.shutdown_background();
+            // Waited for, so that the admin socket is gone when the process is.
+            background.shutdown_timeout(BACKGROUND_END);
         }
         self.shared.sink.close();
     }
