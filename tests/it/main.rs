@@ -6,6 +6,7 @@
 mod harness;
 
 mod binary;
+mod operator;
 mod radicale;
 mod reference;
 mod walk;
