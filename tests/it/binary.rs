@@ -68,7 +68,7 @@ fn check_says_that_a_configuration_is_good() {
 }
 
 const BAD: &str = r#"[server]
-listen = ["127.0.0.1:8443"]
+listen = ["127.0.0.1:8443", "127.0.0.1:8443"]
 trusted_proxies = ["0.0.0.0/0"]
 worker = 2
 [[server.certificate]]
@@ -108,7 +108,11 @@ path = "/private"
 upstream = "app"
 "#;
 
-const BAD_SHOWN: &str = r#"bad.toml:3:20: "0.0.0.0/0" trusts everybody, so every client could claim to be another
+const BAD_SHOWN: &str = r#"bad.toml:2:29: this address is written twice
+    2 | listen = ["127.0.0.1:8443", "127.0.0.1:8443"]
+      |                             ^^^^^^^^^^^^^^^^ keep one of them
+
+bad.toml:3:20: "0.0.0.0/0" trusts everybody, so every client could claim to be another
     3 | trusted_proxies = ["0.0.0.0/0"]
       |                    ^^^^^^^^^^^ write the networks of your own proxies, like "10.0.0.0/8"
 
@@ -148,7 +152,7 @@ bad.toml:38:8: this route asks for login, and nobody can sign in
    38 | path = "/private"
       |        ^^^^^^^^^^ write [login.local] with users = "users.toml", or access = "public" for everybody
 
-10 mistakes in bad.toml
+11 mistakes in bad.toml
 "#;
 
 #[test]
@@ -501,7 +505,9 @@ fn the_demo_lets_the_printed_users_in_and_leaves_nothing_behind() {
     let stranger = Client::new(address);
     assert_eq!((stranger.visit("/public").send().status, stranger.get("/").send().status), (200, 401));
     assert_eq!(stranger.sign_in(("alice", "not the password"), "/").status, 401);
-    assert_ne!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+    let made: Vec<_> = fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry")).collect();
+    assert_eq!(made.len(), 1);
+    assert_eq!(made[0].metadata().expect("a folder").permissions().mode() & 0o777, 0o700);
     let ended = process.stop("INT");
     assert_eq!(ended.code(), Some(0));
     let left: Vec<_> = fs::read_dir(folder.path()).expect("a folder").collect();
