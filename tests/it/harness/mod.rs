@@ -19,7 +19,7 @@ use vestibule::login::users::hash_password;
 use vestibule::session::store::SessionStore;
 
 pub use application::Application;
-pub use client::{Client, Request, Version};
+pub use client::{Client, Version};
 
 /// The user agent that the test client sends unless told otherwise.
 pub const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
