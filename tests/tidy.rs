@@ -333,7 +333,9 @@ fn no_key_is_in_the_repository() {
 /// The files that git keeps; where there is no git, all but what a build and a run of the gateway leave behind.
 fn tracked() -> Vec<String> {
     if top().join(".git").exists() {
-        let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(top()).output().expect("git");
+        // Also where the files belong to another user, as in a container's mount.
+        let arguments = ["-c", "safe.directory=*", "ls-files", "-z"];
+        let listed = Command::new("git").args(arguments).current_dir(top()).output().expect("git");
         assert!(listed.status.success(), "git ls-files: {}", String::from_utf8_lossy(&listed.stderr));
         let listed = String::from_utf8(listed.stdout).expect("names in UTF-8");
         return listed.split_terminator('\0').map(str::to_owned).collect();

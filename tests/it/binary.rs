@@ -22,7 +22,7 @@ fn folder(upstream: SocketAddr, more: &str) -> TempDir {
 [server]
 listen = ["127.0.0.1:0"]
 workers = 2
-drain_timeout = "5s"
+drain_timeout = "20s"
 [[server.certificate]]
 cert = "certs/dev.crt"
 key = "certs/dev.key"
@@ -271,7 +271,7 @@ fn a_request_that_never_ends_is_cut_when_its_time_is_over() {
     let folder = folder(application.address, "");
     let file = folder.path().join("gateway.toml");
     let text =
-        fs::read_to_string(&file).expect("a file").replace("drain_timeout = \"5s\"", "drain_timeout = \"300ms\"");
+        fs::read_to_string(&file).expect("a file").replace("drain_timeout = \"20s\"", "drain_timeout = \"300ms\"");
     fs::write(&file, text).expect("written");
     let gateway = Process::serve(folder.path());
     let client = Client::new(gateway.address());
