@@ -5,6 +5,10 @@
 
 mod harness;
 
+mod binary;
 mod decision_table;
+mod operator;
+mod radicale;
+mod reference;
 mod simulation;
 mod walk;
