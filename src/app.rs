@@ -294,6 +294,7 @@ fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Snapshot {
         rewriting: Rewriting {
             identity: Arc::new(plan.identity.clone()),
             trusted: plan.server.trusted_proxies.clone(),
+            forwarded_header: plan.server.forwarded_header,
             cookies: vec![plan.session.cookie.name.clone(), attempt::COOKIE.into()],
         },
         upstreams: plan.upstreams.clone(),

@@ -190,7 +190,7 @@ async fn open(
     let live = match shared.store.lookup(handle) {
         Lookup::Hit(live) => Some(live),
         Lookup::Miss => None,
-        Lookup::Later(later) => shared.noted(later.await)?,
+        Lookup::Later(later) => shared.asked(later).await?,
     };
     Ok(match live {
         None => Err(Reason::UnknownSession),
@@ -230,7 +230,7 @@ async fn apply(
         RotationStep::None => {}
         RotationStep::Offer(generation) => cookies.offer = Some((Arc::clone(live), generation)),
         RotationStep::Commit(generation) => {
-            if !shared.noted(shared.store.rotate(live.handle(), generation, now).await)? {
+            if !shared.asked(shared.store.rotate(live.handle(), generation, now)).await? {
                 // It ended, or went on, between the decision and here.
                 return Ok(Verdict::Challenge(Reason::UnknownSession));
             }

@@ -10,9 +10,10 @@ use hyper::body::Incoming;
 
 use crate::enforce::lease::Leased;
 use crate::upstream::forward::UpstreamBody;
+use crate::upstream::upload::Upload;
 
 /// The body of a request on its way to an application.
-pub type RequestBody = Leased<Incoming>;
+pub type RequestBody = Upload<Leased<Incoming>>;
 
 /// The body of an answer.
 pub enum AnswerBody {

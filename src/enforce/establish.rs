@@ -79,7 +79,7 @@ async fn create(
 ) -> Result<Option<Established>, StoreError> {
     let bound = Bound::of(place.client, place.user_agent);
     let record = Record::new(&shared.random, principal.map(Arc::new), bound, now);
-    let live = match shared.noted(shared.store.create(record, most).await)? {
+    let live = match shared.asked(shared.store.create(record, most)).await? {
         Created::Session(live) => live,
         Created::Full => return Ok(None),
     };

@@ -64,7 +64,9 @@ impl Refusal {
                 StatusCode::GATEWAY_TIMEOUT
             }
             Self::Upstream(UpstreamError::Exhausted) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Upstream(UpstreamError::Connect { .. } | UpstreamError::Exchange { .. }) => StatusCode::BAD_GATEWAY,
+            Self::Upstream(
+                UpstreamError::Connect { .. } | UpstreamError::Exchange { .. } | UpstreamError::Switched { .. },
+            ) => StatusCode::BAD_GATEWAY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

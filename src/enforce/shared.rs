@@ -1,10 +1,13 @@
 //! What all workers and the background share.
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::{Either, select};
 
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::random::Random;
@@ -17,6 +20,9 @@ use crate::observe::sink::LogSink;
 use crate::session::handle::SessionHandle;
 use crate::session::record::{EndReason, Owner};
 use crate::session::store::{SessionStore, StoreError};
+
+/// How long the store may take: it is in the same house, and a person waits for it before their request even begins.
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What all workers and the background share.
 pub struct Shared {
@@ -59,9 +65,9 @@ impl Shared {
         client: Option<IpAddr>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let ended = self.store.revoke(handle, reason, now).await;
+        let ended = self.asked(self.store.revoke(handle, reason, now)).await;
         self.leases.end(handle);
-        let ended = self.noted(ended)?;
+        let ended = ended?;
         if ended {
             self.note_end(handle, reason, client);
         }
@@ -73,7 +79,7 @@ impl Shared {
     /// # Errors
     /// When the store fails.
     pub async fn end_all_sessions(&self, owner: Owner, reason: EndReason, now: Timestamp) -> Result<usize, StoreError> {
-        let ended = self.noted(self.store.revoke_all(owner, reason, now).await)?;
+        let ended = self.asked(self.store.revoke_all(owner, reason, now)).await?;
         for handle in &ended {
             self.leases.end(*handle);
             self.note_end(*handle, reason, None);
@@ -87,7 +93,7 @@ impl Shared {
         for limit in [&snapshot.limits.per_address, &snapshot.limits.login].into_iter().flatten() {
             limit.sweep();
         }
-        if let Ok(ended) = self.noted(self.store.sweep(snapshot.rules.lifetime, now).await) {
+        if let Ok(ended) = self.asked(self.store.sweep(snapshot.rules.lifetime, now)).await {
             for (handle, reason) in ended {
                 self.leases.end(handle);
                 self.note_end(handle, reason, None);
@@ -104,11 +110,16 @@ impl Shared {
         }
     }
 
-    /// Counts and reports a failure of the store on its way.
+    /// What the store answers, if it does so in time. A failure is counted and reported on its way.
     ///
     /// # Errors
     /// The failure itself.
-    pub fn noted<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+    pub async fn asked<T>(&self, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        // The timer is made when the answer is first waited for: a store that has it at hand costs none.
+        let outcome = match select(pin!(answer), pin!(self.clock.sleep(STORE_TIMEOUT))).await {
+            Either::Left((outcome, _)) => outcome,
+            Either::Right(((), _)) => Err(StoreError("no answer in time".to_owned())),
+        };
         if let Err(error) = &outcome {
             self.metrics.store_errors.inc();
             self.audit(AuditEvent::StoreFailed, AuditFields { reason: Some(&error.0), ..AuditFields::default() });

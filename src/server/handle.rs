@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use futures_util::FutureExt;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 
 use crate::base::clock::Timestamp;
@@ -29,6 +29,7 @@ use crate::server::worker::{Current, Worker};
 use crate::session::live::Live;
 use crate::upstream::forward::{Way, forward, rewrite};
 use crate::upstream::headers::ClientSide;
+use crate::upstream::upload::Upload;
 use std::sync::Arc;
 
 /// Answers one request.
@@ -42,6 +43,7 @@ pub async fn handle(
     let (parts, body) = request.into_parts();
     let finish = Finish::begin(&worker, activity, &parts, now);
     let is_person = is_for_person(&parts.method, &parts.headers);
+    let is_h2 = parts.version == Version::HTTP_2;
     let noted = RefCell::new(Noted::default());
     // A panic is this request's alone, and reads as a fault of ours: never as a permission.
     let answered = AssertUnwindSafe(answer(&worker, &conn, parts, body, now, &noted)).catch_unwind().await;
@@ -50,7 +52,12 @@ pub async fn handle(
         Ok(Err(refusal)) => {
             noted.borrow_mut().reason = Some(refusal.name());
             count(&worker, &refusal);
-            respond::refused(&refusal, is_person)
+            let mut response = respond::refused(&refusal, is_person);
+            if matches!(refusal, Refusal::Malformed(_)) && !is_h2 {
+                // Whoever sends such a request may mean something else by what follows it, too.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
         }
         Err(_) => {
             noted.borrow_mut().reason = Some(Refusal::Internal.name());
@@ -150,7 +157,7 @@ async fn pass(
     rewrite(&grant, &mut parts, sent.changed_path, side, rewriting, &conn.known_fields);
     let lease = || live.as_ref().map(|live| Lease::new(worker.shared.leases.clone(), Arc::clone(live)));
     let way = Way { pool, deadlines: &worker.deadlines, now: sent.now };
-    let body = Leased::new(body, lease());
+    let body = Upload::new(Leased::new(body, lease()), worker.clock());
     let response = forward(&grant, parts, body, way, &rewriting.cookies).await.map_err(Refusal::Upstream)?;
     if let Some((reason, _)) = live.as_ref().and_then(|live| live.ended()) {
         // It ended while the application was thinking: its answer is for nobody.

@@ -45,9 +45,9 @@ pub struct ConnState {
     worker: Rc<Worker>,
     tcp: Tcp,
     deadline: Deadline,
+    is_h2: bool,
     under_way: Cell<usize>,
     is_reading_head: Cell<bool>,
-    is_h2: bool,
 }
 
 impl ConnState {
@@ -74,7 +74,8 @@ impl ConnState {
         Activity(Rc::clone(self))
     }
 
-    /// Something was read: if no request is under way, it is the beginning of a head, which has its own time.
+    /// Something was read: if no request is under way, it is the beginning of a head, which has its own time. Not so
+    /// with HTTP/2, where it may be a ping or a window: such a connection is idle until a request has come.
     fn was_read(&self) {
         if !self.is_h2 && self.under_way.get() == 0 && !self.is_reading_head.replace(true) {
             self.deadline.move_to(Some(self.now().plus(self.worker.limits.header)));

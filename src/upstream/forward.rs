@@ -1,7 +1,7 @@
 //! Sending a permitted request to its application.
 
 use std::cell::RefCell;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,18 +9,20 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Request, Response, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadlines;
 use crate::base::net::TrustedProxies;
+use crate::policy::client_address::ForwardedHeader;
 use crate::policy::verdict::{Grant, Subject};
 use crate::session::principal::Principal;
 use crate::upstream::headers::{self, Believed, ClientFields, ClientSide};
 use crate::upstream::identity::IdentityHeaders;
 use crate::upstream::pool::{Connection, Pool, UpstreamError};
+use crate::upstream::upload::Upload;
 
 /// How requests are changed on their way.
 #[derive(Clone, Debug)]
@@ -29,6 +31,8 @@ pub struct Rewriting {
     pub identity: Arc<IdentityHeaders>,
     /// Whose word on the client is believed.
     pub trusted: TrustedProxies,
+    /// In which headers they give it.
+    pub forwarded_header: ForwardedHeader,
     /// The names of our cookies.
     pub cookies: Vec<Box<str>>,
 }
@@ -73,10 +77,13 @@ pub fn rewrite(
 ) {
     let fields = &mut parts.headers;
     let trusts = !rewriting.trusted.is_empty() && rewriting.trusted.trusts(side.peer);
-    let believed = trusts.then(|| Believed::from(fields, side.peer, &rewriting.trusted));
+    let believed = trusts.then(|| Believed::from(fields, side.peer, &rewriting.trusted, rewriting.forwarded_header));
     // First what the client names in `Connection` and everything that is ours, then what we say: so nothing of ours can
-    // be named away. `Expect` we answer ourselves, when the application begins to read the body.
-    headers::remove_hop_by_hop(fields, |name| name == "expect" || rewriting.identity.is_ours(name.as_bytes()));
+    // be named away. `Expect` we answer ourselves, when the application begins to read the body. Trailers come behind
+    // everything that is checked here, and some servers merge them into the headers: unannounced, they are not sent on.
+    headers::remove_hop_by_hop(fields, |name| {
+        matches!(name, "expect" | "trailer") || rewriting.identity.is_ours(name.as_bytes())
+    });
     let names: [&str; 2] = std::array::from_fn(|at| rewriting.cookies.get(at).map_or("", |name| &**name));
     headers::remove_cookies(fields, &names);
     fields.reserve(ADDED_FIELDS);
@@ -143,23 +150,38 @@ fn origin_form(uri: &Uri, path: Option<String>) -> Uri {
 pub async fn forward<B>(
     _permission: &Grant,
     parts: Parts,
-    body: B,
-    way: Way<'_, B>,
+    body: Upload<B>,
+    way: Way<'_, Upload<B>>,
     names: &[Box<str>],
-) -> Result<Response<UpstreamBody<B>>, UpstreamError>
+) -> Result<Response<UpstreamBody<Upload<B>>>, UpstreamError>
 where
-    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static,
 {
     let settings = way.pool.settings();
     let now = way.now;
     let deadline = way.deadlines.set(None);
+    let progress = body.progress();
     let mut request = Request::from_parts(parts, body);
     loop {
         let mut connection = way.pool.connection(&deadline, now.plus(settings.connect_timeout)).await?;
         let was_new = connection.is_new();
         let Some(sender) = connection.sender() else { return Err(UpstreamError::Exhausted) };
         deadline.move_to(Some(now.plus(settings.first_byte_timeout)));
-        match deadline.limit(sender.try_send_request(request)).await {
+        let mut sending = pin!(sender.try_send_request(request));
+        let sent = loop {
+            let sent = deadline.limit(sending.as_mut()).await;
+            // The application has its time from the moment it has everything: a long upload is no late answer.
+            let late = progress.as_ref().map(|moved| moved.get().plus(settings.first_byte_timeout));
+            match late {
+                Some(late) if sent.is_err() && late > way.deadlines.recent() => deadline.move_to(Some(late)),
+                Some(_) | None => break sent,
+            }
+        };
+        match sent {
+            // The client's wish to switch is not passed on, so behind this head comes nothing that we could read.
+            Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                return Err(UpstreamError::Switched { server: connection.server() });
+            }
             Ok(Ok(response)) => return Ok(answer(response, connection, names)),
             Ok(Err(mut failed)) => match failed.take_message() {
                 // The connection was closed while it was idle and nothing of the request has left: any may be tried

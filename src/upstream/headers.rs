@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::base::net::TrustedProxies;
+use crate::policy::client_address::ForwardedHeader;
 
 /// How many names in `Connection` are followed; a client that sends more gets the rest forwarded as they are.
 const MAX_CONNECTION_NAMES: usize = 32;
@@ -77,16 +78,20 @@ pub struct Believed {
 }
 
 impl Believed {
-    /// What `peer` says of those it speaks for: nothing, unless it is trusted.
-    pub fn from(headers: &HeaderMap, peer: IpAddr, trusted: &TrustedProxies) -> Self {
+    /// What `peer` says of those it speaks for: nothing, unless it is trusted, and then only in the headers that it
+    /// writes. The others are whatever the client sent through it.
+    pub fn from(headers: &HeaderMap, peer: IpAddr, trusted: &TrustedProxies, written: ForwardedHeader) -> Self {
         if trusted.is_empty() || !trusted.trusts(peer) {
             return Self::default();
+        }
+        if written == ForwardedHeader::Forwarded {
+            return Self { forwarded: joined(headers, &header::FORWARDED), ..Self::default() };
         }
         let one = |name: &'static str| headers.get(name).cloned();
         let proto = one("x-forwarded-proto").filter(|proto| matches!(proto.as_bytes(), b"http" | b"https"));
         Self {
             forwarded_for: joined(headers, &HeaderName::from_static("x-forwarded-for")),
-            forwarded: joined(headers, &header::FORWARDED),
+            forwarded: None,
             proto,
             host: one("x-forwarded-host"),
             port: one("x-forwarded-port"),
@@ -131,16 +136,20 @@ impl ClientFields {
             Some(earlier) => format!("{earlier}, {}", side.peer),
             None => side.client.to_string(),
         };
-        let mut forwarded = shown(&believed.forwarded).map_or(String::new(), |earlier| format!("{earlier}, "));
+        let proto = believed.proto.clone().unwrap_or(HeaderValue::from_static("https"));
+        // Without a chain to continue, the client stands for all that is between us.
+        let (mut forwarded, node) = match shown(&believed.forwarded) {
+            Some(earlier) => (format!("{earlier}, "), side.peer),
+            None => (String::new(), side.client),
+        };
         // Writing into a string does not fail.
-        let _ = match side.peer {
+        let _ = match node {
             IpAddr::V4(address) => write!(forwarded, "for={address}"),
             IpAddr::V6(address) => write!(forwarded, "for=\"[{address}]\""),
         };
-        let _ = write!(forwarded, ";host=\"{}\";proto=https", side.authority);
+        let _ = write!(forwarded, ";host=\"{}\";proto={}", side.authority, proto.to_str().unwrap_or("https"));
         let host = believed.host.clone().or_else(|| written(side.authority.to_owned()))?;
         let port = believed.port.clone().unwrap_or_else(|| HeaderValue::from(side.port));
-        let proto = believed.proto.clone().unwrap_or(HeaderValue::from_static("https"));
         let values = [
             (X_FORWARDED_FOR, written(forwarded_for)?),
             (X_FORWARDED_PROTO, proto),
@@ -323,8 +332,8 @@ mod tests {
             map(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "http"), ("forwarded", "for=1.1.1.1")]);
         let trusted = TrustedProxies::new(vec!["192.0.2.0/24".parse().expect("a network")]);
         let mut headers = HeaderMap::new();
-        let nothing = Believed::from(&claimed, side.peer, &TrustedProxies::default());
-        ClientFields::new(side, &nothing).expect("fields").write(&mut headers);
+        let nobody = Believed::from(&claimed, side.peer, &TrustedProxies::default(), ForwardedHeader::XForwardedFor);
+        ClientFields::new(side, &nobody).expect("fields").write(&mut headers);
         assert_eq!(
             shown(&headers),
             [
@@ -337,11 +346,20 @@ mod tests {
             ]
         );
         let behind = ClientSide { client: IpAddr::from([1, 1, 1, 1]), ..side };
-        let believed = Believed::from(&claimed, side.peer, &trusted);
-        ClientFields::new(behind, &believed).expect("fields").write(&mut headers);
+        let write = |written| {
+            let mut headers = HeaderMap::new();
+            let believed = Believed::from(&claimed, side.peer, &trusted, written);
+            ClientFields::new(behind, &believed).expect("fields").write(&mut headers);
+            headers
+        };
+        let headers = write(ForwardedHeader::XForwardedFor);
         assert_eq!(headers["x-forwarded-for"], "1.1.1.1, 192.0.2.1");
         assert_eq!(headers["x-real-ip"], "1.1.1.1");
         assert_eq!(headers["x-forwarded-proto"], "http");
+        assert_eq!(headers["forwarded"], "for=1.1.1.1;host=\"app.test:8443\";proto=http");
+        let headers = write(ForwardedHeader::Forwarded);
         assert_eq!(headers["forwarded"], "for=1.1.1.1, for=192.0.2.1;host=\"app.test:8443\";proto=https");
+        assert_eq!(headers["x-forwarded-for"], "1.1.1.1");
+        assert_eq!(headers["x-forwarded-proto"], "https");
     }
 }

@@ -4,7 +4,7 @@
 //! application reads as the same name: CGI makes `X-Forwarded-User`, `X_Forwarded_User` and `x.forwarded.user` one
 //! variable.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 use crate::session::principal::Principal;
 
@@ -239,6 +239,8 @@ fn fold(name: &str) -> Box<[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     fn principal() -> Principal {

@@ -4,3 +4,4 @@ pub mod forward;
 pub mod headers;
 pub mod identity;
 pub mod pool;
+pub mod upload;

@@ -81,6 +81,12 @@ pub enum UpstreamError {
         /// What happened.
         source: hyper::Error,
     },
+    /// It wants to speak another protocol, which nobody asked for.
+    #[error("{server}: it switches protocols unasked")]
+    Switched {
+        /// Which server.
+        server: Box<str>,
+    },
     /// As many connections are in use as there may be.
     #[error("all connections to it are in use")]
     Exhausted,
@@ -93,7 +99,7 @@ impl UpstreamError {
             Self::Connect { .. } => "upstream_connect",
             Self::ConnectTimeout { .. } => "upstream_connect_timeout",
             Self::FirstByteTimeout { .. } => "upstream_timeout",
-            Self::Exchange { .. } => "upstream_broken",
+            Self::Exchange { .. } | Self::Switched { .. } => "upstream_broken",
             Self::Exhausted => "upstream_exhausted",
         }
     }
@@ -145,7 +151,10 @@ impl<B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> 
             return Ok(Connection { pool: Rc::clone(self), server, sender: Some(sender), is_new: false });
         }
         if self.open.get() >= self.most {
-            return Err(UpstreamError::Exhausted);
+            // Only connections in use are used up: an idle one to another server does as well.
+            let other = (0..self.servers.len()).find_map(|other| Some((other, self.idle(other)?)));
+            let (server, sender) = other.ok_or(UpstreamError::Exhausted)?;
+            return Ok(Connection { pool: Rc::clone(self), server, sender: Some(sender), is_new: false });
         }
         deadline.move_to(Some(connect_by));
         let opened = deadline.limit(Box::pin(self.connect(server))).await;

@@ -6,9 +6,18 @@
 mod harness;
 
 mod binary;
+mod bodies;
+mod connections;
 mod decision_table;
+mod faults;
+mod hosts;
+mod http2;
+mod identity;
 mod operator;
+mod paths;
 mod radicale;
 mod reference;
 mod simulation;
+mod smuggling;
+mod upstream_faults;
 mod walk;

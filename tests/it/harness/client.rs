@@ -16,14 +16,16 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned, SupportedProtocolVersion,
+};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
 
 use super::USER_AGENT;
 
 /// How long anything may take, in real time, before a test fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Which HTTP a request is sent by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +170,8 @@ impl Client {
         let tcp = TcpStream::connect(self.address).expect("connected");
         tcp.set_read_timeout(Some(PATIENCE)).expect("set");
         let name = ServerName::try_from(self.sni.clone()).expect("a name");
-        let tls = ClientConnection::new(Arc::new(tls_config(&[b"http/1.1"])), name).expect("a connection");
+        let tls = ClientConnection::new(Arc::new(tls_config(&[b"http/1.1"], rustls::ALL_VERSIONS)), name)
+            .expect("a connection");
         StreamOwned::new(tls, tcp)
     }
 
@@ -273,7 +276,10 @@ impl<'a> Request<'a> {
         let protocols: &[&[u8]] = if client.version == Version::H2 { &[b"h2"] } else { &[b"http/1.1"] };
         let tcp = tokio::net::TcpStream::connect(client.address).await.expect("connected");
         let name = ServerName::try_from(client.sni.clone()).expect("a name");
-        let tls = TlsConnector::from(Arc::new(tls_config(protocols))).connect(name, tcp).await.expect("a handshake");
+        let tls = TlsConnector::from(Arc::new(tls_config(protocols, rustls::ALL_VERSIONS)))
+            .connect(name, tcp)
+            .await
+            .expect("a handshake");
         let (target, authority) = (self.target, client.authority());
         let is_h2 = client.version == Version::H2;
         let uri = if is_h2 { format!("https://{authority}{target}") } else { target };
@@ -317,10 +323,10 @@ impl Stream<'_> {
     }
 }
 
-fn tls_config(protocols: &[&[u8]]) -> ClientConfig {
+pub(super) fn tls_config(protocols: &[&[u8]], versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .expect("versions")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyCertificate))

@@ -4,9 +4,12 @@
 mod application;
 mod client;
 pub mod process;
+mod raw;
+mod scripted;
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +22,9 @@ use vestibule::login::users::hash_password;
 use vestibule::session::store::SessionStore;
 
 pub use application::Application;
-pub use client::{Client, Version};
+pub use client::{Answer, Client, Version, hidden};
+pub use raw::{Hello, Raw};
+pub use scripted::{Line, Scripted};
 
 /// The user agent that the test client sends unless told otherwise.
 pub const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
@@ -43,6 +48,14 @@ pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
         std::thread::park_timeout(Duration::from_millis(10));
     }
     panic!("never came true: {what}");
+}
+
+/// Moves the time forward, a second at a time, until `is_done`; for waits that begin at a moment nobody can see.
+pub fn advance_until(gateway: &Gateway, what: &str, mut is_done: impl FnMut() -> bool) {
+    eventually(what, || {
+        gateway.advance(1);
+        is_done()
+    });
 }
 
 /// Collects what is written to the log.
@@ -90,6 +103,8 @@ pub struct Setup {
     pub workers: usize,
     /// The servers of the upstream, instead of the application.
     pub servers: Option<Vec<String>>,
+    /// The names of each certificate, instead of the one that is made for development.
+    pub certificates: Vec<Vec<&'static str>>,
 }
 
 impl Setup {
@@ -124,12 +139,25 @@ impl Setup {
             store: None,
             workers: 2,
             servers: None,
+            certificates: Vec::new(),
         }
+    }
+
+    /// In front of `server` instead of the application.
+    pub fn in_front_of(mut self, server: &Scripted) -> Self {
+        self.servers = Some(vec![server.url()]);
+        self
+    }
+
+    /// Without limits on how much anybody may ask.
+    pub fn unlimited(self) -> Self {
+        self.extra("[limits]\nper_session = \"off\"\nper_address = \"off\"\nlogin = \"off\"")
     }
 
     /// More tables.
     pub fn extra(mut self, extra: &str) -> Self {
-        self.extra = extra.to_owned();
+        self.extra += extra;
+        self.extra += "\n";
         self
     }
 
@@ -139,9 +167,9 @@ impl Setup {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("users.toml"), users()).expect("written");
         let servers = self.servers.unwrap_or_else(|| vec![format!("http://{}", application.address())]);
+        let certificates = certificates(folder.path(), &self.certificates);
         let text = format!(
-            "[server]\nlisten = [\"127.0.0.1:0\"]\nworkers = {}\n{}\n[[server.certificate]]\ncert = \"c.crt\"\nkey = \
-             \"c.key\"\ngenerate = true\n[login.local]\nusers = \"users.toml\"\n[[upstream]]\nname = \"app\"\nservers = \
+            "[server]\nlisten = [\"127.0.0.1:0\"]\nworkers = {}\n{}\n{certificates}[login.local]\nusers = \"users.toml\"\n[[upstream]]\nname = \"app\"\nservers = \
              {servers:?}\n{}\n{}\n{}\n",
             self.workers, self.server, self.upstream, self.routes, self.extra
         );
@@ -158,6 +186,22 @@ impl Setup {
         let running = app::start(&plan, parts).expect("the gateway starts");
         Gateway { address: running.addresses[0], running: Some(running), clock, log, application, _folder: folder }
     }
+}
+
+/// Makes the certificates of a test and gives their tables.
+fn certificates(folder: &Path, all: &[Vec<&str>]) -> String {
+    if all.is_empty() {
+        return "[[server.certificate]]\ncert = \"c.crt\"\nkey = \"c.key\"\ngenerate = true\n".to_owned();
+    }
+    let mut tables = String::new();
+    for (at, names) in all.iter().enumerate() {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+        std::fs::write(folder.join(format!("{at}.crt")), made.cert.pem()).expect("written");
+        std::fs::write(folder.join(format!("{at}.key")), made.signing_key.serialize_pem()).expect("written");
+        tables += &format!("[[server.certificate]]\ncert = \"{at}.crt\"\nkey = \"{at}.key\"\n");
+    }
+    tables
 }
 
 /// A gateway in this process. Stopped when dropped.
@@ -186,6 +230,14 @@ impl Gateway {
         let answer = client.sign_in(who, "/");
         assert_eq!(answer.status, 303, "{}", answer.text());
         client
+    }
+
+    /// How many client connections are open.
+    pub fn connections(&self) -> usize {
+        let shared = &self.running().shared;
+        let text = shared.metrics.render(0, 0);
+        let line = text.lines().find_map(|line| line.strip_prefix("vestibule_connections "));
+        line.expect("a metric").parse().expect("a number")
     }
 
     /// What its parts share.

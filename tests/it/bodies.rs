@@ -1,0 +1,191 @@
+//! Bodies of every size, in both directions, streamed and never piled up.
+
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use http::Method;
+
+use super::harness::{Raw, Scripted, Setup, Version};
+
+/// More than all buffers between two ends take, the kernel's included; far less than what is sent.
+const MOST_IN_FLIGHT: usize = 48 << 20;
+
+/// The head of a request with a body, up to what says how long it is.
+const POST: &str = "POST /public/echo HTTP/1.1\r\nHost: localhost\r\n";
+
+#[test]
+fn a_body_comes_back_as_it_was_sent() {
+    let gateway = Setup::new().start();
+    for version in [Version::H1, Version::H2] {
+        let client = gateway.client().speaking(version);
+        for size in [0, 1, 1000, 64 * 1024 + 1, 1 << 20] {
+            let body: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+            let answer = client.request(Method::POST, "/public/echo").body(body.clone()).send();
+            assert_eq!(answer.status, 200);
+            assert!(answer.body == body, "{version:?}: {size} bytes came back as {}", answer.body.len());
+            assert!(gateway.application.last().body == body);
+        }
+    }
+}
+
+#[test]
+fn chunked_bodies_arrive_whole_however_they_are_cut() {
+    let gateway = Setup::new().start();
+    for (size, piece) in [(0, 1), (1, 1), (1000, 1), (1 << 20, 4093), (1 << 20, 1 << 18)] {
+        let body: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+        let mut request = format!("{POST}Transfer-Encoding: chunked\r\n\r\n").into_bytes();
+        for chunk in body.chunks(piece) {
+            request.extend(format!("{:x};some=extension\r\n", chunk.len()).into_bytes());
+            request.extend(chunk);
+            request.extend(b"\r\n");
+        }
+        request.extend(b"0\r\n\r\n");
+        let mut connection = Raw::to(gateway.address);
+        let answer = connection.ask(request).expect("an answer");
+        assert!(answer.status == 200 && answer.body == body, "{size} bytes in pieces of {piece}");
+        assert_eq!(connection.ask(format!("{POST}Content-Length: 2\r\n\r\nok")).expect("an answer").body, b"ok");
+    }
+}
+
+#[test]
+fn a_large_answer_arrives_whole() {
+    let gateway = Setup::new().start();
+    for version in [Version::H1, Version::H2] {
+        let answer = gateway.client().speaking(version).get("/public/big").send();
+        assert!(answer.body.len() == 1 << 20 && answer.body.iter().all(|byte| *byte == b'x'), "{version:?}");
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_stops_the_application_and_nothing_piles_up() {
+    for version in [Version::H1, Version::H2] {
+        let (told, sent) = channel();
+        let told = Mutex::new(told);
+        let server = Scripted::start(move |mut line| {
+            line.request();
+            line.say("HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n");
+            let _ = told.lock().expect("a channel").send(line.flood());
+        });
+        let gateway = Setup::new().in_front_of(&server).start();
+        let client = gateway.client().speaking(version);
+        let (answer, mut body) = client.get("/public").open();
+        assert_eq!(answer.status, 200);
+        let sent = sent.recv_timeout(Duration::from_secs(20)).expect("the application is made to wait");
+        assert!(sent < MOST_IN_FLIGHT, "{version:?}: {sent} bytes went somewhere");
+        assert!(body.next().is_some_and(|piece| piece.is_ok()), "and it goes on when the client reads");
+    }
+}
+
+#[test]
+fn an_application_that_does_not_read_stops_its_client_and_nothing_piles_up() {
+    let (done, is_done) = channel::<()>();
+    let is_done = Mutex::new(is_done);
+    let server = Scripted::start(move |mut line| {
+        line.head();
+        let _ = is_done.lock().expect("a channel").recv_timeout(Duration::from_secs(20));
+    });
+    let gateway = Setup::new().in_front_of(&server).start();
+    let mut connection = Raw::to(gateway.address);
+    connection.send(format!("{POST}Content-Length: 1000000000000\r\n\r\n"));
+    let sent = connection.flood(2 * MOST_IN_FLIGHT);
+    assert!(sent < MOST_IN_FLIGHT, "{sent} bytes went somewhere");
+    done.send(()).expect("it waits");
+}
+
+#[test]
+fn expect_100_continue_is_answered_when_the_request_is_allowed_and_not_before() {
+    let gateway = Setup::new().start();
+    let mut allowed = Raw::to(gateway.address);
+    allowed.send(format!("{POST}Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"));
+    assert_eq!(allowed.answer().expect("an answer").status, 100);
+    allowed.send("hello");
+    let answer = allowed.answer().expect("an answer");
+    assert_eq!((answer.status, answer.body), (200, b"hello".to_vec()));
+    assert_eq!(gateway.application.last().header("expect"), None);
+    gateway.application.forget();
+    for target in ["/", "/admin/echo", "/public/../echo", "/.vestibule/nowhere"] {
+        let mut refused = Raw::to(gateway.address);
+        refused.send(format!(
+            "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        ));
+        let answer = refused.answer().expect("an answer");
+        assert!(answer.status >= 400, "{target}: {}", answer.head);
+        refused.finish();
+        assert_eq!(refused.rest(), "", "{target}");
+    }
+    gateway.application.assert_untouched();
+}
+
+#[test]
+fn answers_without_a_body_leave_the_connection_in_order() {
+    let server = Scripted::start(|mut line| {
+        while let Some(request) = line.request() {
+            let answer = match request.split(' ').nth(1).unwrap_or_default() {
+                "/public/204" => "HTTP/1.1 204 No Content\r\n\r\n",
+                "/public/304" => "HTTP/1.1 304 Not Modified\r\netag: \"x\"\r\ncontent-length: 5\r\n\r\n",
+                _ if request.starts_with("HEAD") => "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n",
+                _ => "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+            };
+            line.say(answer);
+        }
+    });
+    let mut setup = Setup::new().in_front_of(&server);
+    setup.workers = 1;
+    let gateway = setup.start();
+    let mut connection = Raw::to(gateway.address);
+    for (method, target, status, body) in [
+        ("GET", "/public", 200, "hello"),
+        ("HEAD", "/public", 200, ""),
+        ("GET", "/public", 200, "hello"),
+        ("GET", "/public/204", 204, ""),
+        ("GET", "/public/304", 304, ""),
+        ("HEAD", "/public/304", 304, ""),
+        ("HEAD", "/", 401, ""),
+        ("GET", "/public", 200, "hello"),
+    ] {
+        connection.send(format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        let answer = connection.answer_to(method).expect("an answer");
+        let found = (answer.status, String::from_utf8_lossy(&answer.body).into_owned());
+        assert_eq!(found, (status, body.to_owned()), "{method} {target}");
+        if method == "HEAD" && status == 200 {
+            assert!(answer.head.to_ascii_lowercase().contains("content-length: 5"), "{}", answer.head);
+        }
+    }
+    let client = gateway.client().speaking(Version::H2);
+    for (method, target, status, body) in [
+        (Method::HEAD, "/public", 200, ""),
+        (Method::GET, "/public/204", 204, ""),
+        (Method::GET, "/public/304", 304, ""),
+        (Method::GET, "/public", 200, "hello"),
+    ] {
+        let answer = client.request(method, target).send();
+        assert_eq!((answer.status, answer.text().as_str()), (status, body), "{target}");
+    }
+}
+
+#[test]
+fn a_slow_upload_has_all_the_time_it_needs() {
+    let (told, began) = channel();
+    let told = Mutex::new(told);
+    let server = Scripted::start(move |mut line| {
+        if line.head().is_some_and(|head| head.to_ascii_lowercase().contains("content-length: 6")) {
+            let _ = told.lock().expect("a channel").send(());
+            line.body(6);
+            line.say("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone");
+        }
+    });
+    let gateway = Setup::new().in_front_of(&server).start();
+    let mut connection = Raw::to(gateway.address);
+    connection.send(format!("{POST}Content-Length: 6\r\n\r\n"));
+    began.recv_timeout(Duration::from_secs(10)).expect("the application is asked");
+    for piece in ["a", "b", "c", "d", "e"] {
+        gateway.advance(50);
+        connection.send(piece);
+        // As long as the piece takes.
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    connection.send("f");
+    let answer = connection.answer().expect("an answer");
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+}

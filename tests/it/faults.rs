@@ -1,0 +1,327 @@
+//! A session store that fails, panics, or never answers: never forwarded as signed in, and the process goes on.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures_core::future::BoxFuture;
+use http::Method;
+use vestibule::base::clock::Timestamp;
+use vestibule::session::handle::SessionHandle;
+use vestibule::session::live::Live;
+use vestibule::session::record::{EndReason, Owner, Record};
+use vestibule::session::store::{Created, Lookup, SessionStore, StoreError};
+use vestibule::session::timeouts::Lifetime;
+use vestibule::store::memory::MemoryStore;
+
+use super::harness::{ALICE, BOB, Client, Gateway, Setup, Version, advance_until, hidden};
+
+/// What a faulty store does when it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    None,
+    /// Answers, but not at once.
+    Slow,
+    Fails,
+    Panics,
+    Hangs,
+}
+
+/// A store in memory, with a fault that a test switches on, in look-ups or in everything that writes.
+struct Faulty {
+    inner: Arc<MemoryStore>,
+    lookups: Mutex<Fault>,
+    writes: Mutex<Fault>,
+    was_asked: AtomicBool,
+}
+
+impl Faulty {
+    fn new() -> Arc<Self> {
+        let (lookups, writes) = (Mutex::new(Fault::None), Mutex::new(Fault::None));
+        Arc::new(Self { inner: Arc::default(), lookups, writes, was_asked: AtomicBool::new(false) })
+    }
+
+    fn set_lookups(&self, fault: Fault) {
+        *self.lookups.lock().expect("not poisoned") = fault;
+        self.was_asked.store(false, Ordering::SeqCst);
+    }
+
+    fn set_writes(&self, fault: Fault) {
+        *self.writes.lock().expect("not poisoned") = fault;
+    }
+
+    /// What becomes of a write that `inner` would do.
+    fn write<'a, T: Send + 'a>(
+        &self,
+        inner: BoxFuture<'a, Result<T, StoreError>>,
+    ) -> BoxFuture<'a, Result<T, StoreError>> {
+        let fault = *self.writes.lock().expect("not poisoned");
+        Box::pin(async move {
+            match fault {
+                Fault::None => inner.await,
+                Fault::Slow => {
+                    tokio::task::yield_now().await;
+                    inner.await
+                }
+                Fault::Fails => Err(StoreError("the disk is full".to_owned())),
+                Fault::Panics => panic!("the store panics on purpose"),
+                Fault::Hangs => std::future::pending().await,
+            }
+        })
+    }
+}
+
+impl SessionStore for Faulty {
+    fn lookup(&self, handle: SessionHandle) -> Lookup {
+        let fault = *self.lookups.lock().expect("not poisoned");
+        self.was_asked.store(true, Ordering::SeqCst);
+        match fault {
+            Fault::None => self.inner.lookup(handle),
+            Fault::Slow => {
+                let inner = Arc::clone(&self.inner);
+                Lookup::Later(Box::pin(async move {
+                    tokio::task::yield_now().await;
+                    match inner.lookup(handle) {
+                        Lookup::Hit(live) => Ok(Some(live)),
+                        Lookup::Miss => Ok(None),
+                        Lookup::Later(later) => later.await,
+                    }
+                }))
+            }
+            Fault::Fails => Lookup::Later(Box::pin(async { Err(StoreError("connection refused".to_owned())) })),
+            Fault::Panics => panic!("the store panics on purpose"),
+            Fault::Hangs => Lookup::Later(Box::pin(std::future::pending())),
+        }
+    }
+
+    fn create(&self, record: Record, max_of_owner: Option<usize>) -> BoxFuture<'_, Result<Created, StoreError>> {
+        self.write(self.inner.create(record, max_of_owner))
+    }
+
+    fn touch(&self, live: &Arc<Live>, now: Timestamp) {
+        self.inner.touch(live, now);
+    }
+
+    fn replace(&self, record: Record, expected_version: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.write(self.inner.replace(record, expected_version))
+    }
+
+    fn rotate(
+        &self,
+        handle: SessionHandle,
+        generation: u32,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.write(self.inner.rotate(handle, generation, now))
+    }
+
+    fn revoke(
+        &self,
+        handle: SessionHandle,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.write(self.inner.revoke(handle, reason, now))
+    }
+
+    fn revoke_all(
+        &self,
+        owner: Owner,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<SessionHandle>, StoreError>> {
+        self.write(self.inner.revoke_all(owner, reason, now))
+    }
+
+    fn list(&self, owner: Owner) -> BoxFuture<'_, Result<Vec<Arc<Live>>, StoreError>> {
+        self.inner.list(owner)
+    }
+
+    fn sweep(
+        &self,
+        lifetime: Lifetime,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
+        self.inner.sweep(lifetime, now)
+    }
+
+    fn active(&self) -> usize {
+        self.inner.active()
+    }
+}
+
+fn started() -> (Gateway, Arc<Faulty>) {
+    started_with("")
+}
+
+fn started_with(extra: &str) -> (Gateway, Arc<Faulty>) {
+    let store = Faulty::new();
+    let mut setup = Setup::new().unlimited().extra(extra);
+    setup.store = Some(Arc::clone(&store) as Arc<dyn SessionStore>);
+    (setup.start(), store)
+}
+
+/// Routes that read the cookie.
+const ROUTES: [&str; 4] = ["/", "/optional", "/anonymous", "/admin"];
+
+/// Asserts that a request with a session is refused on every route that reads the cookie, and forwarded on none.
+fn assert_refused_everywhere(gateway: &Gateway, client: &Client, status: u16, reason: &str) {
+    gateway.application.forget();
+    for target in ROUTES {
+        for method in [Method::GET, Method::POST, Method::OPTIONS] {
+            let answer = client.request(method.clone(), target).send();
+            assert_eq!((answer.status, &answer.json()["reason"]), (status, &reason.into()), "{method} {target}");
+            assert!(answer.set_cookies().is_empty(), "{method} {target}");
+        }
+        let page = client.visit(target).send();
+        assert_eq!((page.status, page.header("content-type")), (status, "text/html; charset=utf-8"), "{target}");
+    }
+    gateway.application.assert_untouched();
+    assert_eq!(client.get("/public").send().status, 200, "a public route reads no cookie");
+    assert_eq!(gateway.client().get("/optional").send().status, 200, "without a cookie no store is asked");
+    assert_eq!(gateway.application.last().header("x-forwarded-user"), None);
+}
+
+#[test]
+fn a_store_that_answers_later_answers_the_same() {
+    for version in [Version::H1, Version::H2] {
+        let (gateway, store) = started();
+        store.set_writes(Fault::Slow);
+        store.set_lookups(Fault::Slow);
+        let client = gateway.signed_in(ALICE).speaking(version);
+        assert_eq!(client.get("/admin").send().status, 200);
+        assert_eq!(gateway.application.last().header("x-forwarded-user"), Some("alice"));
+        assert_eq!(gateway.signed_in(BOB).get("/admin").send().status, 403);
+        assert_eq!(client.post_form("/.vestibule/logout", &[]).send().status, 200);
+    }
+}
+
+#[test]
+fn a_failing_store_refuses_everybody_who_brings_a_session() {
+    for version in [Version::H1, Version::H2] {
+        let (gateway, store) = started();
+        let client = gateway.signed_in(ALICE).speaking(version);
+        store.set_lookups(Fault::Fails);
+        assert_refused_everywhere(&gateway, &client, 503, "store_unavailable");
+        assert_eq!(client.get("/").send().header("retry-after"), "2");
+        gateway.log.wait_for(&["audit", "store.failed", "connection\\x20refused"]);
+        store.set_lookups(Fault::None);
+        assert_eq!(client.get("/").send().status, 200, "nobody was signed out by it");
+        assert_eq!(gateway.application.last().header("x-forwarded-user"), Some("alice"));
+    }
+}
+
+#[test]
+fn a_panic_in_the_store_is_one_requests_alone() {
+    for version in [Version::H1, Version::H2] {
+        let (gateway, store) = started();
+        let client = gateway.signed_in(ALICE).speaking(version);
+        store.set_lookups(Fault::Panics);
+        assert_refused_everywhere(&gateway, &client, 500, "internal_error");
+        store.set_lookups(Fault::None);
+        assert_eq!(client.get("/").send().status, 200);
+        gateway.log.wait_for(&["internal_error", "500"]);
+    }
+}
+
+#[test]
+fn a_store_that_never_answers_is_given_up() {
+    let (gateway, store) = started();
+    let client = gateway.signed_in(ALICE);
+    gateway.application.forget();
+    store.set_lookups(Fault::Hangs);
+    for target in ROUTES {
+        store.set_lookups(Fault::Hangs);
+        let asker = gateway.client();
+        asker.set_session(&client.session());
+        let asked = std::thread::spawn(move || asker.get(target).send());
+        super::harness::eventually("the store is asked", || store.was_asked.load(Ordering::SeqCst));
+        assert_eq!(gateway.client().get("/.vestibule/nowhere").send().status, 404, "others are served meanwhile");
+        advance_until(&gateway, "an answer", || asked.is_finished());
+        let answer = asked.join().expect("an answer");
+        assert_eq!((answer.status, &answer.json()["reason"]), (503, &"store_unavailable".into()), "{target}");
+    }
+    gateway.application.assert_untouched();
+    gateway.log.wait_for(&["audit", "store.failed", "no\\x20answer\\x20in\\x20time"]);
+}
+
+#[test]
+fn nobody_is_signed_in_when_their_session_cannot_be_kept() {
+    for (fault, status) in [(Fault::Fails, 503), (Fault::Panics, 500)] {
+        let (gateway, store) = started();
+        store.set_writes(fault);
+        let client = gateway.client();
+        let answer = client.sign_in(ALICE, "/");
+        assert_eq!(answer.status, status, "{fault:?}");
+        assert_eq!(client.session(), "");
+        let stranger = gateway.client().get("/anonymous").send();
+        assert_eq!((stranger.status, stranger.set_cookies().len()), (status, 0));
+        gateway.application.assert_untouched();
+        store.set_writes(Fault::None);
+        assert_eq!(client.sign_in(ALICE, "/").status, 303, "once it works again, so does signing in");
+    }
+}
+
+#[test]
+fn a_logout_that_cannot_be_kept_is_not_said_to_have_happened() {
+    let (gateway, store) = started();
+    let client = gateway.signed_in(ALICE);
+    store.set_writes(Fault::Fails);
+    let answer = client.post_form("/.vestibule/logout", &[]).send();
+    assert_eq!(answer.status, 503);
+    assert!(answer.set_cookies().is_empty(), "the cookie is still needed to try again");
+    gateway.log.wait_for(&["audit", "store.failed", "the\\x20disk\\x20is\\x20full"]);
+    store.set_writes(Fault::None);
+    assert_eq!(client.post_form("/.vestibule/logout", &[]).send().status, 200);
+    assert_eq!(client.get("/").send().status, 401);
+}
+
+#[test]
+fn a_session_that_must_end_is_refused_also_when_its_end_cannot_be_kept() {
+    let (gateway, store) = started_with("[session.binding.user_agent]\nmode = \"exact\"\nanswer = \"end\"");
+    let client = gateway.signed_in(ALICE);
+    let mut thief = gateway.client();
+    thief.user_agent = "curl/8".to_owned();
+    thief.set_session(&client.session());
+    gateway.application.forget();
+    store.set_writes(Fault::Fails);
+    for target in ROUTES {
+        assert_eq!(thief.get(target).send().status, 503, "{target}");
+    }
+    gateway.application.assert_untouched();
+    store.set_writes(Fault::None);
+    assert_eq!(thief.get("/").send().status, 401);
+    assert_eq!(client.get("/").send().status, 401, "and now it is over for everybody");
+}
+
+#[test]
+fn a_rotation_that_cannot_be_kept_refuses_the_request() {
+    let (gateway, store) = started();
+    let client = gateway.signed_in(ALICE);
+    let former = client.session();
+    gateway.advance(16 * 60);
+    assert_eq!(client.get("/").send().status, 200);
+    assert_ne!(client.session(), former, "a successor was offered");
+    gateway.application.forget();
+    store.set_writes(Fault::Fails);
+    assert_eq!(client.get("/").send().status, 503);
+    gateway.application.assert_untouched();
+    store.set_writes(Fault::None);
+    assert_eq!(client.get("/").send().status, 200, "the successor is still good");
+}
+
+#[test]
+fn a_store_that_never_answers_lets_nobody_in_by_the_login_page_either() {
+    let (gateway, store) = started();
+    let client = gateway.client();
+    let page = client.visit(client.visit("/").send().header("location")).send();
+    let attempt = hidden(&page, "attempt");
+    store.set_writes(Fault::Hangs);
+    let asked = std::thread::spawn(move || {
+        let fields = [("username", ALICE.0), ("password", ALICE.1), ("attempt", &attempt)];
+        client.post_form("/.vestibule/login", &fields).send()
+    });
+    advance_until(&gateway, "an answer", || asked.is_finished());
+    let answer = asked.join().expect("an answer");
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.set_cookies().iter().all(|cookie| !cookie.starts_with("__Host-session")));
+}

@@ -1,0 +1,256 @@
+//! HTTP/2 as no library would write it: what it can carry and HTTP/1.1 cannot never becomes a second request.
+
+use super::harness::{Gateway, Hello, Raw, Scripted, Setup, eventually};
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Ok,
+    BadRequest,
+    /// Another status.
+    Answered,
+    /// Its stream was reset, or the connection closed.
+    Refused,
+}
+
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags, 0, 0, 0, stream];
+    frame.extend(payload);
+    frame
+}
+
+/// A header block (RFC 7541 section 6.2.2): everything literal, nothing compressed, nothing kept.
+fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        for text in [name, value] {
+            assert!(text.len() < 127, "no need for long ones");
+            block.push(text.len() as u8);
+            block.extend(text.as_bytes());
+        }
+    }
+    block
+}
+
+struct Connection(Raw);
+
+impl Connection {
+    fn to(gateway: &Gateway) -> Self {
+        let hello = Hello { protocols: &[b"h2"], ..Hello::default() };
+        let mut raw = Raw::shaking(gateway.address, hello).expect("a handshake");
+        raw.send([b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, b"")].concat());
+        Self(raw)
+    }
+
+    fn send(&mut self, frames: &[Vec<u8>]) {
+        self.0.send(frames.concat());
+    }
+
+    /// Reads until something is said about stream 1.
+    fn outcome(&mut self) -> Outcome {
+        let mut read = Vec::new();
+        loop {
+            while let Some(length) = read
+                .get(..9)
+                .map(|head: &[u8]| usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]))
+            {
+                if read.len() < 9 + length {
+                    break;
+                }
+                let rest = read.split_off(9 + length);
+                let frame = std::mem::replace(&mut read, rest);
+                match (frame[3], frame[8], frame.get(9)) {
+                    // The status comes first, from the static table (RFC 7541 appendix A).
+                    (HEADERS, 1, Some(0x88)) => return Outcome::Ok,
+                    (HEADERS, 1, Some(0x8c)) => return Outcome::BadRequest,
+                    (HEADERS, 1, _) => return Outcome::Answered,
+                    (RST_STREAM, 1, _) | (GOAWAY, ..) => return Outcome::Refused,
+                    _ => {}
+                }
+            }
+            let more = self.0.bytes();
+            if more.is_empty() {
+                return Outcome::Refused;
+            }
+            read.extend(more);
+        }
+    }
+}
+
+/// What becomes of a request without a body.
+fn ask(gateway: &Gateway, fields: &[(&str, &str)]) -> Outcome {
+    let mut connection = Connection::to(gateway);
+    connection.send(&[frame(HEADERS, END_STREAM | END_HEADERS, 1, &block(fields))]);
+    connection.outcome()
+}
+
+const PATH: (&str, &str) = (":path", "/public");
+const METHOD: (&str, &str) = (":method", "GET");
+const SCHEME: (&str, &str) = (":scheme", "https");
+const AUTHORITY: (&str, &str) = (":authority", "localhost");
+
+#[test]
+fn a_plain_request_is_answered() {
+    let gateway = Setup::new().start();
+    assert_eq!(ask(&gateway, &[METHOD, SCHEME, AUTHORITY, PATH, ("x", "y")]), Outcome::Ok);
+    assert_eq!(gateway.application.last().header("x"), Some("y"));
+    assert_eq!(ask(&gateway, &[METHOD, SCHEME, PATH, ("host", "localhost")]), Outcome::Ok);
+}
+
+#[test]
+fn what_would_break_a_line_of_http_1_is_refused() {
+    let gateway = Setup::new().start();
+    let injected = "y\r\nX-Forwarded-User: mallory";
+    for (name, value) in [
+        ("x", injected),
+        ("x", "y\r\n\r\nGET /admin HTTP/1.1\r\n"),
+        ("x", "y\nz: mallory"),
+        ("x", "y\rz: mallory"),
+        ("x", "y\0"),
+        ("x\r\nx-forwarded-user", "mallory"),
+        ("x: y\r\nz", "mallory"),
+        ("x y", "mallory"),
+        ("x:y", "mallory"),
+        ("", "mallory"),
+        ("X-Upper", "mallory"),
+        (":x", "mallory"),
+        (":path", "/admin"),
+        ("connection", "x-forwarded-user"),
+        ("keep-alive", "x"),
+        ("proxy-connection", "x"),
+        ("transfer-encoding", "chunked"),
+        ("transfer-encoding", "identity"),
+        ("upgrade", "h2c"),
+        ("te", "gzip"),
+        ("cookie", injected),
+        ("host", "localhost\r\nx: mallory"),
+        ("content-length", "+0"),
+        ("content-length", "0, 0"),
+        ("content-length", "5"),
+    ] {
+        gateway.application.forget();
+        let outcome = ask(&gateway, &[METHOD, SCHEME, AUTHORITY, PATH, (name, value)]);
+        assert!(matches!(outcome, Outcome::Refused | Outcome::BadRequest), "{name:?}: {value:?} is {outcome:?}");
+        gateway.application.assert_untouched();
+    }
+}
+
+#[test]
+fn a_head_of_the_wrong_kind_is_refused() {
+    let gateway = Setup::new().start();
+    let heads: &[&[(&str, &str)]] = &[
+        &[SCHEME, AUTHORITY, PATH],
+        &[METHOD, AUTHORITY, ("x", "y")],
+        &[METHOD, SCHEME, AUTHORITY],
+        &[METHOD, SCHEME, PATH],
+        &[METHOD, METHOD, SCHEME, AUTHORITY, PATH],
+        &[METHOD, SCHEME, AUTHORITY, PATH, PATH],
+        &[METHOD, SCHEME, AUTHORITY, AUTHORITY, PATH],
+        &[METHOD, SCHEME, AUTHORITY, ("x", "y"), PATH],
+        &[METHOD, SCHEME, AUTHORITY, PATH, (":status", "200")],
+        &[METHOD, SCHEME, AUTHORITY, (":path", "")],
+        &[METHOD, SCHEME, AUTHORITY, (":path", "*")],
+        &[METHOD, SCHEME, AUTHORITY, (":path", "public")],
+        &[METHOD, SCHEME, AUTHORITY, (":path", "/public HTTP/1.1\r\nx: y")],
+        &[METHOD, SCHEME, AUTHORITY, (":path", "/public /x")],
+        &[METHOD, SCHEME, AUTHORITY, (":path", "/public/../x")],
+        &[METHOD, SCHEME, AUTHORITY, (":path", "/public\\x")],
+        &[METHOD, SCHEME, AUTHORITY, (":path", "/public\0")],
+        &[METHOD, SCHEME, (":authority", "localhost\r\nx: y"), PATH],
+        &[METHOD, SCHEME, (":authority", "localhost/public"), PATH],
+        &[METHOD, SCHEME, (":authority", "user@localhost"), PATH],
+        &[METHOD, SCHEME, (":authority", ""), PATH],
+        &[METHOD, SCHEME, (":authority", "localhost"), PATH, ("host", "evil.test")],
+        &[(":method", "GET /admin HTTP/1.1\r\nx: y\r\n\r\nGET"), SCHEME, AUTHORITY, PATH],
+        &[(":method", "G T"), SCHEME, AUTHORITY, PATH],
+        &[(":method", ""), SCHEME, AUTHORITY, PATH],
+        &[(":method", "CONNECT"), AUTHORITY],
+        &[(":method", "CONNECT"), (":protocol", "websocket"), SCHEME, AUTHORITY, PATH],
+        &[(":method", "CONNECT"), SCHEME, AUTHORITY, PATH],
+    ];
+    for head in heads {
+        let outcome = ask(&gateway, head);
+        assert!(matches!(outcome, Outcome::Refused | Outcome::BadRequest), "{head:?} is {outcome:?}");
+    }
+    gateway.application.assert_untouched();
+}
+
+#[test]
+fn a_length_that_is_not_the_bodys_hides_no_request() {
+    let server = Scripted::start(|mut line| {
+        while line.request().is_some() {
+            line.say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        }
+    });
+    let mut setup = Setup::new().in_front_of(&server);
+    setup.workers = 1;
+    let gateway = setup.start();
+    let hidden = "helloGET /admin/hidden HTTP/1.1\r\nhost: localhost\r\nx-forwarded-user: mallory\r\n\r\n";
+    for (lengths, body) in [
+        (&["5"][..], hidden),
+        (&["0"], hidden),
+        (&["5", "5"], hidden),
+        (&["5", "86"], hidden),
+        (&["1000"], hidden),
+        (&["5"], "hel"),
+        (&["5"], ""),
+    ] {
+        let mut fields = vec![(":method", "POST"), SCHEME, AUTHORITY, PATH];
+        fields.extend(lengths.iter().map(|length| ("content-length", *length)));
+        let mut connection = Connection::to(&gateway);
+        connection
+            .send(&[frame(HEADERS, END_HEADERS, 1, &block(&fields)), frame(DATA, END_STREAM, 1, body.as_bytes())]);
+        let outcome = connection.outcome();
+        assert_ne!(outcome, Outcome::Answered, "{lengths:?} {body:?}");
+        assert_eq!(gateway.client().get("/public/next").send().status, 200);
+        let received = server.received();
+        assert!(received.iter().all(|one| one.contains(" /public")), "{lengths:?} {body:?}: {received:?}");
+        assert!(received.iter().all(|one| !one.contains("/admin/hidden")), "{lengths:?} {body:?}: {received:?}");
+    }
+}
+
+#[test]
+fn a_flood_of_continuations_is_refused_and_others_are_served() {
+    let gateway = Setup::new().start();
+    let mut connection = Connection::to(&gateway);
+    connection.send(&[frame(HEADERS, END_STREAM, 1, &block(&[METHOD, SCHEME, AUTHORITY, PATH]))]);
+    let piece = block(&[("x-filler", "0123456789012345678901234567890123456789"); 100]);
+    for _ in 0..1000 {
+        connection.send(&[frame(CONTINUATION, 0, 1, &piece)]);
+    }
+    assert_eq!(connection.outcome(), Outcome::Refused);
+    gateway.application.assert_untouched();
+    assert_eq!(gateway.client().get("/public").send().status, 200);
+}
+
+#[test]
+fn streams_that_are_opened_only_to_be_reset_bring_nothing_down() {
+    let gateway = Setup::new().unlimited().start();
+    let mut connection = Connection::to(&gateway);
+    let head = block(&[METHOD, SCHEME, AUTHORITY, (":path", "/public/slow")]);
+    let mut all = Vec::new();
+    for at in 0..2000_u32 {
+        let stream = (2 * at + 1).to_be_bytes();
+        let open = frame(HEADERS, END_STREAM | END_HEADERS, 0, &head);
+        for mut frame in [open, frame(RST_STREAM, 0, 0, &[0, 0, 0, 8])] {
+            frame[5..9].copy_from_slice(&stream);
+            all.append(&mut frame);
+        }
+    }
+    connection.send(&[all]);
+    assert_eq!(gateway.client().get("/public").send().status, 200);
+    drop(connection);
+    eventually("nothing of it is left", || gateway.connections() == 0);
+    assert_eq!(gateway.client().get("/public").send().status, 200);
+}

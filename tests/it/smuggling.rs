@@ -1,0 +1,278 @@
+//! Two requests that look like one, and one that looks like two: nothing reaches the application that was not decided
+//! on.
+
+use super::harness::{ALICE, Gateway, Raw, Scripted, Setup, USER_AGENT};
+
+/// What an attacker wants to get past us.
+const HIDDEN: &str = "GET /admin/hidden HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-User: mallory\r\n\r\n";
+
+/// Asserts that after `bytes` the connection is over, that the first answer was a refusal, if there was one at all, and
+/// that nothing has reached the application.
+fn assert_refused(gateway: &Gateway, bytes: &[u8]) {
+    let shown = String::from_utf8_lossy(bytes).into_owned();
+    gateway.application.forget();
+    let mut connection = Raw::to(gateway.address);
+    connection.send(bytes);
+    connection.send(HIDDEN);
+    let answers = connection.rest();
+    let statuses: Vec<&str> = answers.split("HTTP/1.1 ").skip(1).filter_map(|answer| answer.get(..3)).collect();
+    assert!(matches!(statuses[..], [] | ["400" | "414" | "431" | "501" | "505"]), "{shown:?} was answered {answers:?}");
+    gateway.application.assert_untouched();
+}
+
+fn post(headers: &str, body: &str) -> Vec<u8> {
+    format!("POST /public/echo HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n{body}").into_bytes()
+}
+
+#[test]
+fn a_body_of_uncertain_length_is_refused_and_its_connection_closed() {
+    let gateway = Setup::new().unlimited().start();
+    for (headers, body) in [
+        ("Content-Length: 5\r\nContent-Length: 6\r\n", "hello!"),
+        ("Content-Length: 5, 6\r\n", "hello!"),
+        ("Content-Length: 5, 5\r\n", "hello"),
+        ("Content-Length: +5\r\n", "hello"),
+        ("Content-Length: -5\r\n", "hello"),
+        ("Content-Length: 5 5\r\n", "hello"),
+        ("Content-Length: 0x5\r\n", "hello"),
+        ("Content-Length: 5.0\r\n", "hello"),
+        ("Content-Length: \r\n", "hello"),
+        ("Content-Length: five\r\n", "hello"),
+        ("Content-Length: 18446744073709551621\r\n", "hello"),
+        ("Content-Length: 99999999999999999999999999\r\n", "hello"),
+        ("Content-Length : 5\r\n", "hello"),
+        (" Content-Length: 5\r\n", "hello"),
+        ("Transfer-Encoding: xchunked\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: chunked, identity\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: identity\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: chunked;x\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: \"chunked\"\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: [chunked]\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding : chunked\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding\t: chunked\r\n", "0\r\n\r\n"),
+        (" Transfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+        ("X: y\r\n Transfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding:\r\n chunked\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: \x0bchunked\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: chunked\x0b\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: chunked\x00\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding\r\n: chunked\r\n", "0\r\n\r\n"),
+        ("Transfer_Encoding: chunked\r\nContent-Length: +3\r\n", "0\r\n\r\n"),
+    ] {
+        assert_refused(&gateway, &post(headers, body));
+    }
+}
+
+#[test]
+fn a_length_beside_an_encoding_never_hides_a_second_request() {
+    // RFC 9112 section 6.3: refuse it, or let the encoding count and close. Either way nothing is left over.
+    let gateway = Setup::new().unlimited().start();
+    for headers in [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\nContent-Length: 6\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: +5\r\n",
+        "Transfer-Encoding: identity, chunked\r\nContent-Length: 5\r\n",
+        "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Transfer-Encoding: CHUNKED\r\nContent-Length: 5\r\n",
+        "Transfer-Encoding:chunked \r\nContent-Length:5\r\nConnection: keep-alive\r\n",
+    ] {
+        gateway.application.forget();
+        let mut connection = Raw::to(gateway.address);
+        connection.send(post(headers, "0\r\n\r\n"));
+        connection.send(HIDDEN);
+        let answers = connection.rest();
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{headers:?}: {answers}");
+        for received in gateway.application.received() {
+            assert_eq!(received.uri, "/public/echo", "{headers:?}");
+            assert!(received.body.is_empty(), "{received:?}");
+            let framings = received.headers.get_all("content-length").iter().count()
+                + received.headers.get_all("transfer-encoding").iter().count();
+            assert_eq!(framings, 1, "{received:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_repeated_but_certain_is_passed_on_once() {
+    let gateway = Setup::new().start();
+    let answer = Raw::to(gateway.address).ask(post("Content-Length: 5\r\nContent-Length: 5\r\n", "hello"));
+    assert!(answer.is_some_and(|answer| answer.status == 400 || answer.body == b"hello"));
+    for received in gateway.application.received() {
+        assert_eq!(received.header("content-length"), Some("5"));
+    }
+}
+
+#[test]
+fn broken_chunks_never_make_a_whole_request() {
+    let gateway = Setup::new().unlimited().start();
+    for body in [
+        "x\r\nhello\r\n0\r\n\r\n",
+        "-5\r\nhello\r\n0\r\n\r\n",
+        "+5\r\nhello\r\n0\r\n\r\n",
+        "0x5\r\nhello\r\n0\r\n\r\n",
+        "5 5\r\nhello\r\n0\r\n\r\n",
+        "\r\nhello\r\n0\r\n\r\n",
+        "5\nhello\n0\n\n",
+        "5\r\nhelloXX0\r\n\r\n",
+        "5\r\nhello0\r\n\r\n",
+        "5\rhello\r\n0\r\n\r\n",
+        "fffffffffffffffff\r\nhello\r\n0\r\n\r\n",
+        "10000000000000005\r\nhello\r\n0\r\n\r\n",
+        "5;\nhello\r\n0\r\n\r\n",
+        "5;a\nGET /admin/hidden HTTP/1.1\r\n\r\n0\r\n\r\n",
+        "5\r\nhello\r\n0\r\nX: y\nZ: z\r\n\r\n",
+        "5\r\nhello\r\n0\r\n bad: trailer\r\n\r\n",
+        "5\r\nhello\r\n0\r\nbad trailer\r\n\r\n",
+    ] {
+        gateway.application.forget();
+        let mut connection = Raw::to(gateway.address);
+        connection.send(post("Transfer-Encoding: chunked\r\n", body));
+        connection.send(HIDDEN);
+        connection.finish();
+        let answers = connection.rest();
+        assert!(!answers.contains("HTTP/1.1 401"), "{body:?}: the hidden request was read: {answers}");
+        for received in gateway.application.received() {
+            // The head may have been sent on when the body broke; nobody takes that for a whole request.
+            assert!(received.uri == "/public/echo" && received.body.is_empty(), "{body:?}: {received:?}");
+            assert!(!answers.contains("200 OK"), "{body:?}: {answers}");
+        }
+    }
+}
+
+#[test]
+fn a_body_that_breaks_off_is_not_finished_for_its_client() {
+    let server = Scripted::start(|mut line| {
+        while line.request().is_some() {
+            line.say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        }
+    });
+    let gateway = Setup::new().in_front_of(&server).start();
+    for (headers, body) in [
+        ("Content-Length: 10\r\n", "hello"),
+        ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n"),
+        ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\nzz\r\n"),
+        ("Transfer-Encoding: chunked\r\n", "5\r\nhel"),
+    ] {
+        let mut connection = Raw::to(gateway.address);
+        connection.send(post(headers, body));
+        connection.finish();
+        let answers = connection.rest();
+        assert!(!answers.contains("HTTP/1.1 200"), "{body:?}: {answers}");
+    }
+    // The connection to the application on which a request broke off is not used again.
+    assert_eq!(Raw::to(gateway.address).ask(post("Content-Length: 1\r\n", "x")).expect("an answer").status, 200);
+    assert_eq!(server.received().len(), 1, "{:?}", server.received());
+    assert!(server.received()[0].ends_with("\r\n\r\nx"));
+}
+
+#[test]
+fn malformed_heads_are_refused_and_their_connection_closed() {
+    let gateway = Setup::new().unlimited().start();
+    let heads: &[&[u8]] = &[
+        b"POST /public HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /public HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET /public HTTP/1.1\r\nHost: localhost\r\nX: a\x00b\r\n\r\n",
+        b"GET /public HTTP/1.1\r\nHost: localhost\r\nX\x00: a\r\n\r\n",
+        b"GET /public HTTP/1.1\r\nHost: localhost\r\nX: a\rb\r\n\r\n",
+        b"GET /public HTTP/1.1\r\nHost: localhost\r\nX: a\r\n b\r\n\r\n",
+        b"GET /public HTTP/1.1\r\nHost: localhost\r\nX : a\r\n\r\n",
+        b"GET /public HTTP/1.1\r\n X: a\r\nHost: localhost\r\n\r\n",
+        b"GET /public HTTP/1.1\r\nHost: localhost\r\nno colon\r\n\r\n",
+        b"GET /public HTTP/1.1\r\nHost: localhost\r\n: no name\r\n\r\n",
+        b"GET /public HTTP/1.1\r\nHost: localhost\r\nX(y): a\r\n\r\n",
+        b"GET /public HTTP/1.1\r\nHost: localhost\r\nX\xe9: a\r\n\r\n",
+        b"GET /public HTTP/1.1\r\rHost: localhost\r\r\r\r",
+        b"GET /public HTTP/1.1 \r\nHost: localhost\r\n\r\n",
+        b"GET  /public HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET\t/public\tHTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /public\r\nHost: localhost\r\n\r\n",
+        b"GET /public HTTP/2.0\r\nHost: localhost\r\n\r\n",
+        b"GET /public HTTP/0.9\r\nHost: localhost\r\n\r\n",
+        b"GET /public HTTP/1.10\r\nHost: localhost\r\n\r\n",
+        b"GET /public http/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /public HTTP/1.1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"G(T /public HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"G\x00T /public HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b" GET /public HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"\x00GET /public HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ];
+    for head in heads {
+        assert_refused(&gateway, head);
+    }
+    let many: String = (0..200).map(|at| format!("X-{at}: y\r\n")).collect();
+    assert_refused(&gateway, format!("GET /public HTTP/1.1\r\nHost: localhost\r\n{many}\r\n").as_bytes());
+    let large = "y".repeat(64 * 1024);
+    assert_refused(&gateway, format!("GET /public HTTP/1.1\r\nHost: localhost\r\nX: {large}\r\n\r\n").as_bytes());
+}
+
+#[test]
+fn lines_that_end_in_a_bare_newline_are_one_request_or_none() {
+    let gateway = Setup::new().start();
+    let mut connection = Raw::to(gateway.address);
+    connection.send(
+        "GET /public HTTP/1.1\nHost: localhost\nX: y\n\nGET /admin HTTP/1.1\r\nHost: localhost\r\nConnection: \
+         close\r\n\r\n",
+    );
+    let answers = connection.rest();
+    let statuses: Vec<&str> = answers.split("HTTP/1.1 ").skip(1).filter_map(|answer| answer.get(..3)).collect();
+    assert!(matches!(statuses[..], ["400"] | ["200", "401"]), "{answers}");
+    assert!(gateway.application.received().iter().all(|received| received.uri == "/public"));
+}
+
+#[test]
+fn a_request_hidden_in_the_body_of_a_refused_one_is_never_read() {
+    let gateway = Setup::new().unlimited().start();
+    let session = gateway.signed_in(ALICE).session();
+    let hidden = format!(
+        "GET /admin/hidden HTTP/1.1\r\nHost: localhost\r\nUser-Agent: {USER_AGENT}\r\nCookie: \
+         __Host-session={session}\r\n\r\n"
+    );
+    gateway.application.forget();
+    for target in ["/", "/admin", "/public/../x", "/.vestibule/nowhere", "/.vestibule/login"] {
+        for (headers, body) in [
+            (format!("Content-Length: {}\r\n", hidden.len()), hidden.clone()),
+            ("Transfer-Encoding: chunked\r\n".to_owned(), format!("{:x}\r\n{hidden}\r\n0\r\n\r\n", hidden.len())),
+        ] {
+            let mut connection = Raw::to(gateway.address);
+            connection.send(format!("POST {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n{body}"));
+            let first = connection.answer().expect("an answer");
+            assert!(first.status >= 400, "{target}: {}", first.head);
+            connection.finish();
+            let rest = connection.rest();
+            assert!(!rest.contains("HTTP/1.1"), "{target}: {rest}");
+        }
+    }
+    gateway.application.assert_untouched();
+}
+
+#[test]
+fn a_malformed_request_ends_its_connection() {
+    let gateway = Setup::new().start();
+    for line in ["GET /public/../x HTTP/1.1", "GET https://evil.test/ HTTP/1.1", "OPTIONS * HTTP/1.1"] {
+        let mut connection = Raw::to(gateway.address);
+        connection.send(format!("{line}\r\nHost: localhost\r\n\r\n{}", HIDDEN.replace("/admin/hidden", "/public")));
+        let answers = connection.rest();
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{line}: {answers}");
+        assert!(answers.to_ascii_lowercase().contains("connection: close"), "{answers}");
+    }
+    gateway.application.assert_untouched();
+}
+
+#[test]
+fn a_request_to_switch_protocols_opens_no_tunnel() {
+    let gateway = Setup::new().start();
+    let mut connection = Raw::to(gateway.address);
+    connection.send(format!(
+        "GET /public HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n{HIDDEN}"
+    ));
+    assert_eq!(connection.answer().expect("an answer").status, 200);
+    assert_eq!(connection.answer().expect("an answer").status, 401, "what follows is a request like any other");
+    let received = gateway.application.received();
+    assert_eq!(received.len(), 1, "{received:?}");
+    assert_eq!((received[0].header("upgrade"), received[0].header("connection")), (None, None));
+}
