@@ -5,4 +5,6 @@
 
 mod harness;
 
+mod cookies;
+mod rotation;
 mod walk;

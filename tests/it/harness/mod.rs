@@ -261,7 +261,10 @@ impl Gateway {
         let log = self.log.text();
         for secret in SECRETS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let part = &secret[..secret.len().min(16)];
-            assert!(!log.contains(part) && !log.contains(&secret[secret.len() - 16..]), "a secret is in the log: {log}");
+            assert!(
+                !log.contains(part) && !log.contains(&secret[secret.len() - 16..]),
+                "a secret is in the log: {log}"
+            );
         }
         for (_, password) in [ALICE, BOB, CAROL] {
             assert!(!log.contains(password), "a password is in the log: {log}");
