@@ -5,6 +5,8 @@
 
 mod harness;
 
+mod binding;
 mod cookies;
+mod fixation;
 mod rotation;
 mod walk;
