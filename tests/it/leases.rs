@@ -144,7 +144,9 @@ fn read_answer(mut stream: StreamOwned<ClientConnection, TcpStream>) -> String {
 
 #[test]
 fn an_upload_is_cut_when_its_session_ends() {
-    let gateway = Setup::new().start();
+    let mut setup = Setup::new();
+    setup.upstream = "first_byte_timeout = \"1h\"".to_owned();
+    let gateway = setup.start();
     let ends: [(&str, &dyn Fn(&Client)); 3] = [
         ("revoked", &|_| gateway.revoke("alice")),
         ("logout", &|client| {

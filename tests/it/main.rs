@@ -5,8 +5,12 @@
 
 mod harness;
 
+mod access;
 mod binding;
 mod cookies;
 mod fixation;
+mod leases;
+mod limits;
+mod login;
 mod rotation;
 mod walk;

@@ -181,7 +181,8 @@ fn theft_is_noticed_on_every_route_that_reads_the_cookie() {
         assert_eq!(owner.get("/").send().status, 200);
         gateway.advance(60);
         gateway.application.forget();
-        holder(&gateway, &stolen).get(path).send();
+        let status = holder(&gateway, &stolen).get(path).send().status;
+        assert_eq!(status, if path == "/admin" { 401 } else { 200 }, "where anybody may pass, as nobody");
         assert!(gateway.application.received().iter().all(|request| request.header("x-forwarded-user").is_none()));
         assert_eq!(owner.get("/").send().json()["reason"], "reuse", "{path}");
     }

@@ -19,8 +19,8 @@ use vestibule::session::live::Live;
 use vestibule::session::record::{EndReason, Owner};
 use vestibule::session::store::SessionStore;
 
-pub use application::Application;
-pub use client::{Answer, Client, Version, hidden};
+pub use application::{Application, Received};
+pub use client::{Answer, Client, Request, Stream, Version, hidden};
 
 /// The user agent that the test client sends unless told otherwise.
 pub const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
