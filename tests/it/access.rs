@@ -218,6 +218,9 @@ fn one_of_the_roles_is_needed_and_no_other_helps() {
     );
 }
 
+/// A request's method and headers, and the status that it is answered with without a session.
+type Asked<'a> = (&'a Method, &'a [(&'a str, &'a str)], u16);
+
 /// What a request says of itself, and what it is answered without a session.
 fn answered(client: &Client, method: &Method, headers: &[(&str, &str)]) -> (u16, Answer) {
     let request = client.request(method.clone(), "/work?x=1");
@@ -230,7 +233,7 @@ fn people_are_led_to_the_login_page_and_programs_are_told() {
     let gateway = Setup::new().start();
     let navigation = [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
     let html = [("accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")];
-    let matrix: &[(&Method, &[(&str, &str)], u16)] = &[
+    let matrix: &[Asked<'_>] = &[
         (&Method::GET, &navigation, 302),
         (&Method::HEAD, &navigation, 303),
         (&Method::POST, &navigation, 303),

@@ -147,7 +147,8 @@ fn an_upload_is_cut_when_its_session_ends() {
     let mut setup = Setup::new();
     setup.upstream = "first_byte_timeout = \"1h\"".to_owned();
     let gateway = setup.start();
-    let ends: [(&str, &dyn Fn(&Client)); 3] = [
+    type End<'a> = &'a dyn Fn(&Client);
+    let ends: [(&str, End<'_>); 3] = [
         ("revoked", &|_| gateway.revoke("alice")),
         ("logout", &|client| {
             assert_eq!(client.post_form("/.vestibule/logout", &[]).send().status, 200);
@@ -175,7 +176,8 @@ fn an_upload_whose_session_lasts_arrives_whole() {
     upload.write_all(&[b'.'; 986]).expect("sent");
     upload.flush().expect("sent");
     eventually("it arrived", || gateway.application.received().len() == 1);
-    assert_eq!(gateway.application.last().body.len(), 1000);
+    let received = gateway.application.last();
+    assert_eq!((received.method, received.body.len()), (http::Method::POST, 1000));
     drop(upload);
     assert_nothing_left(&gateway);
 }
