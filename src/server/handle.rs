@@ -82,7 +82,8 @@ async fn answer(
     }
     worker.admit(snapshot, client).map_err(|full| Refusal::TooMany("address_limit", full.retry_after))?;
     if portal::is_ours(&facts.path.matched) {
-        return own_page(worker, &current, &facts, &parts, body, now).await;
+        // Boxed like everything rare here, so that the future of an ordinary request stays small: it is moved about.
+        return Box::pin(own_page(worker, &current, &facts, &parts, body, now)).await;
     }
     let route = snapshot.routes.find(&facts.host, &facts.path.matched).ok_or(Refusal::NoRoute)?;
     let authorized = authorize(shared, snapshot, &route.policy, &facts, &parts.headers, now);
@@ -91,7 +92,8 @@ async fn answer(
         Verdict::Allow(grant) => (grant, live),
         Verdict::AllowWithNewSession(grant) => {
             let place = Place { client, user_agent: facts.user_agent };
-            let made = establish::anonymous(shared, snapshot, place, now).await.map_err(|_| Refusal::Store)?;
+            let made =
+                Box::pin(establish::anonymous(shared, snapshot, place, now)).await.map_err(|_| Refusal::Store)?;
             let made = made.ok_or(Refusal::TooMany("anonymous_sessions", ANONYMOUS_RETRY))?;
             cookies.push(made.cookie);
             (grant, Some(made.live))
@@ -101,7 +103,7 @@ async fn answer(
             let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
             let navigates = is_navigation(&parts.method, &parts.headers);
             let mut response = challenge(shared, snapshot, reason, &parts.method, target, navigates, now);
-            cookies.write(shared, snapshot, now, response.headers_mut());
+            cookies.write(shared, snapshot, response.headers_mut());
             return Ok(response);
         }
         Verdict::Deny(reason) => return Err(Refusal::Forbidden(reason)),
@@ -115,9 +117,9 @@ async fn answer(
         std::borrow::Cow::Owned(path) => Some(path.clone()),
     };
     let authority = facts.authority.to_owned();
-    let sent = Sent { client, authority, changed_path, upstream: route.upstream };
+    let sent = Sent { now, client, authority, changed_path, upstream: route.upstream };
     let mut response = pass(worker, &current, conn, grant, live, parts, body, sent).await?;
-    cookies.write(shared, snapshot, shared.clock.now(), response.headers_mut());
+    cookies.write(shared, snapshot, response.headers_mut());
     Ok(response)
 }
 
@@ -126,6 +128,7 @@ const ANONYMOUS_RETRY: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// What the request's facts say of how it is sent on, once its head is taken apart.
 struct Sent {
+    now: Timestamp,
     client: std::net::IpAddr,
     authority: String,
     changed_path: Option<String>,
@@ -148,9 +151,9 @@ async fn pass(
     let rewriting = &current.snapshot.rewriting;
     let side =
         ClientSide { peer: conn.peer.ip(), client: sent.client, authority: &sent.authority, port: conn.local.port() };
-    rewrite(&grant, &mut parts, sent.changed_path, side, rewriting);
+    rewrite(&grant, &mut parts, sent.changed_path, side, rewriting, &conn.known_fields);
     let lease = || live.as_ref().map(|live| Lease::new(worker.shared.leases.clone(), Arc::clone(live)));
-    let way = Way { pool, deadlines: &worker.deadlines, clock: worker.clock() };
+    let way = Way { pool, deadlines: &worker.deadlines, now: sent.now };
     let body = Leased::new(body, lease());
     let answered = forward(&grant, parts, body, way, &rewriting.cookies).await;
     if let Some((reason, _)) = live.as_ref().and_then(|live| live.ended()) {
@@ -174,7 +177,7 @@ async fn own_page(
     let deadline = worker.deadlines.set(None);
     let mut cookies = AnswerCookies::default();
     let mut response = portal::answer(&visit, body, &deadline, &mut cookies).await?;
-    cookies.write(&worker.shared, &current.snapshot, now, response.headers_mut());
+    cookies.write(&worker.shared, &current.snapshot, response.headers_mut());
     if response.headers().contains_key(header::SET_COOKIE) {
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("Cookie"));
     }

@@ -6,11 +6,17 @@
 mod harness;
 
 mod access;
+mod binary;
 mod binding;
 mod cookies;
+mod decision_table;
 mod fixation;
 mod leases;
 mod limits;
 mod login;
+mod operator;
+mod radicale;
+mod reference;
 mod rotation;
+mod simulation;
 mod walk;

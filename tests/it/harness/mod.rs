@@ -3,6 +3,7 @@
 
 mod application;
 mod client;
+pub mod process;
 
 use std::io::Write;
 use std::net::SocketAddr;
