@@ -180,7 +180,7 @@ fn whole(group: &mut Group<'_>) {
     };
     ask("one session", &sessions[..1]);
     ask("100000 sessions in turn", &sessions);
-    ask("no cookie", &[parts.headers.clone()]);
+    ask("no cookie", std::slice::from_ref(&parts.headers));
     let mut foreign = parts.headers.clone();
     foreign
         .insert(header::COOKIE, HeaderValue::from_str(&format!("__Host-session={}", "A".repeat(130))).expect("text"));

@@ -14,7 +14,7 @@ use crate::policy::decide::{Presented, decide};
 use crate::policy::facts::Facts;
 use crate::policy::route_policy::{Access, RoutePolicy};
 use crate::policy::trace::NoTrace;
-use crate::policy::verdict::{Decision, Reason, RotationStep, Verdict};
+use crate::policy::verdict::{Decision, Reason, RotationStep, Subject, Verdict};
 use crate::session::cookie::{CookieSecret, MAX_CANDIDATES, SessionCookie};
 use crate::session::live::Live;
 use crate::session::rotation::proves;
@@ -116,7 +116,10 @@ pub async fn authorize(
     }
     let live = search.found.ok();
     let verdict = apply(shared, decision, live.as_ref(), facts, now, &mut cookies).await?;
-    Ok(Authorized { verdict, live: live.map(|found| found.live), cookies })
+    // Whoever passes as nobody, because their session cannot be used, has no part in it: neither its limit nor its end.
+    let is_used = !matches!(&verdict, Verdict::Allow(grant) if *grant.subject() == Subject::Nobody);
+    let live = live.map(|found| found.live).filter(|_| is_used);
+    Ok(Authorized { verdict, live, cookies })
 }
 
 /// Finds the session of a request without deciding anything: for our own pages.

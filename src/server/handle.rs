@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use futures_util::FutureExt;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderValue, Method, Request, Response, Version, header};
 use hyper::body::Incoming;
 
 use crate::base::clock::Timestamp;
@@ -44,10 +44,11 @@ pub async fn handle(
     let finish = Finish::begin(&worker, activity, &parts, now);
     let is_person = is_for_person(&parts.method, &parts.headers);
     let is_h2 = parts.version == Version::HTTP_2;
+    let is_head = parts.method == Method::HEAD;
     let noted = RefCell::new(Noted::default());
     // A panic is this request's alone, and reads as a fault of ours: never as a permission.
     let answered = AssertUnwindSafe(answer(&worker, &conn, parts, body, now, &noted)).catch_unwind().await;
-    let response = match answered {
+    let mut response = match answered {
         Ok(Ok(response)) => response,
         Ok(Err(refusal)) => {
             noted.borrow_mut().reason = Some(refusal.name());
@@ -64,6 +65,9 @@ pub async fn handle(
             respond::refused(&Refusal::Internal, is_person)
         }
     };
+    if is_head {
+        AnswerBody::leave_out(&mut response);
+    }
     Ok(finish.answer(response, conn.peer.ip(), noted.into_inner()))
 }
 
@@ -158,11 +162,13 @@ async fn pass(
     let lease = || live.as_ref().map(|live| Lease::new(worker.shared.leases.clone(), Arc::clone(live)));
     let way = Way { pool, deadlines: &worker.deadlines, now: sent.now };
     let body = Upload::new(Leased::new(body, lease()), worker.clock());
-    let response = forward(&grant, parts, body, way, &rewriting.cookies).await.map_err(Refusal::Upstream)?;
+    let answered = forward(&grant, parts, body, way, &rewriting.cookies).await;
     if let Some((reason, _)) = live.as_ref().and_then(|live| live.ended()) {
-        // It ended while the application was thinking: its answer is for nobody.
+        // It ended while the application was thinking: its answer is for nobody. Or while something was uploaded: that
+        // was cut off here, and is no fault of the application's.
         return Err(Refusal::Unauthenticated(crate::policy::verdict::Reason::Ended(reason)));
     }
+    let response = answered.map_err(Refusal::Upstream)?;
     Ok(response.map(|body| AnswerBody::Upstream(Leased::new(body, lease()))))
 }
 

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::harness::{
-    ALICE, Answer, Client, Gateway, Raw, Scripted, Setup, USER_AGENT, Version, advance_until, eventually,
-};
+use super::harness::{ALICE, Answer, Client, Raw, Scripted, Setup, USER_AGENT, Version, advance_until, eventually};
 
 /// What no client may ever see of a broken answer.
 const SECRET: &str = "swordfish";
