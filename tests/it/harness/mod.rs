@@ -34,6 +34,13 @@ pub const CAROL: (&str, &str) = ("carol", "once upon a time");
 /// Where the tests' clock begins.
 pub const START: Timestamp = Timestamp::from_millis(1_763_000_000_000);
 
+/// The reference configuration of the repository that is tested, which need not be the one that was built: a target
+/// folder is shared.
+pub fn reference() -> String {
+    let top = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    std::fs::read_to_string(std::path::Path::new(&top).join("gateway.toml")).expect("the reference")
+}
+
 /// Runs `check` until it holds, in real time, and fails after ten seconds.
 pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     for _ in 0..1000 {
