@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which floor a module of the crate is on. A file imports from lower floors, or from its own module.
@@ -133,8 +133,9 @@ impl Source {
     }
 }
 
-fn top() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+/// The folder of the repository that is tested, which need not be the one that was built: a target folder is shared.
+fn top() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
 }
 
 /// Every Rust file in `src`, `tests` and `benches`.

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use tempfile::TempDir;
 
 use super::harness::process::{Process, address_after, plain, run, vestibule};
-use super::harness::{ALICE, Application, BOB, Client, eventually, users};
+use super::harness::{ALICE, Application, BOB, Client, eventually, reference, users};
 
 /// A folder with a configuration in front of `upstream`, and the tests' users.
 fn folder(upstream: SocketAddr, more: &str) -> TempDir {
@@ -189,8 +189,7 @@ fn a_broken_or_missing_file_is_said_to_be_one() {
 fn the_reference_configuration_works() {
     let application = Application::start();
     let folder = tempfile::tempdir().expect("a folder");
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("gateway.toml")).expect("the reference");
-    let text = text
+    let text = reference()
         .replace("127.0.0.1:8443", "127.0.0.1:0")
         .replace("127.0.0.1:9901", "127.0.0.1:0")
         .replace("unix:/run", &format!("unix:{}", folder.path().display()))

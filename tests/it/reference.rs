@@ -1,12 +1,11 @@
 //! `gateway.toml`, the reference: every key the code knows is in it, with the default the code has.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use vestibule::config::Plan;
 use vestibule::config::reader::Document;
 
-use super::harness::users;
+use super::harness::{reference, users};
 
 /// Known keys that the reference does not show, each for its reason.
 const NOT_SHOWN: [(&str, &str); 1] =
@@ -36,11 +35,6 @@ const MINIMAL: &str = r#"
     upstream = "app"
     roles = ["admin"]
 "#;
-
-fn reference() -> String {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("gateway.toml");
-    std::fs::read_to_string(file).expect("the reference")
-}
 
 /// The key of a line that is a commented out `key = value`.
 fn commented_key(line: &str) -> Option<&str> {

@@ -49,6 +49,13 @@ pub fn note_secret(secret: &str) {
     SECRETS.lock().unwrap_or_else(PoisonError::into_inner).push(secret.to_owned());
 }
 
+/// The reference configuration of the repository that is tested, which need not be the one that was built: a target
+/// folder is shared.
+pub fn reference() -> String {
+    let top = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    std::fs::read_to_string(std::path::Path::new(&top).join("gateway.toml")).expect("the reference")
+}
+
 /// Runs `check` until it holds, in real time, and fails after ten seconds.
 pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     for _ in 0..1000 {
