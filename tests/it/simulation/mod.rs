@@ -322,7 +322,7 @@ impl Run {
     fn send(&mut self, at: usize) {
         let Unsent { number, cookies, outcome, made } = self.unsent.swap_remove(at);
         let mut head = HeaderMap::new();
-        cookies.write(&self.world.shared, &self.world.snapshot, self.world.now(), &mut head);
+        cookies.write(&self.world.shared, &self.world.snapshot, &mut head);
         let sent: Vec<String> =
             head.get_all(header::SET_COOKIE).iter().map(|set| set.to_str().expect("text").to_owned()).collect();
         let mut expected = Vec::new();
