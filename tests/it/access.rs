@@ -138,20 +138,6 @@ fn an_anonymous_session_ends_when_nothing_happens_and_another_begins() {
     super::harness::eventually("only the new one is left", || gateway.running().shared.store.active() == 1);
 }
 
-/// A person who must prove themselves again keeps the cookie of the session that waits for them.
-#[test]
-fn an_anonymous_route_does_not_replace_a_session_that_waits() {
-    let gateway = Setup::new().extra("[session.binding.user_agent]\nanswer = \"step_up\"\n").start();
-    let mut client = gateway.signed_in(ALICE);
-    let cookie = client.session();
-    let own = std::mem::replace(&mut client.user_agent, "another browser".to_owned());
-    assert_eq!(client.get("/anonymous").send().status, 200);
-    assert_says_nobody(&gateway.application.last());
-    assert_eq!(client.session(), cookie);
-    client.user_agent = own;
-    assert_eq!(client.get("/").send().status, 200);
-}
-
 #[test]
 fn one_of_the_roles_is_needed_and_no_other_helps() {
     let mut setup = Setup::new();
