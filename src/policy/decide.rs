@@ -88,10 +88,6 @@ fn with_session(route: &RoutePolicy, session: &SessionView<'_>, upkeep: Upkeep, 
 fn without_session(route: &RoutePolicy, unusable: Unusable, trace: &mut impl Trace) -> Decision {
     let verdict = match route.access {
         Access::Public | Access::Optional => Verdict::Allow(Grant::new(Subject::Nobody)),
-        // The session waits for its person to prove themselves; the cookie of a new one would take its place.
-        Access::Anonymous if matches!(unusable.reason, Reason::Elsewhere(_)) => {
-            Verdict::Allow(Grant::new(Subject::Nobody))
-        }
         Access::Anonymous => Verdict::AllowWithNewSession(Grant::new(Subject::Nobody)),
         Access::Authenticated => Verdict::Challenge(unusable.reason),
     };
