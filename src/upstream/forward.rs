@@ -87,7 +87,7 @@ pub fn rewrite(
     let names: [&str; 2] = std::array::from_fn(|at| rewriting.cookies.get(at).map_or("", |name| &**name));
     headers::remove_cookies(fields, &names);
     fields.reserve(ADDED_FIELDS);
-    if parts.version == Version::HTTP_2
+    if parts.uri.authority().is_some()
         && !fields.contains_key(header::HOST)
         && let Ok(host) = HeaderValue::from_str(side.authority)
     {

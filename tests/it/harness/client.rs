@@ -286,7 +286,7 @@ impl<'a> Request<'a> {
     pub fn send(self) -> Answer {
         let client = self.client;
         let answer = client.runtime.block_on(async {
-            let whole = async { whole(self.start().await).await };
+            let whole = async { whole(self.start().await.expect("an answer")).await };
             tokio::time::timeout(PATIENCE, whole).await.expect("an answer in time")
         });
         client.keep_cookies(&answer);
@@ -295,17 +295,22 @@ impl<'a> Request<'a> {
 
     /// Sends it and gives the head of the answer, with a reader of its body.
     pub fn open(self) -> (Answer, Stream<'a>) {
+        self.try_open().expect("an answer")
+    }
+
+    /// The same, when there need not be an answer.
+    pub fn try_open(self) -> Result<(Answer, Stream<'a>), hyper::Error> {
         let client = self.client;
         let response = client
             .runtime
-            .block_on(async { tokio::time::timeout(PATIENCE, self.start()).await.expect("an answer in time") });
+            .block_on(async { tokio::time::timeout(PATIENCE, self.start()).await.expect("an answer in time") })?;
         let (parts, body) = response.into_parts();
         let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, body: Bytes::new() };
         client.keep_cookies(&answer);
-        (answer, Stream { client: &client.runtime, body })
+        Ok((answer, Stream { client: &client.runtime, body }))
     }
 
-    async fn start(self) -> http::Response<Incoming> {
+    async fn start(self) -> Result<http::Response<Incoming>, hyper::Error> {
         let (client, version) = (self.client, self.client.version);
         let tls = client.connect(version).await;
         let request = self.build(version);
@@ -313,11 +318,11 @@ impl<'a> Request<'a> {
             let (mut sender, connection) =
                 http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.expect("HTTP/2");
             tokio::spawn(connection);
-            sender.send_request(request).await.expect("an answer")
+            sender.send_request(request).await
         } else {
             let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await.expect("HTTP/1.1");
             tokio::spawn(connection);
-            sender.send_request(request).await.expect("an answer")
+            sender.send_request(request).await
         }
     }
 
