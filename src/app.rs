@@ -47,6 +47,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// How often sessions with open streams are looked at: a stream outlives its session by this much at the most.
 const SWEEP_STREAMS_EVERY: Duration = Duration::from_millis(500);
 
+/// How long the background may take to end: it only waits, so it ends at once.
+const BACKGROUND_END: Duration = Duration::from_secs(1);
+
 /// The only tenant there is so far.
 const TENANT: &str = "default";
 
@@ -139,7 +142,8 @@ impl Running {
             let _ = worker.join();
         }
         if let Some(background) = self.background.take() {
-            background.shutdown_background();
+            // Waited for, so that the admin socket is gone when the process is.
+            background.shutdown_timeout(BACKGROUND_END);
         }
         self.shared.sink.close();
     }
@@ -193,7 +197,7 @@ impl WorkerStart {
         tokio::select! {
             () = worker.all_closed() => {}
             () = worker.clock().sleep(drain) => {
-                tracing::warn!("{} connections were cut: they were not done in time", worker.connections.get());
+                tracing::warn!("connections cut because they were not done in time: {}", worker.connections.get());
             }
         }
         if let Some(access) = &worker.access {
@@ -236,11 +240,25 @@ fn bind(address: SocketAddr, workers: usize) -> Result<Vec<StdListener>, String>
 }
 
 fn open_socket(path: &Path) -> Result<AdminSocket, String> {
-    api::bind(path).map_err(|error| format!("cannot open the admin socket {}: {error}", path.display()))
+    use std::io::ErrorKind::{NotFound, PermissionDenied};
+    api::bind(path).map_err(|error| {
+        let why = if error.kind() == PermissionDenied {
+            "this user may not write there; write another path as \"listen\" in [admin]".to_owned()
+        } else if error.kind() == NotFound {
+            "there is no such folder; make it, or write another path as \"listen\" in [admin]".to_owned()
+        } else {
+            error.to_string()
+        };
+        format!("cannot open the admin socket {}: {why}", path.display())
+    })
 }
 
-/// What all workers and the background share.
-fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
+/// What all workers and the background share: a whole gateway but for its sockets, which is what is measured and
+/// simulated beside the real one.
+///
+/// # Errors
+/// A sentence that says which thread could not be started.
+pub fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
     let thread = |error: std::io::Error| format!("a thread cannot be started: {error}");
     let store = parts.store.unwrap_or_else(|| match plan.session.store {
         StoreKind::Memory => Arc::new(MemoryStore::default()),
@@ -274,7 +292,7 @@ fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Snapshot {
         attempts: Attempts::new(Arc::clone(ring), TENANT),
         forwarded_header: plan.server.forwarded_header,
         rewriting: Rewriting {
-            identity: plan.identity.clone(),
+            identity: Arc::new(plan.identity.clone()),
             trusted: plan.server.trusted_proxies.clone(),
             forwarded_header: plan.server.forwarded_header,
             cookies: vec![plan.session.cookie.name.clone(), attempt::COOKIE.into()],

@@ -1,4 +1,76 @@
-//! vestibule.
+//! vestibule: a session gateway.
+//!
+//! One binary that stands in front of web applications nobody can change any more. It ends TLS, owns login and the
+//! session, decides on every request, and hands the application a clean request with the user's identity in a header.
+//!
+//! # The house, from the ground up
+//!
+//! A module imports only from floors below its own; `tests/tidy.rs` checks it.
+//!
+//! | floor | modules | what lives there |
+//! |--:|---|---|
+//! | 8 | [`app`], [`cli`] | putting it together, the command line |
+//! | 7 | [`config`] | `gateway.toml`, from what is written to what is meant |
+//! | 6 | [`server`] | connections in, answers out |
+//! | 5 | [`portal`], [`admin`] | our own pages; the operator's listeners |
+//! | 4 | [`enforce`] | decisions carried out |
+//! | 3 | [`store`], [`login`], [`limit`], [`upstream`] | the world outside the rules |
+//! | 2 | [`session`], [`policy`], [`route`] | the rules themselves: pure, they wait for nothing and read no clock |
+//! | 1 | [`crypto`], [`observe`] | sealing; logs and numbers |
+//! | 0 | [`base`] | time, randomness, addresses, units |
+//!
+//! # The life of a request
+//!
+//! 1. A worker's [`server::listener`] accepts the connection and shakes hands; what is then known of it is frozen in
+//!    [`server::conn::ConnInfo`]. Each worker is one thread with a runtime, a listener and upstream connections of its
+//!    own; workers share the session map and nothing else that a request touches.
+//! 2. [`server::handle::handle`] reads as the table of contents of all that follows. It never fails outward: a refusal
+//!    is answered by [`enforce::respond`], a panic is caught and is an error of that one request.
+//! 3. [`policy::facts`] reads what the request says of itself. What two servers are known to read differently is refused
+//!    here, before anything is decided: the path that policy sees is the path that is forwarded.
+//! 4. The address is counted ([`limit::rate`]); one of our own pages goes to the [`portal`]; otherwise
+//!    [`route::table`] finds the route.
+//! 5. [`enforce::authorize`] opens the cookie, finds the session, has [`policy::decide::decide`] decide, and does what
+//!    the decision says: notes activity, rotates the secret, ends the session.
+//! 6. With a [`policy::verdict::Grant`], which only a decision can make, [`upstream::forward`] rewrites the request and
+//!    sends it. A path that forgets to ask does not compile.
+//! 7. The answer streams back under a lease ([`enforce::lease`]): when the session ends, so does the stream.
+//! 8. [`server::finish`] writes exactly one line of access log and counts exactly one answer.
+//!
+//! # The session
+//!
+//! [`session::handle::SessionHandle`] is public and finds the record. The secret is handle, generation and proof, and
+//! exists only in the cookie, sealed ([`session::cookie`]). So a forged cookie is refused before any store is asked, a
+//! leaked store or log opens nothing, and rotation never moves a record. [`session::rotation`] tells how a copied cookie
+//! is noticed, [`session::timeouts`] and [`session::binding`] what else ends a session. What rotation does not notice: a
+//! thief who takes over every rotation before its owner does.
+//!
+//! # Attacks, and where they end
+//!
+//! | attack | ends in |
+//! |---|---|
+//! | forged, altered, foreign cookies | [`crypto::seal`], [`session::cookie`] |
+//! | a cookie fixed before login | [`enforce::establish`]: new handle, new seed, the old session is dead |
+//! | a cookie stolen and used beside its owner | [`session::rotation`], [`session::binding`] |
+//! | cookies tossed in by a neighbouring host | `__Host-` by default; [`enforce::authorize`] uses none of several live ones |
+//! | identity headers from the client, in any spelling | [`upstream::identity`], [`upstream::headers`] |
+//! | naming our headers in `Connection` | [`upstream::forward::rewrite`]: ours are written last |
+//! | paths that two servers read differently | [`policy::path`] |
+//! | hosts that do not belong on the connection | [`policy::facts`], [`server::conn`] |
+//! | `X-Forwarded-For` from strangers | [`policy::client_address`]: nobody is trusted by default |
+//! | open redirects after login | [`policy::return_to`] |
+//! | signing somebody in as somebody else | [`login::attempt`]: forms are tied to a browser |
+//! | signing somebody out by a link | [`portal::logout`]: a GET ends nothing |
+//! | guessing passwords, and names by the time it takes | [`limit::rate`], [`login::password`] |
+//! | the application setting our cookies | [`upstream::headers::guard_answer`] |
+//! | half-open connections, slow heads | [`server::http`], [`base::deadline`] |
+//! | an error read as a yes | [`enforce::respond`]: a store that fails, a panic, anything malformed is a refusal |
+//!
+//! # Defaults
+//!
+//! Every default is a constant with its reason beside it, and stands in `gateway.toml`, the reference of the
+//! configuration; a test holds the two together.
+
 pub mod admin;
 pub mod app;
 pub mod base;

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
-use crate::admin::metrics::{self, text};
+use crate::admin::metrics::{self, CONNECTION_TIME, PAUSE, text};
 use crate::enforce::shared::Shared;
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
@@ -78,15 +78,22 @@ pub async fn serve(shared: Arc<Shared>, socket: AdminSocket) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            shared.clock.sleep(PAUSE).await;
+            continue;
+        };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             let service = service_fn(|request| {
                 let shared = Arc::clone(&shared);
                 async move { Ok::<_, Infallible>(answer(&shared, &request).await) }
             });
-            let _ =
-                http1::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(stream), service).await;
+            let mut http = http1::Builder::new();
+            let connection = http.keep_alive(false).header_read_timeout(None);
+            tokio::select! {
+                _ = connection.serve_connection(TokioIo::new(stream), service) => {}
+                () = shared.clock.sleep(CONNECTION_TIME) => {}
+            }
             drop(place);
         });
     }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -17,6 +18,12 @@ use crate::enforce::shared::Shared;
 /// How many connections are served at once: a scraper and a few health checks.
 const MAX_CONNECTIONS: usize = 64;
 
+/// How long a connection may last, which is one request: whoever only holds it keeps nobody out for longer.
+pub(super) const CONNECTION_TIME: Duration = Duration::from_secs(10);
+
+/// How long accepting pauses when it fails for want of something, like file descriptors.
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
+
 /// The content type of the OpenMetrics text format.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -25,16 +32,23 @@ pub async fn serve(shared: Arc<Shared>, listener: TcpListener) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            shared.clock.sleep(PAUSE).await;
+            continue;
+        };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             let service = service_fn(|request| {
                 let answer = answer(&shared, &request);
                 async { Ok::<_, Infallible>(answer) }
             });
-            // A scraper that goes away in the middle is its own affair.
-            let _ =
-                http1::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(stream), service).await;
+            let mut http = http1::Builder::new();
+            let connection = http.keep_alive(false).header_read_timeout(None);
+            tokio::select! {
+                // A scraper that goes away in the middle is its own affair.
+                _ = connection.serve_connection(TokioIo::new(stream), service) => {}
+                () = shared.clock.sleep(CONNECTION_TIME) => {}
+            }
             drop(place);
         });
     }

@@ -2,7 +2,7 @@
 //!
 //! They come late by up to [`TICK`], which is nothing to a time-out of seconds.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -17,8 +17,11 @@ use crate::base::clock::{Clock, Timestamp};
 pub const TICK: Duration = Duration::from_millis(250);
 
 /// The deadlines of one worker.
-#[derive(Debug, Default)]
-pub struct Deadlines(RefCell<Slab<Slot>>);
+#[derive(Debug)]
+pub struct Deadlines {
+    slots: RefCell<Slab<Slot>>,
+    looked_at: Cell<Timestamp>,
+}
 
 #[derive(Debug)]
 struct Slot {
@@ -32,16 +35,27 @@ struct Slot {
 pub struct Passed;
 
 impl Deadlines {
+    /// No deadlines yet, at `now`.
+    pub fn new(now: Timestamp) -> Rc<Self> {
+        Rc::new(Self { slots: RefCell::default(), looked_at: Cell::new(now) })
+    }
+
+    /// When they were last looked at: the time, to within [`TICK`], without asking for it.
+    pub fn recent(&self) -> Timestamp {
+        self.looked_at.get()
+    }
+
     /// A deadline at `at`, or none yet.
     pub fn set(self: &Rc<Self>, at: Option<Timestamp>) -> Deadline {
-        let key = self.0.borrow_mut().insert(Slot { at, has_passed: false, waker: None });
+        let key = self.slots.borrow_mut().insert(Slot { at, has_passed: false, waker: None });
         Deadline { all: Rc::clone(self), key }
     }
 
     /// Wakes everyone whose deadline has passed.
     pub fn look(&self, now: Timestamp) {
+        self.looked_at.set(now);
         let mut woken = Vec::new();
-        for (_, slot) in self.0.borrow_mut().iter_mut() {
+        for (_, slot) in self.slots.borrow_mut().iter_mut() {
             if slot.at.is_some_and(|at| now >= at) && !slot.has_passed {
                 slot.has_passed = true;
                 woken.extend(slot.waker.take());
@@ -53,8 +67,8 @@ impl Deadlines {
 
     /// Lets every deadline pass now, also those that wait for nothing.
     pub fn pass_all(&self) {
-        let now = Timestamp::from_millis(u64::MAX);
-        for (_, slot) in self.0.borrow_mut().iter_mut() {
+        let now = self.looked_at.get();
+        for (_, slot) in self.slots.borrow_mut().iter_mut() {
             slot.at = Some(now);
         }
         self.look(now);
@@ -79,7 +93,7 @@ pub struct Deadline {
 impl Deadline {
     /// Moves the deadline; `None` means that nothing is waited for now.
     pub fn move_to(&self, at: Option<Timestamp>) {
-        if let Some(slot) = self.all.0.borrow_mut().get_mut(self.key) {
+        if let Some(slot) = self.all.slots.borrow_mut().get_mut(self.key) {
             slot.at = at;
             slot.has_passed = false;
         }
@@ -87,7 +101,7 @@ impl Deadline {
 
     /// Ready once it has passed.
     pub fn poll_passed(&self, context: &mut Context<'_>) -> Poll<Passed> {
-        let mut slots = self.all.0.borrow_mut();
+        let mut slots = self.all.slots.borrow_mut();
         let Some(slot) = slots.get_mut(self.key) else { return Poll::Ready(Passed) };
         if slot.has_passed {
             return Poll::Ready(Passed);
@@ -114,7 +128,7 @@ impl Deadline {
 
 impl Drop for Deadline {
     fn drop(&mut self) {
-        self.all.0.borrow_mut().try_remove(self.key);
+        self.all.slots.borrow_mut().try_remove(self.key);
     }
 }
 
@@ -124,8 +138,8 @@ mod tests {
 
     #[test]
     fn passes_when_looked_at_after_its_time_and_can_be_moved() {
-        let all = Rc::new(Deadlines::default());
         let at = Timestamp::from_millis;
+        let all = Deadlines::new(at(0));
         let (deadline, never) = (all.set(Some(at(100))), all.set(None));
         let mut context = Context::from_waker(Waker::noop());
         all.look(at(99));
@@ -137,6 +151,6 @@ mod tests {
         assert_eq!(deadline.poll_passed(&mut context), Poll::Ready(Passed));
         assert_eq!(never.poll_passed(&mut context), Poll::Pending);
         drop((deadline, never));
-        assert!(all.0.borrow().is_empty());
+        assert!(all.slots.borrow().is_empty());
     }
 }

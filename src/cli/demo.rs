@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -30,6 +31,16 @@ pub(super) struct DemoCommand {
 /// The demo's files; removed when it ends.
 struct Folder(PathBuf);
 
+impl Folder {
+    /// A new folder that nobody else on the machine could have made before, or can look into.
+    fn make(random: &Random) -> Result<Self, String> {
+        let path = std::env::temp_dir().join(format!("vestibule-demo-{}", password(random)));
+        let made = fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| format!("{}: the demo's folder cannot be made: {error}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
@@ -54,8 +65,7 @@ pub(super) fn run(command: &DemoCommand) -> Result<(), String> {
     let random = Random::System;
     let users =
         [("alice", "admin"), ("bob", "staff")].map(|(name, role)| DemoUser { name, role, password: password(&random) });
-    let folder = Folder(std::env::temp_dir().join(format!("vestibule-demo-{}", std::process::id())));
-    fs::create_dir_all(&folder.0).map_err(|error| format!("{}: {error}", folder.0.display()))?;
+    let folder = Folder::make(&random)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

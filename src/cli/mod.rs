@@ -63,7 +63,8 @@ pub fn main() -> ExitCode {
 
 fn check(config: &Path) -> Result<(), String> {
     let plan = Plan::load(config).map_err(|mistakes| mistakes.to_string())?;
-    let (routes, upstreams) = (plan.routes.len(), plan.upstreams.len());
-    println!("{}: good: {routes} routes to {upstreams} upstreams", config.display());
+    let counted = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    let (routes, upstreams) = (counted(plan.routes.len(), "route"), counted(plan.upstreams.len(), "upstream"));
+    println!("{}: good: {routes} to {upstreams}", config.display());
     Ok(())
 }

@@ -117,7 +117,7 @@ fn execute(
             edit(&who.file.path, |document| set_password(document, &who.name, &hash))?;
             let Who { name, file } = who;
             format!(
-                "Changed the password of \"{name}\" in {}. Reload the gateway for it to count.",
+                "Changed the password of \"{name}\" in {}. Restart the gateway for it to count.",
                 file.path.display()
             )
         }
@@ -125,13 +125,13 @@ fn execute(
             edit(&who.file.path, |document| set_disabled(document, &who.name, true))?;
             let Who { name, file } = who;
             let path = file.path.display();
-            format!("Disabled \"{name}\" in {path}. Reload the gateway, and \"{name}\" can no longer sign in.")
+            format!("Disabled \"{name}\" in {path}. Restart the gateway, and \"{name}\" can no longer sign in.")
         }
         Action::Enable(who) => {
             edit(&who.file.path, |document| set_disabled(document, &who.name, false))?;
             let Who { name, file } = who;
             let path = file.path.display();
-            format!("Enabled \"{name}\" in {path}. Reload the gateway, and \"{name}\" can sign in again.")
+            format!("Enabled \"{name}\" in {path}. Restart the gateway, and \"{name}\" can sign in again.")
         }
         Action::List { file, json } => {
             let users = Users::load(&file.path).map_err(|error| error.to_string())?;
@@ -163,7 +163,7 @@ fn add(
          the gateway runs as somebody else."
             .to_owned()
     } else {
-        format!("Reload the gateway, and \"{name}\" can sign in.")
+        format!("Restart the gateway, and \"{name}\" can sign in.")
     };
     Ok(format!("Added \"{name}\" to {path}. {next}"))
 }
@@ -300,7 +300,10 @@ mod tests {
             call("add alice --roles admin,staff,admin --groups x --email a@b.test --password-stdin", "first pass\r\n");
         assert!(added.is_ok_and(|line| line.starts_with("Added \"alice\" to users.toml. The file is new")));
         let added = call("add bob", " second pass ");
-        assert_eq!(added.as_deref(), Ok("Added \"bob\" to users.toml. Reload the gateway, and \"bob\" can sign in.\n"));
+        assert_eq!(
+            added.as_deref(),
+            Ok("Added \"bob\" to users.toml. Restart the gateway, and \"bob\" can sign in.\n")
+        );
         let users = || Users::load(&folder.path().join("users.toml")).expect("users");
         let opens =
             |name: &str, password: &str| verify_password(&users().get(name).expect("a user").password, password);

@@ -4,11 +4,14 @@
 //! then `None`, so that reading goes on. Whatever was never asked for is an unknown key: a section is read to its end
 //! before anything is given up. [`Document::finish`] hands out what was noted.
 //!
-//! ```ignore
-//! let document = Document::load(path)?;
+//! ```
+//! # use std::time::Duration;
+//! # use vestibule::config::reader::Document;
+//! let document = Document::parse("gateway.toml", "[session.lifetime]\nidel = \"30m\"");
 //! let lifetime = document.root().section_or_empty("session").section_or_empty("lifetime");
-//! let idle = lifetime.duration("idle").unwrap_or(DEFAULT_IDLE);
-//! document.finish()?;
+//! let idle = lifetime.duration("idle").unwrap_or(Duration::from_secs(1800));
+//! let mistakes = document.finish().expect_err("a key that nobody asked for");
+//! assert_eq!(mistakes.list()[0].help.as_deref(), Some("did you mean \"idle\"?"));
 //! ```
 
 mod secret;
@@ -81,9 +84,13 @@ impl Document {
     pub fn load(file: &Path) -> Result<Self, Mistakes> {
         let whole = |message: String, help: &str| Mistakes::whole_file(file, message, help);
         let mut bytes = Vec::new();
-        File::open(file)
-            .and_then(|opened| opened.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes))
-            .map_err(|error| whole(format!("the file cannot be read: {error}"), ""))?;
+        File::open(file).and_then(|opened| opened.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes)).map_err(
+            |error| {
+                let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+                let help = if is_missing { "name another file with --config" } else { "" };
+                whole(format!("the file cannot be read: {error}"), help)
+            },
+        )?;
         if bytes.len() as u64 > MAX_CONFIG_BYTES {
             return Err(whole("the file is larger than 1 MiB".to_owned(), "a configuration is a short text"));
         }

@@ -43,9 +43,9 @@ fn read_one(section: &Section<'_>, upstreams: &[Located<UpstreamSettings>], has_
         section.mistake_at("roles", message, "write access = \"authenticated\", or take the roles away");
     }
     if access == Access::Authenticated && !has_login && !access_is_wrong && section.document().is_whole() {
-        let at = section.span_of("access").or_else(|| section.span_of("path")).or_else(|| section.span());
+        let key = if section.has("access") { "access" } else { "path" };
         let help = "write [login.local] with users = \"users.toml\", or access = \"public\" for everybody";
-        section.mistake(&at.unwrap_or_default(), "this route asks for login, and nobody can sign in", help);
+        section.mistake_at(key, "this route asks for login, and nobody can sign in", help);
     }
     let upstream = section.located("upstream").and_then(|name| {
         let found = upstreams.iter().position(|upstream| *upstream.value.name == *name.value);

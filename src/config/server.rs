@@ -75,6 +75,14 @@ pub(super) fn read(root: &Section<'_>) -> Option<ServerPlan> {
     if listen.as_ref().is_some_and(Vec::is_empty) {
         section.mistake_at("listen", "there is no address to listen on", "write listen = [\"127.0.0.1:8443\"]");
     }
+    let mut seen = Vec::new();
+    for address in listen.iter().flatten() {
+        // On port 0, each is given a free port of its own.
+        if address.value.port() != 0 && seen.contains(&address.value) {
+            section.mistake(&address.span, "this address is written twice", "keep one of them");
+        }
+        seen.push(address.value);
+    }
     let certificates = certificates(&section);
     let trusted = section.parsed_list("trusted_proxies", trusted_network).unwrap_or_default();
     let forwarded = [("x-forwarded-for", ForwardedHeader::XForwardedFor), ("forwarded", ForwardedHeader::Forwarded)];

@@ -72,7 +72,7 @@ fn cookie(session: &Section<'_>) -> Option<CookieSettings> {
     let same_site = section.one_of("same_site", &choices).unwrap_or(defaults.same_site);
     let name = name?;
     if name.starts_with("__Host-") {
-        let help = "write a name that begins with __Secure-, or leave this away";
+        let help = "give it a name that begins with __Secure-, or remove this line";
         if section.has("domain") {
             section.mistake_at("domain", "a cookie named __Host-… belongs to one host", help);
         }

@@ -14,7 +14,7 @@ use crate::policy::decide::{Presented, decide};
 use crate::policy::facts::Facts;
 use crate::policy::route_policy::{Access, RoutePolicy};
 use crate::policy::trace::NoTrace;
-use crate::policy::verdict::{Decision, Reason, RotationStep, Verdict};
+use crate::policy::verdict::{Decision, Reason, RotationStep, Subject, Verdict};
 use crate::session::cookie::{CookieSecret, MAX_CANDIDATES, SessionCookie};
 use crate::session::live::Live;
 use crate::session::rotation::proves;
@@ -47,13 +47,13 @@ impl AnswerCookies {
 
     /// Writes them into the head of an answer, at the moment it is sent: a successor that has been presented in the
     /// meantime is not offered again, so an old slow answer never overwrites a newer cookie.
-    pub fn write(self, shared: &Shared, snapshot: &Snapshot, now: Timestamp, headers: &mut HeaderMap) {
+    pub fn write(self, shared: &Shared, snapshot: &Snapshot, headers: &mut HeaderMap) {
         let offered = self
             .offer
             .filter(|(live, generation)| {
                 live.rotation().generation.checked_add(1) == Some(*generation) && live.ended().is_none()
             })
-            .and_then(|(live, generation)| establish::cookie(shared, snapshot, &live, generation, now));
+            .and_then(|(live, generation)| establish::cookie(shared, snapshot, &live, generation, shared.clock.now()));
         let mut all = self.set.into_iter().chain(offered).peekable();
         if all.peek().is_none() {
             return;
@@ -116,7 +116,10 @@ pub async fn authorize(
     }
     let live = search.found.ok();
     let verdict = apply(shared, decision, live.as_ref(), facts, now, &mut cookies).await?;
-    Ok(Authorized { verdict, live: live.map(|found| found.live), cookies })
+    // Whoever passes as nobody, because their session cannot be used, has no part in it: neither its limit nor its end.
+    let is_used = !matches!(&verdict, Verdict::Allow(grant) if *grant.subject() == Subject::Nobody);
+    let live = live.map(|found| found.live).filter(|_| is_used);
+    Ok(Authorized { verdict, live, cookies })
 }
 
 /// Finds the session of a request without deciding anything: for our own pages.
@@ -148,25 +151,33 @@ async fn search(
     let Some(second) = second else {
         return Ok(Search { found: open(shared, cookie, first, now).await?, has_strays: false });
     };
+    let all = [first, second].into_iter().chain(candidates).take(MAX_CANDIDATES);
+    Ok(Search { found: Box::pin(only_one_that_lasts(shared, cookie, all, now)).await?, has_strays: true })
+}
+
+/// Of several cookies, the one whose session lasts, if there is just one.
+async fn only_one_that_lasts<'request>(
+    shared: &Shared,
+    cookie: &SessionCookie,
+    values: impl Iterator<Item = &'request [u8]>,
+    now: Timestamp,
+) -> Result<Result<Found, Reason>, StoreError> {
+    let lasts = |found: &Found| found.live.ended().is_none();
     let mut best: Result<Found, Reason> = Err(Reason::InvalidCookie);
-    for value in [first, second].into_iter().chain(candidates).take(MAX_CANDIDATES) {
-        let lasts = |found: &Found| found.live.ended().is_none();
+    for value in values {
         match (open(shared, cookie, value, now).await?, &best) {
             (Ok(found), Ok(other)) if found.live.handle() == other.live.handle() => {
                 if found.generation > other.generation {
                     best = Ok(found);
                 }
             }
-            (Ok(found), Ok(other)) if lasts(&found) && lasts(other) => {
-                best = Err(Reason::SeveralSessions);
-                break;
-            }
+            (Ok(found), Ok(other)) if lasts(&found) && lasts(other) => return Ok(Err(Reason::SeveralSessions)),
             (Ok(found), Ok(_)) if !lasts(&found) => {}
             (Ok(found), _) => best = Ok(found),
             (Err(_), _) => {}
         }
     }
-    Ok(Search { found: best, has_strays: true })
+    Ok(best)
 }
 
 /// Opens one cookie, finds its session, and checks its proof.
@@ -202,7 +213,7 @@ async fn apply(
 ) -> Result<Verdict, StoreError> {
     let Some(Found { live, .. }) = found else { return Ok(decision.verdict) };
     if let Some(reason) = decision.ends {
-        shared.end_session(live.handle(), reason, Some(facts.client), now).await?;
+        Box::pin(shared.end_session(live.handle(), reason, Some(facts.client), now)).await?;
     }
     if decision.upkeep.touch {
         shared.store.touch(live, now);

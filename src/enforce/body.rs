@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::{HeaderValue, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -27,6 +28,16 @@ impl AnswerBody {
     /// A body of ours.
     pub fn own(content: impl Into<Bytes>) -> Self {
         Self::Own(Full::new(content.into()))
+    }
+
+    /// Takes a body of ours out of the answer to a HEAD, which has only its length (RFC 9110 section 9.3.2). Over
+    /// HTTP/2 nobody else does. An application has left its own out already.
+    pub fn leave_out(response: &mut Response<Self>) {
+        if let Self::Own(body) = response.body_mut() {
+            let length = body.size_hint().exact().unwrap_or_default();
+            *body = Full::default();
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
     }
 }
 

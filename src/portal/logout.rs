@@ -2,21 +2,28 @@
 
 use http::{HeaderValue, Response, StatusCode};
 
-use crate::enforce::authorize::{AnswerCookies, current_session};
+use crate::enforce::authorize::{AnswerCookies, authorize, current_session};
 use crate::enforce::body::AnswerBody;
 use crate::enforce::pages::{LogoutPage, MessagePage};
 use crate::enforce::respond::{self, Refusal, is_for_person};
 use crate::enforce::snapshot::PREFIX;
+use crate::policy::route_policy::{Access, RoutePolicy};
+use crate::policy::verdict::Verdict;
 use crate::portal::Visit;
 use crate::session::record::EndReason;
 
 /// Asks whether the person means it.
-pub async fn ask(visit: &Visit<'_>) -> Result<Response<AnswerBody>, Refusal> {
+pub async fn ask(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Response<AnswerBody>, Refusal> {
     visit.only_navigation()?;
-    let live = current_session(visit.shared, visit.snapshot, &visit.parts.headers, visit.now)
-        .await
-        .map_err(|_| Refusal::Store)?;
-    let user = live.as_ref().and_then(|live| live.principal()).map_or("", |principal| &principal.user);
+    // Decided on like a request for the application: a cookie that is refused there names nobody here.
+    let route = RoutePolicy { access: Access::Optional, roles: Vec::new() };
+    let authorized = authorize(visit.shared, visit.snapshot, &route, visit.facts, &visit.parts.headers, visit.now);
+    let authorized = authorized.await.map_err(|_| Refusal::Store)?;
+    *cookies = authorized.cookies;
+    let user = match &authorized.verdict {
+        Verdict::Allow(grant) => grant.principal().map_or("", |principal| &principal.user),
+        Verdict::AllowWithNewSession(_) | Verdict::Challenge(_) | Verdict::Deny(_) => "",
+    };
     let page = LogoutPage { username: user, action: &format!("{PREFIX}logout") };
     Ok(respond::html(StatusCode::OK, page.render()))
 }

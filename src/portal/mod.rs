@@ -49,7 +49,7 @@ pub async fn answer(
     match (page, visit.facts.method) {
         (b"login", &Method::GET | &Method::HEAD) => login::show(visit, cookies),
         (b"login", &Method::POST) => login::take(visit, body, deadline, cookies).await,
-        (b"logout", &Method::GET | &Method::HEAD) => logout::ask(visit).await,
+        (b"logout", &Method::GET | &Method::HEAD) => logout::ask(visit, cookies).await,
         (b"logout", &Method::POST) => logout::take(visit, cookies).await,
         (b"login" | b"logout", _) => Err(Refusal::Method("GET, HEAD, POST")),
         _ => Err(Refusal::NoPage),

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 
+use crate::upstream::forward::KnownFields;
 use rustls::pki_types::{CertificateDer, ServerName};
 
 /// A client's connection.
@@ -18,6 +19,8 @@ pub struct ConnInfo {
     pub shown: Option<CertificateDer<'static>>,
     /// The last other host that the certificate was found to cover, so that it is read once and not for every request.
     pub covered: RefCell<Option<Box<str>>>,
+    /// What applications are told of the client and its user, from one request to the next.
+    pub known_fields: KnownFields,
 }
 
 impl ConnInfo {
@@ -55,6 +58,7 @@ mod tests {
             sni: sni.map(Into::into),
             shown: Some(cert.cert.der().clone()),
             covered: RefCell::default(),
+            known_fields: KnownFields::default(),
         };
         let named = info(Some("app.test"));
         for host in ["app.test", "a.wild.test", "a.wild.test", "127.0.0.1"] {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use futures_util::FutureExt;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderValue, Method, Request, Response, Version, header};
 use hyper::body::Incoming;
 
 use crate::base::clock::Timestamp;
@@ -44,10 +44,11 @@ pub async fn handle(
     let finish = Finish::begin(&worker, activity, &parts, now);
     let is_person = is_for_person(&parts.method, &parts.headers);
     let is_h2 = parts.version == Version::HTTP_2;
+    let is_head = parts.method == Method::HEAD;
     let noted = RefCell::new(Noted::default());
     // A panic is this request's alone, and reads as a fault of ours: never as a permission.
     let answered = AssertUnwindSafe(answer(&worker, &conn, parts, body, now, &noted)).catch_unwind().await;
-    let response = match answered {
+    let mut response = match answered {
         Ok(Ok(response)) => response,
         Ok(Err(refusal)) => {
             noted.borrow_mut().reason = Some(refusal.name());
@@ -64,6 +65,9 @@ pub async fn handle(
             respond::refused(&Refusal::Internal, is_person)
         }
     };
+    if is_head {
+        AnswerBody::leave_out(&mut response);
+    }
     Ok(finish.answer(response, conn.peer.ip(), noted.into_inner()))
 }
 
@@ -85,7 +89,8 @@ async fn answer(
     }
     worker.admit(snapshot, client).map_err(|full| Refusal::TooMany("address_limit", full.retry_after))?;
     if portal::is_ours(&facts.path.matched) {
-        return own_page(worker, &current, &facts, &parts, body, now).await;
+        // Boxed like everything rare here, so that the future of an ordinary request stays small: it is moved about.
+        return Box::pin(own_page(worker, &current, &facts, &parts, body, now)).await;
     }
     let route = snapshot.routes.find(&facts.host, &facts.path.matched).ok_or(Refusal::NoRoute)?;
     let authorized = authorize(shared, snapshot, &route.policy, &facts, &parts.headers, now);
@@ -94,7 +99,8 @@ async fn answer(
         Verdict::Allow(grant) => (grant, live),
         Verdict::AllowWithNewSession(grant) => {
             let place = Place { client, user_agent: facts.user_agent };
-            let made = establish::anonymous(shared, snapshot, place, now).await.map_err(|_| Refusal::Store)?;
+            let made =
+                Box::pin(establish::anonymous(shared, snapshot, place, now)).await.map_err(|_| Refusal::Store)?;
             let made = made.ok_or(Refusal::TooMany("anonymous_sessions", ANONYMOUS_RETRY))?;
             cookies.push(made.cookie);
             (grant, Some(made.live))
@@ -104,7 +110,7 @@ async fn answer(
             let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
             let navigates = is_navigation(&parts.method, &parts.headers);
             let mut response = challenge(shared, snapshot, reason, &parts.method, target, navigates, now);
-            cookies.write(shared, snapshot, now, response.headers_mut());
+            cookies.write(shared, snapshot, response.headers_mut());
             return Ok(response);
         }
         Verdict::Deny(reason) => return Err(Refusal::Forbidden(reason)),
@@ -118,9 +124,9 @@ async fn answer(
         std::borrow::Cow::Owned(path) => Some(path.clone()),
     };
     let authority = facts.authority.to_owned();
-    let sent = Sent { client, authority, changed_path, upstream: route.upstream };
+    let sent = Sent { now, client, authority, changed_path, upstream: route.upstream };
     let mut response = pass(worker, &current, conn, grant, live, parts, body, sent).await?;
-    cookies.write(shared, snapshot, shared.clock.now(), response.headers_mut());
+    cookies.write(shared, snapshot, response.headers_mut());
     Ok(response)
 }
 
@@ -129,6 +135,7 @@ const ANONYMOUS_RETRY: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// What the request's facts say of how it is sent on, once its head is taken apart.
 struct Sent {
+    now: Timestamp,
     client: std::net::IpAddr,
     authority: String,
     changed_path: Option<String>,
@@ -151,15 +158,17 @@ async fn pass(
     let rewriting = &current.snapshot.rewriting;
     let side =
         ClientSide { peer: conn.peer.ip(), client: sent.client, authority: &sent.authority, port: conn.local.port() };
-    rewrite(&grant, &mut parts, sent.changed_path, side, rewriting);
+    rewrite(&grant, &mut parts, sent.changed_path, side, rewriting, &conn.known_fields);
     let lease = || live.as_ref().map(|live| Lease::new(worker.shared.leases.clone(), Arc::clone(live)));
-    let way = Way { pool, deadlines: &worker.deadlines, clock: worker.clock() };
+    let way = Way { pool, deadlines: &worker.deadlines, now: sent.now };
     let body = Upload::new(Leased::new(body, lease()), worker.clock());
-    let response = forward(&grant, parts, body, way, &rewriting.cookies).await.map_err(Refusal::Upstream)?;
+    let answered = forward(&grant, parts, body, way, &rewriting.cookies).await;
     if let Some((reason, _)) = live.as_ref().and_then(|live| live.ended()) {
-        // It ended while the application was thinking: its answer is for nobody.
+        // It ended while the application was thinking: its answer is for nobody. Or while something was uploaded: that
+        // was cut off here, and is no fault of the application's.
         return Err(Refusal::Unauthenticated(crate::policy::verdict::Reason::Ended(reason)));
     }
+    let response = answered.map_err(Refusal::Upstream)?;
     Ok(response.map(|body| AnswerBody::Upstream(Leased::new(body, lease()))))
 }
 
@@ -175,7 +184,7 @@ async fn own_page(
     let deadline = worker.deadlines.set(None);
     let mut cookies = AnswerCookies::default();
     let mut response = portal::answer(&visit, body, &deadline, &mut cookies).await?;
-    cookies.write(&worker.shared, &current.snapshot, now, response.headers_mut());
+    cookies.write(&worker.shared, &current.snapshot, response.headers_mut());
     if response.headers().contains_key(header::SET_COOKIE) {
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("Cookie"));
     }

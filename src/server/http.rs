@@ -6,6 +6,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
@@ -17,7 +18,11 @@ use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadline;
 use crate::server::conn::ConnInfo;
 use crate::server::handle::handle;
+use crate::server::tcp::Tcp;
 use crate::server::worker::Worker;
+
+/// How often it is looked whether the client of a request under way is still there.
+const CLIENT_CHECK: Duration = Duration::from_secs(1);
 
 /// How many header fields a request may have.
 const MAX_HEADERS: usize = 128;
@@ -38,6 +43,7 @@ const SEND_BUFFER: usize = 256 * 1024;
 /// What a connection is doing, and until when it may go on like that.
 pub struct ConnState {
     worker: Rc<Worker>,
+    tcp: Tcp,
     deadline: Deadline,
     is_h2: bool,
     under_way: Cell<usize>,
@@ -46,21 +52,25 @@ pub struct ConnState {
 
 impl ConnState {
     /// A connection whose deadline is `deadline`, just after its handshake.
-    pub fn new(worker: &Rc<Worker>, deadline: Deadline, is_h2: bool) -> Rc<Self> {
-        let (under_way, is_reading_head) = (Cell::new(0), Cell::new(false));
-        let state = Self { worker: Rc::clone(worker), deadline, is_h2, under_way, is_reading_head };
+    pub fn new(worker: &Rc<Worker>, tcp: Tcp, deadline: Deadline, is_h2: bool) -> Rc<Self> {
+        let (worker, under_way, is_reading_head) = (Rc::clone(worker), Cell::new(0), Cell::new(false));
+        let state = Self { worker, tcp, deadline, under_way, is_reading_head, is_h2 };
         state.deadline.move_to(Some(state.now().plus(state.worker.limits.header)));
         Rc::new(state)
     }
 
     fn now(&self) -> Timestamp {
-        self.worker.clock().now()
+        self.worker.connection_deadlines.recent()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.under_way.get() > 0
     }
 
     fn begin(self: &Rc<Self>) -> Activity {
         self.under_way.set(self.under_way.get() + 1);
         self.is_reading_head.set(false);
-        self.deadline.move_to(None);
+        self.deadline.move_to(Some(self.now().plus(CLIENT_CHECK)));
         Activity(Rc::clone(self))
     }
 
@@ -87,11 +97,11 @@ impl Drop for Activity {
 }
 
 /// Serves a connection until it ends.
-pub async fn serve<I>(worker: Rc<Worker>, conn: Rc<ConnInfo>, io: I, deadline: Deadline, is_h2: bool)
+pub async fn serve<I>(worker: Rc<Worker>, conn: Rc<ConnInfo>, io: I, tcp: Tcp, deadline: Deadline, is_h2: bool)
 where
     I: Read + Write + Unpin + 'static,
 {
-    let state = ConnState::new(&worker, deadline, is_h2);
+    let state = ConnState::new(&worker, tcp, deadline, is_h2);
     let service = {
         let (worker, state) = (Rc::clone(&worker), Rc::clone(&state));
         service_fn(move |request: Request<Incoming>| {
@@ -121,6 +131,9 @@ where
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_HEAD)
             .header_read_timeout(None)
+            // hyper would try to read during every answer, only to learn whether the client has left. That is looked
+            // at below, now and then.
+            .half_close(true)
             .serve_connection(io, service);
         let mut connection = pin!(connection);
         drive(&state, |context, is_over| {
@@ -135,22 +148,44 @@ where
 
 /// Drives a connection to its end, and ends it when its deadline passes: at once if nothing is under way, otherwise,
 /// when the gateway stops, after what is.
+///
+/// An HTTP/2 connection is driven one turn late: by then the runtime has looked for what else has arrived, and the
+/// answers of several streams leave in one write, which is half of what an answer costs.
 async fn drive(state: &ConnState, mut poll: impl FnMut(&mut Context<'_>, bool) -> Poll<()>) {
     let mut was_told = false;
+    let mut has_waited = false;
     poll_fn(|context| {
+        if state.is_h2 {
+            has_waited = !has_waited;
+            if has_waited && pin!(tokio::task::yield_now()).poll(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
         if poll(context, false).is_ready() {
             return Poll::Ready(());
         }
         if state.deadline.poll_passed(context).is_pending() {
             return Poll::Pending;
         }
-        if state.under_way.get() == 0 && (was_told || state.is_reading_head.get()) {
+        if state.is_busy() {
+            // Whoever has left gets no answer, and the application need not go on with it.
+            if state.tcp.is_closed_by_peer() {
+                return Poll::Ready(());
+            }
+            state.deadline.move_to(Some(state.now().plus(CLIENT_CHECK)));
+            let _ = state.deadline.poll_passed(context);
+            if !state.worker.is_stopping() {
+                return Poll::Pending;
+            }
+        } else if was_told || state.is_reading_head.get() {
             return Poll::Ready(());
         }
         was_told = true;
-        // It is looked at again when what is under way is done, or shortly, to be cut.
-        state.deadline.move_to(Some(state.now().plus(state.worker.limits.header)));
-        let _ = state.deadline.poll_passed(context);
+        if !state.is_busy() {
+            // What does not end by itself now is cut when it is looked at again.
+            state.deadline.move_to(Some(state.now().plus(state.worker.limits.header)));
+            let _ = state.deadline.poll_passed(context);
+        }
         poll(context, true)
     })
     .await;

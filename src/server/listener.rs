@@ -1,6 +1,7 @@
 //! Listening: a socket a worker on the same address (SO_REUSEPORT), so that the kernel shares connections out and no
 //! worker waits for another.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
@@ -16,11 +17,17 @@ use tokio_rustls::TlsAcceptor;
 use crate::base::net::canonical;
 use crate::server::conn::ConnInfo;
 use crate::server::http;
+use crate::server::tcp::Tcp;
 use crate::server::tls::Certificates;
 use crate::server::worker::Worker;
+use crate::upstream::forward::KnownFields;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 4096;
+
+/// How much of an answer is made into TLS records before it is written, in bytes: as much as is read from an application
+/// at once. Held only while a client is slow to read.
+const TLS_BUFFER: usize = 288 * 1024;
 
 /// How long accepting pauses when it fails for want of something, like file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -118,11 +125,21 @@ async fn serve(serving: Serving, stream: TcpStream, peer: SocketAddr, tls: Tls) 
     let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
     let deadline = worker.connection_deadlines.set(Some(worker.clock().now().plus(worker.limits.handshake)));
     // Who does not manage a handshake is not told why in more words than TLS has.
-    let Ok(Ok(stream)) = deadline.limit(TlsAcceptor::from(tls.config).accept(stream)).await else { return };
+    let tcp = Tcp::new(stream);
+    let Ok(Ok(stream)) = deadline.limit(TlsAcceptor::from(tls.config).accept(tcp.clone())).await else { return };
+    let mut stream = stream;
+    stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
     let session = stream.get_ref().1;
     let sni: Option<Box<str>> = session.server_name().map(Into::into);
     let is_h2 = session.alpn_protocol() == Some(b"h2");
     let shown = sni.as_deref().and_then(|name| tls.certificates.shown(Some(name)));
-    let conn = Rc::new(ConnInfo { peer, local, sni, shown, covered: std::cell::RefCell::default() });
-    http::serve(Rc::clone(worker), conn, TokioIo::new(stream), deadline, is_h2).await;
+    let conn = Rc::new(ConnInfo {
+        peer,
+        local,
+        sni,
+        shown,
+        covered: RefCell::default(),
+        known_fields: KnownFields::default(),
+    });
+    http::serve(Rc::clone(worker), conn, TokioIo::new(stream), tcp, deadline, is_h2).await;
 }

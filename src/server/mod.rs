@@ -5,5 +5,6 @@ pub mod finish;
 pub mod handle;
 pub mod http;
 pub mod listener;
+pub mod tcp;
 pub mod tls;
 pub mod worker;

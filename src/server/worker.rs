@@ -63,12 +63,12 @@ pub struct Current {
 impl Worker {
     /// One of `workers` workers.
     pub fn new(shared: Arc<Shared>, access: Option<AccessLog>, limits: ConnectionLimits, workers: usize) -> Rc<Self> {
-        let counters = shared.metrics.worker();
+        let (counters, now) = (shared.metrics.worker(), shared.clock.now());
         let current = RefCell::new(Rc::new(Current::new(shared.snapshot.load_full(), workers)));
         Rc::new(Self {
             shared,
-            deadlines: Rc::default(),
-            connection_deadlines: Rc::default(),
+            deadlines: Deadlines::new(now),
+            connection_deadlines: Deadlines::new(now),
             counters,
             access,
             limits,
@@ -87,6 +87,11 @@ impl Worker {
             *current = Rc::new(Current::new(Arc::clone(&newest), self.workers));
         }
         Rc::clone(&current)
+    }
+
+    /// Whether it has been told to stop.
+    pub fn is_stopping(&self) -> bool {
+        !self.shared.is_ready()
     }
 
     /// The time.

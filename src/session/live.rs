@@ -126,7 +126,7 @@ impl Live {
 
     /// Whose session it is.
     pub fn owner(&self) -> Owner {
-        self.record().owner()
+        Owner::of(self.principal.as_deref(), &self.bound)
     }
 
     /// The last activity that was noted.

@@ -95,6 +95,16 @@ pub enum Owner {
     Address(IpAddr),
 }
 
+impl Owner {
+    /// The owner of a session of this principal, made there.
+    pub fn of(principal: Option<&Principal>, bound: &Bound) -> Self {
+        match principal {
+            Some(principal) => Self::User(principal.user.clone()),
+            None => Self::Address(net::limit_key(bound.address)),
+        }
+    }
+}
+
 /// One session as a store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -164,10 +174,7 @@ impl Record {
 
     /// Whose session it is.
     pub fn owner(&self) -> Owner {
-        match &self.principal {
-            Some(principal) => Owner::User(principal.user.clone()),
-            None => Owner::Address(net::limit_key(self.bound.address)),
-        }
+        Owner::of(self.principal.as_deref(), &self.bound)
     }
 
     /// The record as bytes, wiped when dropped because they hold the seed. The handle is not in it: it is the key it

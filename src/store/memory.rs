@@ -40,11 +40,49 @@ impl Hasher for HandleHasher {
     }
 }
 
+/// The sessions of one owner that have not ended. Nearly everyone has one, which then needs no allocation of its own.
+enum Handles {
+    One(SessionHandle),
+    #[expect(clippy::box_collection, reason = "a pointer is smaller than a vector, and the entries are many")]
+    Several(Box<Vec<SessionHandle>>),
+}
+
+impl Handles {
+    fn all(&self) -> &[SessionHandle] {
+        match self {
+            Self::One(handle) => std::slice::from_ref(handle),
+            Self::Several(handles) => handles,
+        }
+    }
+
+    fn add(&mut self, handle: SessionHandle) {
+        match self {
+            Self::One(first) => *self = Self::Several(Box::new(vec![*first, handle])),
+            Self::Several(handles) => handles.push(handle),
+        }
+    }
+
+    /// Takes one away and says whether that was the last.
+    fn remove(&mut self, handle: SessionHandle) -> bool {
+        match self {
+            Self::One(only) => *only == handle,
+            Self::Several(handles) => {
+                handles.retain(|other| *other != handle);
+                if let [only] = handles[..] {
+                    *self = Self::One(only);
+                    return false;
+                }
+                handles.is_empty()
+            }
+        }
+    }
+}
+
 /// The store.
 pub struct MemoryStore {
     sessions: DashMap<SessionHandle, Arc<Live>, BuildHasherDefault<HandleHasher>>,
     /// The sessions of an owner that have not ended. Locked before `sessions`, never after.
-    by_owner: DashMap<Owner, Vec<SessionHandle>>,
+    by_owner: DashMap<Owner, Handles>,
     active: AtomicUsize,
 }
 
@@ -70,23 +108,25 @@ impl MemoryStore {
             self.sessions.insert(handle, Arc::clone(&live));
             return Created::Session(live);
         }
+        // Counted before anyone else can find and end it, so that the count never goes below zero.
         match self.by_owner.entry(owner) {
             Entry::Occupied(mut handles) => {
-                if max_of_owner.is_some_and(|most| handles.get().len() >= most) {
+                if max_of_owner.is_some_and(|most| handles.get().all().len() >= most) {
                     return Created::Full;
                 }
-                handles.get_mut().push(handle);
+                self.active.fetch_add(1, Ordering::Relaxed);
+                handles.get_mut().add(handle);
                 self.sessions.insert(handle, Arc::clone(&live));
             }
             Entry::Vacant(place) => {
                 if max_of_owner == Some(0) {
                     return Created::Full;
                 }
-                let _inserted = place.insert(vec![handle]);
+                self.active.fetch_add(1, Ordering::Relaxed);
+                let _inserted = place.insert(Handles::One(handle));
                 self.sessions.insert(handle, Arc::clone(&live));
             }
         }
-        self.active.fetch_add(1, Ordering::Relaxed);
         Created::Session(live)
     }
 
@@ -95,12 +135,7 @@ impl MemoryStore {
         let ended = self.sessions.get(&handle).filter(|live| live.end(reason, now)).map(|live| Arc::clone(&live));
         let Some(live) = ended else { return false };
         self.active.fetch_sub(1, Ordering::Relaxed);
-        if let Entry::Occupied(mut handles) = self.by_owner.entry(live.owner()) {
-            handles.get_mut().retain(|other| *other != handle);
-            if handles.get().is_empty() {
-                handles.remove();
-            }
-        }
+        self.by_owner.remove_if_mut(&live.owner(), |_, handles| handles.remove(handle));
         if live.principal().is_none() {
             self.sessions.remove(&handle);
         }
@@ -124,7 +159,7 @@ impl MemoryStore {
     }
 
     fn handles_of(&self, owner: &Owner) -> Vec<SessionHandle> {
-        self.by_owner.get(owner).map(|handles| handles.clone()).unwrap_or_default()
+        self.by_owner.get(owner).map(|handles| handles.all().to_vec()).unwrap_or_default()
     }
 
     fn sweep_now(&self, lifetime: &Lifetime, now: Timestamp) -> Vec<(SessionHandle, EndReason)> {

@@ -1,22 +1,25 @@
 //! Sending a permitted request to its application.
 
+use std::cell::RefCell;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::base::clock::Clock;
+use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadlines;
 use crate::base::net::TrustedProxies;
 use crate::policy::client_address::ForwardedHeader;
-use crate::policy::verdict::Grant;
-use crate::upstream::headers::{self, Believed, ClientSide};
+use crate::policy::verdict::{Grant, Subject};
+use crate::session::principal::Principal;
+use crate::upstream::headers::{self, Believed, ClientFields, ClientSide};
 use crate::upstream::identity::IdentityHeaders;
 use crate::upstream::pool::{Connection, Pool, UpstreamError};
 use crate::upstream::upload::Upload;
@@ -25,7 +28,7 @@ use crate::upstream::upload::Upload;
 #[derive(Clone, Debug)]
 pub struct Rewriting {
     /// What the application is told of who is signed in.
-    pub identity: IdentityHeaders,
+    pub identity: Arc<IdentityHeaders>,
     /// Whose word on the client is believed.
     pub trusted: TrustedProxies,
     /// In which headers they give it.
@@ -40,37 +43,94 @@ pub struct Way<'a, B> {
     pub pool: &'a Rc<Pool<B>>,
     /// This worker's deadlines.
     pub deadlines: &'a Rc<Deadlines>,
-    /// The clock they are set by.
-    pub clock: &'a Clock,
+    /// When the request came.
+    pub now: Timestamp,
+}
+
+/// How many fields are added to a request at most, beside identity headers of one's own.
+const ADDED_FIELDS: usize = 12;
+
+/// Fields that are the same for one request of a connection and the next, so that they are written once.
+#[derive(Debug, Default)]
+pub struct KnownFields {
+    client: RefCell<Option<ClientFields>>,
+    user: RefCell<Option<UserFields>>,
+}
+
+/// What the application was told of who is signed in.
+#[derive(Debug)]
+struct UserFields {
+    principal: Arc<Principal>,
+    identity: Arc<IdentityHeaders>,
+    values: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// Makes a request the one that the application is sent. `path` is the path as it is forwarded, when that is not the
-/// one in `parts`.
-pub fn rewrite(grant: &Grant, parts: &mut Parts, path: Option<String>, side: ClientSide<'_>, rewriting: &Rewriting) {
+/// one in `parts`; `known` remembers what is said of the client from one request of a connection to the next.
+pub fn rewrite(
+    grant: &Grant,
+    parts: &mut Parts,
+    path: Option<String>,
+    side: ClientSide<'_>,
+    rewriting: &Rewriting,
+    known: &KnownFields,
+) {
     let fields = &mut parts.headers;
-    let believed = Believed::from(fields, side.peer, &rewriting.trusted, rewriting.forwarded_header);
-    // First what the client names in `Connection`, then everything that is ours, and only then what we say: so nothing
-    // of ours can be named away.
-    headers::remove_hop_by_hop(fields);
-    rewriting.identity.delete_all(fields);
+    let trusts = !rewriting.trusted.is_empty() && rewriting.trusted.trusts(side.peer);
+    let believed = trusts.then(|| Believed::from(fields, side.peer, &rewriting.trusted, rewriting.forwarded_header));
+    // First what the client names in `Connection` and everything that is ours, then what we say: so nothing of ours can
+    // be named away. `Expect` we answer ourselves, when the application begins to read the body. Trailers come behind
+    // everything that is checked here, and some servers merge them into the headers: unannounced, they are not sent on.
+    headers::remove_hop_by_hop(fields, |name| {
+        matches!(name, "expect" | "trailer") || rewriting.identity.is_ours(name.as_bytes())
+    });
     let names: [&str; 2] = std::array::from_fn(|at| rewriting.cookies.get(at).map_or("", |name| &**name));
     headers::remove_cookies(fields, &names);
-    // We answer it ourselves, when the application begins to read the body.
-    fields.remove(header::EXPECT);
-    // Trailers come behind everything that is checked here, and some servers merge them into the headers. Unannounced
-    // ones are not sent on.
-    fields.remove(header::TRAILER);
-    if !fields.contains_key(header::HOST)
+    fields.reserve(ADDED_FIELDS);
+    if parts.uri.authority().is_some()
+        && !fields.contains_key(header::HOST)
         && let Ok(host) = HeaderValue::from_str(side.authority)
     {
         fields.insert(header::HOST, host);
     }
-    headers::write_client(fields, side, believed);
-    if let Some(principal) = grant.principal() {
-        rewriting.identity.write(fields, principal);
+    match believed {
+        None => {
+            let mut known = known.client.borrow_mut();
+            if !known.as_ref().is_some_and(|known| known.fit(side.authority)) {
+                *known = ClientFields::new(side, &Believed::default());
+            }
+            if let Some(known) = &*known {
+                known.write(fields);
+            }
+        }
+        Some(believed) => {
+            if let Some(client) = ClientFields::new(side, &believed) {
+                client.write(fields);
+            }
+        }
+    }
+    if let Subject::User(_, principal) = grant.subject() {
+        let mut known = known.user.borrow_mut();
+        let fits = |known: &UserFields| {
+            Arc::ptr_eq(&known.principal, principal) && Arc::ptr_eq(&known.identity, &rewriting.identity)
+        };
+        let user = match known.take().filter(fits) {
+            Some(user) => user,
+            None => UserFields {
+                principal: Arc::clone(principal),
+                identity: Arc::clone(&rewriting.identity),
+                values: rewriting.identity.fields_of(principal),
+            },
+        };
+        for (name, value) in &user.values {
+            fields.insert(name, value.clone());
+        }
+        *known = Some(user);
     }
     parts.version = Version::HTTP_11;
-    parts.uri = origin_form(&parts.uri, path);
+    if path.is_some() || parts.uri.authority().is_some() {
+        parts.uri = origin_form(&parts.uri, path);
+    }
 }
 
 /// Path and query alone (RFC 9112 section 3.2.1).
@@ -98,7 +158,7 @@ where
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static,
 {
     let settings = way.pool.settings();
-    let now = way.clock.now();
+    let now = way.now;
     let deadline = way.deadlines.set(None);
     let progress = body.progress();
     let mut request = Request::from_parts(parts, body);
@@ -113,7 +173,7 @@ where
             // The application has its time from the moment it has everything: a long upload is no late answer.
             let late = progress.as_ref().map(|moved| moved.get().plus(settings.first_byte_timeout));
             match late {
-                Some(late) if sent.is_err() && late > way.clock.now() => deadline.move_to(Some(late)),
+                Some(late) if sent.is_err() && late > way.deadlines.recent() => deadline.move_to(Some(late)),
                 Some(_) | None => break sent,
             }
         };
@@ -138,7 +198,6 @@ where
 
 fn answer<B>(response: Response<Incoming>, connection: Connection<B>, names: &[Box<str>]) -> Response<UpstreamBody<B>> {
     let (mut parts, incoming) = response.into_parts();
-    headers::remove_hop_by_hop(&mut parts.headers);
     let names: [&str; 2] = std::array::from_fn(|at| names.get(at).map_or("", |name| &**name));
     headers::guard_answer(&mut parts.headers, &names);
     parts.version = Version::HTTP_11;

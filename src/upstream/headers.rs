@@ -8,25 +8,37 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::base::net::TrustedProxies;
 use crate::policy::client_address::ForwardedHeader;
 
-/// Fields that are for one connection only, beside those that `Connection` names.
-const HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("http2-settings"),
-];
-
 /// How many names in `Connection` are followed; a client that sends more gets the rest forwarded as they are.
 const MAX_CONNECTION_NAMES: usize = 32;
 
-/// Takes out what is for one connection only.
-pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let named: Vec<HeaderName> = headers
+/// Whether a field is for one connection only, whatever `Connection` names.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    )
+}
+
+/// Takes out what is for one connection only, and what `also` names, in one pass: nearly always there is nothing.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
+    let mut found: Vec<HeaderName> = Vec::new();
+    let mut has_connection = false;
+    for name in headers.keys() {
+        let text = name.as_str();
+        if is_hop_by_hop(text) || also(text) {
+            has_connection |= *name == header::CONNECTION;
+            found.push(name.clone());
+        }
+    }
+    if has_connection {
+        let named = headers
             .get_all(header::CONNECTION)
             .iter()
             .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
@@ -34,14 +46,10 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
             // What frames the message and says where it goes is never one hop's own affair.
             .filter(|name| {
                 !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::COOKIE | header::SET_COOKIE)
-            })
-            .take(MAX_CONNECTION_NAMES)
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
+            });
+        found.extend(named.take(MAX_CONNECTION_NAMES));
     }
-    for name in &HOP_BY_HOP {
+    for name in found {
         headers.remove(name);
     }
 }
@@ -59,7 +67,7 @@ pub struct ClientSide<'a> {
     pub port: u16,
 }
 
-/// What trusted proxies had said, taken out before everything of that name is deleted.
+/// What trusted proxies had said, taken before everything of that name is deleted.
 #[derive(Debug, Default)]
 pub struct Believed {
     forwarded_for: Option<HeaderValue>,
@@ -103,59 +111,65 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&all).ok()
 }
 
-/// Says who the client is, in every form applications read: `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`,
-/// `X-Real-IP`, and `Forwarded` (RFC 7239).
-pub fn write_client(headers: &mut HeaderMap, side: ClientSide<'_>, believed: Believed) {
-    let mut text = String::with_capacity(64);
-    let mut value = |write: &dyn Fn(&mut String)| {
-        text.clear();
-        write(&mut text);
-        HeaderValue::from_str(&text).ok()
-    };
-    let shown = |header: &Option<HeaderValue>| header.as_ref().and_then(|value| value.to_str().ok().map(str::to_owned));
-    let (earlier_for, earlier_forwarded) = (shown(&believed.forwarded_for), shown(&believed.forwarded));
-    let real_ip = value(&|text| {
-        let _ = write!(text, "{}", side.client);
-    });
-    let forwarded_for = match earlier_for {
-        Some(earlier) => value(&|text| {
-            let _ = write!(text, "{earlier}, {}", side.peer);
-        }),
-        None => real_ip.clone(),
-    };
-    let proto = believed.proto.unwrap_or(HeaderValue::from_static("https"));
-    let forwarded = value(&|text| {
+/// What the gateway says of the client when no proxy is believed: the same for every request of a connection to one
+/// host, so it is written once.
+#[derive(Clone, Debug)]
+pub struct ClientFields {
+    authority: Box<str>,
+    values: [(HeaderName, HeaderValue); 6],
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+impl ClientFields {
+    /// Says who the client is, in every form applications read: `X-Forwarded-For`, `-Proto`, `-Host`, `-Port`,
+    /// `X-Real-IP`, and `Forwarded` (RFC 7239). `None` when the host cannot be written in a field.
+    pub fn new(side: ClientSide<'_>, believed: &Believed) -> Option<Self> {
+        let written = |text: String| HeaderValue::try_from(text).ok();
+        let shown =
+            |value: &Option<HeaderValue>| value.as_ref().and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let forwarded_for = match shown(&believed.forwarded_for) {
+            Some(earlier) => format!("{earlier}, {}", side.peer),
+            None => side.client.to_string(),
+        };
+        let proto = believed.proto.clone().unwrap_or(HeaderValue::from_static("https"));
         // Without a chain to continue, the client stands for all that is between us.
-        let node = match &earlier_forwarded {
-            Some(earlier) => {
-                let _ = write!(text, "{earlier}, ");
-                side.peer
-            }
-            None => side.client,
+        let (mut forwarded, node) = match shown(&believed.forwarded) {
+            Some(earlier) => (format!("{earlier}, "), side.peer),
+            None => (String::new(), side.client),
         };
+        // Writing into a string does not fail.
         let _ = match node {
-            IpAddr::V4(address) => write!(text, "for={address}"),
-            IpAddr::V6(address) => write!(text, "for=\"[{address}]\""),
+            IpAddr::V4(address) => write!(forwarded, "for={address}"),
+            IpAddr::V6(address) => write!(forwarded, "for=\"[{address}]\""),
         };
-        let _ = write!(text, ";host=\"{}\";proto={}", side.authority, proto.to_str().unwrap_or("https"));
-    });
-    let port = believed.port.or_else(|| {
-        value(&|text| {
-            let _ = write!(text, "{}", side.port);
-        })
-    });
-    let host = believed.host.or_else(|| HeaderValue::from_str(side.authority).ok());
-    let written = [
-        ("x-forwarded-for", forwarded_for),
-        ("x-forwarded-proto", Some(proto)),
-        ("x-forwarded-host", host),
-        ("x-forwarded-port", port),
-        ("x-real-ip", real_ip),
-        ("forwarded", forwarded),
-    ];
-    for (name, value) in written {
-        if let Some(value) = value {
-            headers.insert(HeaderName::from_static(name), value);
+        let _ = write!(forwarded, ";host=\"{}\";proto={}", side.authority, proto.to_str().unwrap_or("https"));
+        let host = believed.host.clone().or_else(|| written(side.authority.to_owned()))?;
+        let port = believed.port.clone().unwrap_or_else(|| HeaderValue::from(side.port));
+        let values = [
+            (X_FORWARDED_FOR, written(forwarded_for)?),
+            (X_FORWARDED_PROTO, proto),
+            (X_FORWARDED_HOST, host),
+            (X_FORWARDED_PORT, port),
+            (X_REAL_IP, written(side.client.to_string())?),
+            (header::FORWARDED, written(forwarded)?),
+        ];
+        Some(Self { authority: side.authority.into(), values })
+    }
+
+    /// Whether these are the fields of a request for `authority`.
+    pub fn fit(&self, authority: &str) -> bool {
+        *self.authority == *authority
+    }
+
+    /// Writes them.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        for (name, value) in &self.values {
+            headers.insert(name, value.clone());
         }
     }
 }
@@ -195,29 +209,30 @@ pub fn remove_cookies(headers: &mut HeaderMap, names: &[&str]) {
     }
 }
 
-/// Takes out of an application's answer what only the gateway may say: our cookies in any letter case, nameless
-/// cookies that a browser could take for them (RFC 6265bis section 5.7), `Clear-Site-Data`, and the fields of
-/// device-bound sessions.
+/// Takes out of an application's answer what is for one connection only and what only the gateway may say: our cookies
+/// in any letter case, nameless cookies that a browser could take for them (RFC 6265bis section 5.7),
+/// `Clear-Site-Data`, and the fields of device-bound sessions.
 pub fn guard_answer(headers: &mut HeaderMap, names: &[&str]) {
-    headers.remove("clear-site-data");
-    headers.remove("secure-session-registration");
-    headers.remove("secure-session-challenge");
+    let is_ours =
+        |name: &str| matches!(name, "clear-site-data" | "secure-session-registration" | "secure-session-challenge");
+    remove_hop_by_hop(headers, is_ours);
     if !headers.contains_key(header::SET_COOKIE) {
         return;
     }
-    let fakes = |value: &HeaderValue| {
-        let pair = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-        let (name, rest) = match pair.iter().position(|byte| *byte == b'=') {
-            Some(at) => (pair[..at].trim_ascii(), pair[at + 1..].trim_ascii()),
-            None => (&[][..], pair.trim_ascii()),
+    let fakes =
+        |value: &HeaderValue| {
+            let pair = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+            let (name, rest) = match pair.iter().position(|byte| *byte == b'=') {
+                Some(at) => (pair[..at].trim_ascii(), pair[at + 1..].trim_ascii()),
+                None => (&[][..], pair.trim_ascii()),
+            };
+            // A cookie without a name is sent as its bare value, so the value must not begin like one of ours.
+            let begins_like =
+                |ours: &str| rest.get(..ours.len()).is_some_and(|start| start.eq_ignore_ascii_case(ours.as_bytes()));
+            names.iter().any(|ours| {
+                if name.is_empty() { begins_like(ours) } else { name.eq_ignore_ascii_case(ours.as_bytes()) }
+            })
         };
-        // A cookie without a name is sent as its bare value, so the value must not begin like one of ours.
-        let begins_like =
-            |ours: &str| rest.get(..ours.len()).is_some_and(|start| start.eq_ignore_ascii_case(ours.as_bytes()));
-        names
-            .iter()
-            .any(|ours| if name.is_empty() { begins_like(ours) } else { name.eq_ignore_ascii_case(ours.as_bytes()) })
-    };
     if headers.get_all(header::SET_COOKIE).iter().any(fakes) {
         let kept: Vec<HeaderValue> =
             headers.get_all(header::SET_COOKIE).iter().filter(|value| !fakes(value)).cloned().collect();
@@ -263,7 +278,7 @@ mod tests {
             ("proxy-connection", "close"),
             ("accept", "*/*"),
         ]);
-        remove_hop_by_hop(&mut headers);
+        remove_hop_by_hop(&mut headers, |_| false);
         assert_eq!(shown(&headers), ["accept: */*", "cookie: a=b", "host: a.test"]);
     }
 
@@ -317,8 +332,8 @@ mod tests {
             map(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "http"), ("forwarded", "for=1.1.1.1")]);
         let trusted = TrustedProxies::new(vec!["192.0.2.0/24".parse().expect("a network")]);
         let mut headers = HeaderMap::new();
-        let nobody = TrustedProxies::default();
-        write_client(&mut headers, side, Believed::from(&claimed, side.peer, &nobody, ForwardedHeader::XForwardedFor));
+        let nobody = Believed::from(&claimed, side.peer, &TrustedProxies::default(), ForwardedHeader::XForwardedFor);
+        ClientFields::new(side, &nobody).expect("fields").write(&mut headers);
         assert_eq!(
             shown(&headers),
             [
@@ -331,13 +346,18 @@ mod tests {
             ]
         );
         let behind = ClientSide { client: IpAddr::from([1, 1, 1, 1]), ..side };
-        let believed = |written| Believed::from(&claimed, side.peer, &trusted, written);
-        write_client(&mut headers, behind, believed(ForwardedHeader::XForwardedFor));
+        let write = |written| {
+            let mut headers = HeaderMap::new();
+            let believed = Believed::from(&claimed, side.peer, &trusted, written);
+            ClientFields::new(behind, &believed).expect("fields").write(&mut headers);
+            headers
+        };
+        let headers = write(ForwardedHeader::XForwardedFor);
         assert_eq!(headers["x-forwarded-for"], "1.1.1.1, 192.0.2.1");
         assert_eq!(headers["x-real-ip"], "1.1.1.1");
         assert_eq!(headers["x-forwarded-proto"], "http");
         assert_eq!(headers["forwarded"], "for=1.1.1.1;host=\"app.test:8443\";proto=http");
-        write_client(&mut headers, behind, believed(ForwardedHeader::Forwarded));
+        let headers = write(ForwardedHeader::Forwarded);
         assert_eq!(headers["forwarded"], "for=1.1.1.1, for=192.0.2.1;host=\"app.test:8443\";proto=https");
         assert_eq!(headers["x-forwarded-for"], "1.1.1.1");
         assert_eq!(headers["x-forwarded-proto"], "https");

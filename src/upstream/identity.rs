@@ -4,7 +4,7 @@
 //! application reads as the same name: CGI makes `X-Forwarded-User`, `X_Forwarded_User` and `x.forwarded.user` one
 //! variable.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 use crate::session::principal::Principal;
 
@@ -191,19 +191,6 @@ impl IdentityHeaders {
         Ok(Self { fields, deleted, lengths })
     }
 
-    /// Deletes every spelling of every header that the gateway may send.
-    pub fn delete_all(&self, headers: &mut HeaderMap) {
-        let mut found: Vec<HeaderName> = Vec::new();
-        for name in headers.keys() {
-            if self.is_ours(name.as_str().as_bytes()) {
-                found.push(name.clone());
-            }
-        }
-        for name in found {
-            headers.remove(name);
-        }
-    }
-
     /// Whether `name`, in whatever spelling, is one that the gateway may send.
     pub fn is_ours(&self, name: &[u8]) -> bool {
         if self.lengths & length_bit(name.len()) == 0 {
@@ -213,13 +200,10 @@ impl IdentityHeaders {
         self.deleted.binary_search_by(|known| known.iter().copied().cmp(folded.clone())).is_ok()
     }
 
-    /// Writes who is signed in. What has no value is not sent.
-    pub fn write(&self, headers: &mut HeaderMap, principal: &Principal) {
-        for (name, template) in &self.fields {
-            if let Some(value) = template.value(principal) {
-                headers.insert(name.clone(), value);
-            }
-        }
+    /// The fields that say who is signed in. What has no value is not sent.
+    pub fn fields_of(&self, principal: &Principal) -> Vec<(HeaderName, HeaderValue)> {
+        let field = |(name, template): &(HeaderName, Template)| Some((name.clone(), template.value(principal)?));
+        self.fields.iter().filter_map(field).collect()
     }
 }
 
@@ -255,6 +239,8 @@ fn fold(name: &str) -> Box<[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     fn principal() -> Principal {
@@ -266,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn deletes_every_spelling_and_nothing_else() {
+    fn knows_every_spelling_and_nothing_else() {
         let headers = IdentityHeaders::new(Preset::RemoteUser, vec![own("x-app-login", "{user}")]).expect("headers");
         for spelling in [
             "x-forwarded-user",
@@ -287,20 +273,13 @@ mod tests {
         {
             assert!(!headers.is_ours(other.as_bytes()), "{other}");
         }
-        let mut map = HeaderMap::new();
-        for name in ["x_forwarded_user", "x-forwarded-user", "remote_user", "accept"] {
-            map.append(HeaderName::from_static(name), HeaderValue::from_static("mallory"));
-            map.append(HeaderName::from_static(name), HeaderValue::from_static("mallory"));
-        }
-        headers.delete_all(&mut map);
-        assert_eq!(map.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
     }
 
     #[test]
     fn writes_the_preset_and_own_names() {
         let write = |preset, own| {
             let mut map = HeaderMap::new();
-            IdentityHeaders::new(preset, own).expect("headers").write(&mut map, &principal());
+            map.extend(IdentityHeaders::new(preset, own).expect("headers").fields_of(&principal()));
             let mut shown: Vec<String> =
                 map.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("text"))).collect();
             shown.sort();
@@ -323,7 +302,7 @@ mod tests {
     fn what_is_empty_is_not_sent() {
         let mut map = HeaderMap::new();
         let nobody = Principal::new("bob", None, &[], &[]);
-        IdentityHeaders::new(Preset::XForwarded, vec![]).expect("headers").write(&mut map, &nobody);
+        map.extend(IdentityHeaders::new(Preset::XForwarded, vec![]).expect("headers").fields_of(&nobody));
         assert_eq!(map.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-forwarded-user"]);
     }
 

@@ -29,6 +29,9 @@ const MAX_IDLE: usize = 128;
 /// The largest head of an answer that is read, in bytes.
 const MAX_ANSWER_HEAD: usize = 64 * 1024;
 
+/// How much of an answer is read at once at most, in bytes: a page with its pictures inlined comes in one read.
+const READ_BUFFER: usize = 256 * 1024;
+
 /// How many header fields an answer may have.
 const MAX_ANSWER_HEADERS: usize = 128;
 
@@ -154,7 +157,7 @@ impl<B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> 
             return Ok(Connection { pool: Rc::clone(self), server, sender: Some(sender), is_new: false });
         }
         deadline.move_to(Some(connect_by));
-        let opened = deadline.limit(self.connect(server)).await;
+        let opened = deadline.limit(Box::pin(self.connect(server))).await;
         let name = || self.settings.servers.get(server).cloned().unwrap_or_default();
         match opened {
             Ok(Ok(sender)) => Ok(Connection { pool: Rc::clone(self), server, sender: Some(sender), is_new: true }),
@@ -187,8 +190,10 @@ impl<B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> 
         let stream = TcpStream::connect(&**address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::Builder::new()
-            .title_case_headers(true)
-            .max_buf_size(MAX_ANSWER_HEAD)
+            // One piece, written by one plain call: most requests have no body.
+            .writev(false)
+            .max_buf_size(READ_BUFFER)
+            .max_header_size(MAX_ANSWER_HEAD)
             .max_headers(MAX_ANSWER_HEADERS)
             .handshake(TokioIo::new(stream))
             .await

@@ -5,13 +5,27 @@
 
 mod harness;
 
+mod access;
+mod binary;
+mod binding;
 mod bodies;
 mod connections;
+mod cookies;
+mod decision_table;
 mod faults;
+mod fixation;
 mod hosts;
 mod http2;
 mod identity;
+mod leases;
+mod limits;
+mod login;
+mod operator;
 mod paths;
+mod radicale;
+mod reference;
+mod rotation;
+mod simulation;
 mod smuggling;
 mod upstream_faults;
 mod walk;

@@ -197,10 +197,12 @@ fn an_answer_that_breaks_off_is_broken_for_the_client_too() {
         let rest = connection.rest();
         assert!(!rest.contains("0\r\n\r\n") && !rest.contains("HTTP/1.1"), "{answer:?}: {rest:?}");
         let client = gateway.client().speaking(Version::H2);
-        let (head, mut body) = client.get("/public").open();
-        assert_eq!(head.status, 200);
-        let end = std::iter::from_fn(|| body.next()).find(Result::is_err);
-        assert!(end.is_some(), "{answer:?} looks whole over HTTP/2");
+        // The stream may be reset before its head has left.
+        if let Ok((head, mut body)) = client.get("/public").try_open() {
+            assert_eq!(head.status, 200);
+            let end = std::iter::from_fn(|| body.next()).find(Result::is_err);
+            assert!(end.is_some(), "{answer:?} looks whole over HTTP/2");
+        }
     }
 }
 
@@ -329,7 +331,12 @@ fn who_leaves_frees_the_connection_to_the_application() {
     connection.send("GET /public HTTP/1.1\r\nHost: localhost\r\n\r\n");
     eventually("the server is asked", || server.received().len() == 1);
     drop(connection);
-    is_closed.recv_timeout(Duration::from_secs(10)).expect("the server's connection is closed");
+    // Looked at each second; a minute is what the application has for its answer, so it is not that.
+    let is_closed = (0..50).any(|_| {
+        gateway.advance(1);
+        is_closed.recv_timeout(Duration::from_millis(50)).is_ok()
+    });
+    assert!(is_closed, "the server's connection stays open");
 }
 
 #[test]

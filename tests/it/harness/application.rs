@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 
 /// A request as the application received it.
 #[derive(Clone, Debug)]
@@ -44,6 +45,7 @@ impl Received {
 pub struct Application {
     address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
+    gate: Arc<Semaphore>,
     _runtime: Runtime,
 }
 
@@ -55,8 +57,9 @@ impl Application {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
         let address = listener.local_addr().expect("an address");
         let received = Arc::new(Mutex::new(Vec::new()));
-        runtime.spawn(serve(listener, Arc::clone(&received)));
-        Self { address, received, _runtime: runtime }
+        let gate = Arc::new(Semaphore::new(0));
+        runtime.spawn(serve(listener, Arc::clone(&received), Arc::clone(&gate)));
+        Self { address, received, gate, _runtime: runtime }
     }
 
     /// Where it listens.
@@ -74,6 +77,11 @@ impl Application {
         self.received().pop().expect("the application received something")
     }
 
+    /// Lets one request for `gate` go on.
+    pub fn open_gate(&self) {
+        self.gate.add_permits(1);
+    }
+
     /// Forgets what it has received.
     pub fn forget(&self) {
         self.received.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -86,12 +94,12 @@ impl Application {
     }
 }
 
-async fn serve(listener: TcpListener, received: Arc<Mutex<Vec<Received>>>) {
+async fn serve(listener: TcpListener, received: Arc<Mutex<Vec<Received>>>, gate: Arc<Semaphore>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { return };
-        let received = Arc::clone(&received);
+        let (received, gate) = (Arc::clone(&received), Arc::clone(&gate));
         tokio::spawn(async move {
-            let service = service_fn(|request| answer(request, &received));
+            let service = service_fn(|request| answer(request, &received, &gate));
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
@@ -104,10 +112,11 @@ fn full(content: impl Into<Bytes>) -> Body {
 }
 
 /// The last segment of the path says how to answer: `echo` gives the body back, `stream` sends a piece and then waits
-/// for ever, `slow` waits for ever, `cookies` sets some, `status-NNN` answers so, `close` closes the connection.
+/// for ever, `slow` waits for ever, `gate` waits for the test, `cached` may be kept by anybody, `cookies` sets some, `status-NNN` answers so, `close` closes the connection.
 async fn answer(
     request: Request<Incoming>,
     received: &Mutex<Vec<Received>>,
+    gate: &Semaphore,
 ) -> Result<Response<Body>, Box<dyn std::error::Error + Send + Sync>> {
     let (parts, body) = request.into_parts();
     let what = parts.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
@@ -122,6 +131,15 @@ async fn answer(
         "slow" => {
             std::future::pending::<()>().await;
             return Err("never".into());
+        }
+        "gate" => {
+            gate.acquire().await?.forget();
+            Response::new(full("through the gate"))
+        }
+        "cached" => {
+            let mut response = Response::new(full("cached"));
+            response.headers_mut().insert("cache-control", HeaderValue::from_static("public, max-age=3600"));
+            response
         }
         "stream" => Response::new(BodyExt::boxed(StreamBody::new(endless()))),
         "cookies" => {

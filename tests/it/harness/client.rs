@@ -21,6 +21,7 @@ use rustls::{
 };
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::USER_AGENT;
 
@@ -186,10 +187,43 @@ impl Client {
         String::from_utf8_lossy(&read).into_owned()
     }
 
+    /// Sends several requests at once, as streams of one HTTP/2 connection. The answers come in the same order.
+    pub fn together(&self, requests: Vec<Request<'_>>) -> Vec<Answer> {
+        let answers = self.runtime.block_on(async {
+            let all = async {
+                let tls = self.connect(Version::H2).await;
+                let (sender, connection) =
+                    http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.expect("HTTP/2");
+                tokio::spawn(connection);
+                let one = |request: Request<'_>| {
+                    let (mut sender, request) = (sender.clone(), request.build(Version::H2));
+                    async move { whole(sender.send_request(request).await.expect("an answer")).await }
+                };
+                futures_util::future::join_all(requests.into_iter().map(one)).await
+            };
+            tokio::time::timeout(PATIENCE, all).await.expect("all answers in time")
+        });
+        answers.iter().for_each(|answer| self.keep_cookies(answer));
+        answers
+    }
+
+    async fn connect(&self, version: Version) -> TlsStream<tokio::net::TcpStream> {
+        let protocols: &[&[u8]] = if version == Version::H2 { &[b"h2"] } else { &[b"http/1.1"] };
+        let tcp = tokio::net::TcpStream::connect(self.address).await.expect("connected");
+        let name = ServerName::try_from(self.sni.clone()).expect("a name");
+        TlsConnector::from(Arc::new(tls_config(protocols, rustls::ALL_VERSIONS)))
+            .connect(name, tcp)
+            .await
+            .expect("a handshake")
+    }
+
     fn keep_cookies(&self, answer: &Answer) {
         for cookie in answer.set_cookies() {
             let (pair, attributes) = cookie.split_once(';').unwrap_or((&cookie, ""));
             let (name, value) = pair.split_once('=').expect("a cookie has a name");
+            if name.starts_with("__Host-") && value.len() > 16 {
+                super::note_secret(value);
+            }
             let mut jar = self.jar.borrow_mut();
             if attributes.contains("Max-Age=0") {
                 jar.remove(name);
@@ -198,6 +232,12 @@ impl Client {
             }
         }
     }
+}
+
+async fn whole(response: http::Response<Incoming>) -> Answer {
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.expect("a whole body").to_bytes();
+    Answer { status: parts.status.as_u16(), headers: parts.headers, body }
 }
 
 /// The value of a hidden field.
@@ -246,14 +286,8 @@ impl<'a> Request<'a> {
     pub fn send(self) -> Answer {
         let client = self.client;
         let answer = client.runtime.block_on(async {
-            tokio::time::timeout(PATIENCE, async {
-                let response = self.start().await;
-                let (parts, body) = response.into_parts();
-                let body = body.collect().await.expect("a whole body").to_bytes();
-                Answer { status: parts.status.as_u16(), headers: parts.headers, body }
-            })
-            .await
-            .expect("an answer in time")
+            let whole = async { whole(self.start().await.expect("an answer")).await };
+            tokio::time::timeout(PATIENCE, whole).await.expect("an answer in time")
         });
         client.keep_cookies(&answer);
         answer
@@ -261,27 +295,41 @@ impl<'a> Request<'a> {
 
     /// Sends it and gives the head of the answer, with a reader of its body.
     pub fn open(self) -> (Answer, Stream<'a>) {
+        self.try_open().expect("an answer")
+    }
+
+    /// The same, when there need not be an answer.
+    pub fn try_open(self) -> Result<(Answer, Stream<'a>), hyper::Error> {
         let client = self.client;
         let response = client
             .runtime
-            .block_on(async { tokio::time::timeout(PATIENCE, self.start()).await.expect("an answer in time") });
+            .block_on(async { tokio::time::timeout(PATIENCE, self.start()).await.expect("an answer in time") })?;
         let (parts, body) = response.into_parts();
         let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, body: Bytes::new() };
         client.keep_cookies(&answer);
-        (answer, Stream { client: &client.runtime, body })
+        Ok((answer, Stream { client: &client.runtime, body }))
     }
 
-    async fn start(self) -> http::Response<Incoming> {
+    async fn start(self) -> Result<http::Response<Incoming>, hyper::Error> {
+        let (client, version) = (self.client, self.client.version);
+        let tls = client.connect(version).await;
+        let request = self.build(version);
+        if version == Version::H2 {
+            let (mut sender, connection) =
+                http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.expect("HTTP/2");
+            tokio::spawn(connection);
+            sender.send_request(request).await
+        } else {
+            let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await.expect("HTTP/1.1");
+            tokio::spawn(connection);
+            sender.send_request(request).await
+        }
+    }
+
+    fn build(self, version: Version) -> http::Request<Full<Bytes>> {
         let client = self.client;
-        let protocols: &[&[u8]] = if client.version == Version::H2 { &[b"h2"] } else { &[b"http/1.1"] };
-        let tcp = tokio::net::TcpStream::connect(client.address).await.expect("connected");
-        let name = ServerName::try_from(client.sni.clone()).expect("a name");
-        let tls = TlsConnector::from(Arc::new(tls_config(protocols, rustls::ALL_VERSIONS)))
-            .connect(name, tcp)
-            .await
-            .expect("a handshake");
         let (target, authority) = (self.target, client.authority());
-        let is_h2 = client.version == Version::H2;
+        let is_h2 = version == Version::H2;
         let uri = if is_h2 { format!("https://{authority}{target}") } else { target };
         let mut request = http::Request::new(Full::new(self.body));
         *request.method_mut() = self.method;
@@ -294,16 +342,7 @@ impl<'a> Request<'a> {
         if self.has_jar && !jar.is_empty() {
             request.headers_mut().append(header::COOKIE, jar.join("; ").parse().expect("a header"));
         }
-        if is_h2 {
-            let (mut sender, connection) =
-                http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.expect("HTTP/2");
-            tokio::spawn(connection);
-            sender.send_request(request).await.expect("an answer")
-        } else {
-            let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await.expect("HTTP/1.1");
-            tokio::spawn(connection);
-            sender.send_request(request).await.expect("an answer")
-        }
+        request
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod application;
 mod client;
+pub mod process;
 mod raw;
 mod scripted;
 
@@ -18,10 +19,12 @@ use vestibule::base::random::Random;
 use vestibule::config::Plan;
 use vestibule::config::reader::Document;
 use vestibule::login::users::hash_password;
+use vestibule::session::live::Live;
+use vestibule::session::record::{EndReason, Owner};
 use vestibule::session::store::SessionStore;
 
-pub use application::Application;
-pub use client::{Answer, Client, Version, hidden};
+pub use application::{Application, Received};
+pub use client::{Answer, Client, Request, Stream, Version, hidden};
 pub use raw::{Hello, Raw};
 pub use scripted::{Line, Scripted};
 
@@ -37,6 +40,21 @@ pub const CAROL: (&str, &str) = ("carol", "once upon a time");
 
 /// Where the tests' clock begins.
 pub const START: Timestamp = Timestamp::from_millis(1_763_000_000_000);
+
+/// Every secret that any client was given: none may ever be in a log.
+static SECRETS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Notes a secret; the log of every gateway is searched for it when that gateway stops.
+pub fn note_secret(secret: &str) {
+    SECRETS.lock().unwrap_or_else(PoisonError::into_inner).push(secret.to_owned());
+}
+
+/// The reference configuration of the repository that is tested, which need not be the one that was built: a target
+/// folder is shared.
+pub fn reference() -> String {
+    let top = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    std::fs::read_to_string(std::path::Path::new(&top).join("gateway.toml")).expect("the reference")
+}
 
 /// Runs `check` until it holds, in real time, and fails after ten seconds.
 pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
@@ -249,6 +267,31 @@ impl Gateway {
         self.clock.advance(Duration::from_secs(secs));
     }
 
+    /// Runs something asynchronous to its end.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(future)
+    }
+
+    /// The sessions of a person that have not ended.
+    pub fn sessions_of(&self, name: &str) -> Vec<Arc<Live>> {
+        self.block_on(self.running().shared.store.list(Owner::User(name.into()))).expect("the store works")
+    }
+
+    /// Ends every session of a person, as an administrator does.
+    pub fn revoke(&self, name: &str) {
+        for live in self.sessions_of(name) {
+            let shared = &self.running().shared;
+            let ended = self.block_on(shared.end_session(live.handle(), EndReason::Revoked, None, shared.clock.now()));
+            assert!(ended.expect("the store works"), "it had not ended before");
+        }
+    }
+
+    /// How many streams hold on to their sessions.
+    pub fn open_streams(&self) -> usize {
+        self.running().shared.leases.open()
+    }
+
     /// Tells it to stop and waits until it has.
     pub fn stop(&mut self) {
         if let Some(running) = self.running.take() {
@@ -265,6 +308,26 @@ impl Drop for Gateway {
             // Whatever a test left open is cut at once.
             self.clock.advance(Duration::from_secs(3600));
             running.wait();
+        }
+        if !std::thread::panicking() {
+            self.assert_secrets_kept();
+        }
+    }
+}
+
+impl Gateway {
+    /// Asserts that the log holds no cookie and no password, whole or in part.
+    fn assert_secrets_kept(&self) {
+        let log = self.log.text();
+        for secret in SECRETS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let part = &secret[..secret.len().min(16)];
+            assert!(
+                !log.contains(part) && !log.contains(&secret[secret.len() - 16..]),
+                "a secret is in the log: {log}"
+            );
+        }
+        for (_, password) in [ALICE, BOB, CAROL] {
+            assert!(!log.contains(password), "a password is in the log: {log}");
         }
     }
 }

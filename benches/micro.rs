@@ -1,0 +1,284 @@
+//! What the parts of a request's session logic cost, each alone and then all together: `cargo bench --bench micro`.
+//!
+//! The last group is the figure that the design bounds: from the `Cookie` header to the verdict in under a microsecond.
+//! Building the store of four million sessions takes a few seconds and about two gigabytes.
+
+#![expect(clippy::expect_used, reason = "a measurement that cannot be made fails")]
+
+use std::hint::black_box;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion};
+use futures_util::FutureExt;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, header};
+use vestibule::app;
+use vestibule::base::clock::{Clock, Timestamp};
+use vestibule::base::net::{DEFAULT_PREFIX_V4, DEFAULT_PREFIX_V6};
+use vestibule::base::random::Random;
+use vestibule::base::secret::Secret;
+use vestibule::base::units;
+use vestibule::config::Plan;
+use vestibule::config::reader::Document;
+use vestibule::crypto::keyring::KeyRing;
+use vestibule::enforce::authorize::authorize;
+use vestibule::enforce::establish;
+use vestibule::enforce::shared::Shared;
+use vestibule::limit::rate::{PerAddress, PerSession};
+use vestibule::policy::decide::{Presented, decide};
+use vestibule::policy::facts::Facts;
+use vestibule::policy::path::RequestPath;
+use vestibule::policy::route_policy::{Access, RoutePolicy, SessionRules};
+use vestibule::policy::trace::NoTrace;
+use vestibule::route::pattern::{HostPattern, PathPrefix};
+use vestibule::route::table::{Route, RouteTable};
+use vestibule::session::binding::{AddressMode, AgentMode, Answer, BindingRules, Bound};
+use vestibule::session::cookie::{CookieSecret, CookieSettings, SessionCookie};
+use vestibule::session::handle::SessionHandle;
+use vestibule::session::live::Live;
+use vestibule::session::principal::Principal;
+use vestibule::session::record::Record;
+use vestibule::session::rotation::{proof, proves};
+use vestibule::session::store::{Created, Lookup, SessionStore};
+use vestibule::store::memory::MemoryStore;
+
+/// The shipped binary's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const NOW: Timestamp = Timestamp::from_millis(1_763_000_000_000);
+const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 17));
+const USER_AGENT: &str =
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
+
+type Group<'a> = BenchmarkGroup<'a, WallTime>;
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .sample_size(50)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_millis(1500))
+        .without_plots()
+        .configure_from_args();
+    decisions(&mut criterion.benchmark_group("decide"));
+    secrets(&mut criterion.benchmark_group("secret"));
+    reading(&mut criterion.benchmark_group("request"));
+    routes(&mut criterion.benchmark_group("route"));
+    limits(&mut criterion.benchmark_group("limit"));
+    whole(&mut criterion.benchmark_group("authorize"));
+    look_ups(&mut criterion.benchmark_group("store"));
+    criterion.final_summary();
+}
+
+fn decisions(group: &mut Group<'_>) {
+    let live = Live::new(record(&Random::System, 1));
+    let parts = request("/reports/2025/11?page=2", None);
+    let facts = Facts::read(&parts, CLIENT).expect("a good request");
+    let public = RoutePolicy { access: Access::Public, roles: Vec::new() };
+    let (open, admins) = (policy(&[]), policy(&["ops", "reader"]));
+    let usual = SessionRules::default();
+    let strict = every_check();
+    let presented = || Presented::Session { session: live.view(), generation: 0 };
+    let mut case = |name: &str, rules: &SessionRules, route: &RoutePolicy| {
+        group.bench_function(name, |bencher| {
+            bencher
+                .iter(|| decide(rules, black_box(route), presented(), black_box(&facts), black_box(NOW), &mut NoTrace));
+        });
+    };
+    case("public", &usual, &public);
+    case("signed in", &usual, &open);
+    case("every check and roles", &strict, &admins);
+    let bound = *live.view().bound;
+    group.bench_function("user agent family", |bencher| {
+        bencher.iter(|| bound.difference(&usual.binding, black_box(CLIENT), black_box(USER_AGENT.as_bytes())));
+    });
+}
+
+fn secrets(group: &mut Group<'_>) {
+    let ring = Arc::new(KeyRing::ephemeral(&Random::System));
+    let cookie = SessionCookie::new(CookieSettings::default(), ring, "default", Duration::from_secs(12 * 3600));
+    let record = record(&Random::System, 1);
+    let expected = proof(&record.seed, 3);
+    let secret = CookieSecret { handle: record.handle, generation: 3, proof: Secret::new(expected) };
+    let set = cookie.set(&Random::System, &secret, NOW).expect("a cookie");
+    let value = value_of(&set);
+    group.bench_function("cookie open", |bencher| bencher.iter(|| cookie.open(black_box(value.as_bytes()), NOW)));
+    group.bench_function("cookie seal", |bencher| {
+        bencher.iter(|| cookie.set(&Random::System, black_box(&secret), NOW));
+    });
+    group.bench_function("proof check", |bencher| {
+        bencher.iter(|| proves(&record.seed, black_box(3), black_box(&expected)));
+    });
+}
+
+fn reading(group: &mut Group<'_>) {
+    let (plain, encoded) = ("/reports/2025/november/overview.html", "/caf%C3%A9;v=1//reports/%7Ealice/x%20y");
+    for (name, path) in [("path, plain", plain), ("path, encoded", encoded)] {
+        group.bench_function(name, |bencher| bencher.iter(|| RequestPath::read(black_box(path))));
+    }
+    let parts = request("/reports/2025/11?page=2", None);
+    group.bench_function("facts", |bencher| bencher.iter(|| Facts::read(black_box(&parts), CLIENT)));
+}
+
+fn routes(group: &mut Group<'_>) {
+    for count in [1, 10, 1000] {
+        let route = |at: usize| Route {
+            host: HostPattern::parse("*").expect("a host"),
+            path: PathPrefix::parse(if at == 0 { "/".to_owned() } else { format!("/app-{at}/area") }.as_str())
+                .expect("a path"),
+            policy: policy(&[]),
+            upstream: 0,
+        };
+        let table = RouteTable::new((0..count).map(route).collect());
+        let path = format!("/app-{}/area/reports/2025/11", count - 1);
+        group.bench_function(format!("among {count}"), |bencher| {
+            bencher.iter(|| table.find(black_box("app.example.test"), black_box(path.as_bytes())));
+        });
+    }
+}
+
+fn limits(group: &mut Group<'_>) {
+    let rate = units::rate("4000000000/s").expect("a rate").expect("not off");
+    let (session, address) = (PerSession::new(rate, Clock::System), PerAddress::new(rate, Clock::System));
+    let live = Arc::new(Live::new(record(&Random::System, 1)));
+    group.bench_function("session", |bencher| bencher.iter(|| session.admit(black_box(&live))));
+    group.bench_function("address", |bencher| bencher.iter(|| address.admit(black_box(CLIENT))));
+    let mut at = 0_u32;
+    group.bench_function("address, 65536 in turn", |bencher| {
+        bencher.iter(|| {
+            at = at.wrapping_add(1);
+            address.admit(IpAddr::from((0x0a00_0000 | (at & 0xffff)).to_be_bytes()))
+        });
+    });
+}
+
+/// From the `Cookie` header to the verdict, as the proxy asks for it.
+fn whole(group: &mut Group<'_>) {
+    let shared = share();
+    let snapshot = shared.snapshot.load_full();
+    let route = policy(&["ops", "reader"]);
+    let signed_in = |at: usize| -> HeaderMap {
+        let live = add(&*shared.store, record(&shared.random, at));
+        let set = establish::cookie(&shared, &snapshot, &live, 0, NOW).expect("a cookie");
+        request("/", Some(&format!("theme=dark; __Host-session={}; lang=de", value_of(&set)))).headers
+    };
+    let sessions: Vec<HeaderMap> = (0..100_000).map(signed_in).collect();
+    let parts = request("/reports/2025/11?page=2", None);
+    let facts = Facts::read(&parts, CLIENT).expect("a good request");
+    let mut ask = |name: &str, of: &[HeaderMap]| {
+        let mut in_turn = of.iter().cycle();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let headers = in_turn.next().expect("never ends");
+                let answer = authorize(&shared, &snapshot, &route, &facts, headers, NOW).now_or_never();
+                answer.expect("memory answers at once").map(|authorized| authorized.verdict)
+            });
+        });
+    };
+    ask("one session", &sessions[..1]);
+    ask("100000 sessions in turn", &sessions);
+    ask("no cookie", std::slice::from_ref(&parts.headers));
+    let mut foreign = parts.headers.clone();
+    foreign
+        .insert(header::COOKIE, HeaderValue::from_str(&format!("__Host-session={}", "A".repeat(130))).expect("text"));
+    ask("a foreign cookie", &[foreign]);
+}
+
+fn look_ups(group: &mut Group<'_>) {
+    let (store, random) = (MemoryStore::default(), Random::System);
+    let mut handles: Vec<SessionHandle> = Vec::new();
+    for count in [1_000, 1_000_000, 4_000_000] {
+        if !is_asked_for("store") {
+            return;
+        }
+        for at in handles.len()..count {
+            handles.push(add(&store, record(&random, at)).handle());
+        }
+        // In an order that no prefetcher guesses.
+        let mut shuffled = handles.clone();
+        let mut state = 1_u64;
+        for at in (1..shuffled.len()).rev() {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            shuffled.swap(at, (state >> 33) as usize % (at + 1));
+        }
+        let look = |handle| match store.lookup(black_box(handle)) {
+            Lookup::Hit(live) => live.ended(),
+            Lookup::Miss | Lookup::Later(_) => panic!("it is there"),
+        };
+        let mut in_turn = shuffled.iter().cycle();
+        group.bench_function(format!("{count} in turn"), |bencher| {
+            bencher.iter(|| look(*in_turn.next().expect("never ends")));
+        });
+        group.bench_function(format!("one of {count}"), |bencher| bencher.iter(|| look(shuffled[0])));
+    }
+}
+
+/// Whether a filter on the command line, if there is one, could mean this group: the large store takes its time.
+fn is_asked_for(group: &str) -> bool {
+    let filters: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    filters.is_empty() || filters.iter().any(|filter| filter.contains(group))
+}
+
+fn every_check() -> SessionRules {
+    let prefix = AddressMode::Prefix { v4: DEFAULT_PREFIX_V4, v6: DEFAULT_PREFIX_V6 };
+    let binding = BindingRules {
+        address: prefix,
+        address_answer: Answer::End,
+        agent: AgentMode::Family,
+        agent_answer: Answer::End,
+    };
+    SessionRules { binding, ..SessionRules::default() }
+}
+
+fn policy(roles: &[&str]) -> RoutePolicy {
+    RoutePolicy { access: Access::Authenticated, roles: roles.iter().map(|role| Box::from(*role)).collect() }
+}
+
+fn record(random: &Random, at: usize) -> Record {
+    let (user, email) = (format!("user-{at}"), format!("user-{at}@example.test"));
+    let principal = Principal::new(&user, Some(&email), &["staff".to_owned()], &["reader".to_owned()]);
+    Record::new(random, Some(Arc::new(principal)), Bound::of(CLIENT, USER_AGENT.as_bytes()), NOW)
+}
+
+fn add(store: &dyn SessionStore, record: Record) -> Arc<Live> {
+    match store.create(record, None).now_or_never().expect("memory answers at once").expect("it works") {
+        Created::Session(live) => live,
+        Created::Full => panic!("no limit was given"),
+    }
+}
+
+fn value_of(set: &HeaderValue) -> String {
+    let text = set.to_str().expect("text");
+    text.split(['=', ';']).nth(1).expect("a value").to_owned()
+}
+
+/// A gateway without sockets, every check on.
+fn share() -> Shared {
+    let text = "[server]\nlisten = [\"127.0.0.1:0\"]\n[[server.certificate]]\ncert = \"c\"\nkey = \"k\"\ngenerate = true\n[[upstream]]\nname = \"app\"\nservers = \
+                [\"http://127.0.0.1:1\"]\n[[route]]\npath = \"/\"\nupstream = \"app\"\naccess = \"public\"\n";
+    let document = Document::parse("gateway.toml", text);
+    let mut plan = Plan::of(&document).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    plan.session.rules = every_check();
+    app::share(&plan, app::Parts { log: Box::new(std::io::sink()), ..app::Parts::default() }).expect("it starts")
+}
+
+/// A request as a browser writes it.
+fn request(target: &str, cookie: Option<&str>) -> Parts {
+    let mut request = Request::get(target)
+        .header("host", "app.example.test")
+        .header("user-agent", USER_AGENT)
+        .header("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
+        .header("accept-language", "de,en;q=0.7")
+        .header("accept-encoding", "gzip, deflate, br, zstd")
+        .header("referer", "https://app.example.test/reports")
+        .header("sec-fetch-dest", "document")
+        .header("sec-fetch-mode", "navigate")
+        .header("sec-fetch-site", "same-origin");
+    if let Some(cookie) = cookie {
+        request = request.header("cookie", cookie);
+    }
+    request.body(()).expect("a request").into_parts().0
+}

@@ -1,0 +1,498 @@
+//! The decision table: what `policy::decide` says of every kind of session on every kind of route, and what holds for
+//! all of them.
+//!
+//! The table is the specification. A row is a session, described from the defaults below; a column is a route. A cell
+//! says as whom the request passes, that a stranger is given a new session (`new`), why somebody must sign in (`ask`:
+//! the reason of the row), that they may not (`deny`), or that an anonymous session is not enough (`who?`). The last
+//! two columns say what is done to the session where the request passes with it, and why it ends, wherever it is read.
+//!
+//! A session is made ten minutes ago, has been active ten seconds ago, stands at generation 7 since ten seconds ago and
+//! is presented with that. It may be idle for 30 minutes and last 12 hours; its secret rotates every 15 minutes with a
+//! grace of a minute. `admin` has the role that the last route asks for, `user` another one.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use http::request::Parts;
+use proptest::prelude::*;
+use proptest::sample::select;
+use vestibule::base::clock::Timestamp;
+use vestibule::base::random::Random;
+use vestibule::policy::decide::{Presented, decide};
+use vestibule::policy::facts::Facts;
+use vestibule::policy::route_policy::{Access, RoutePolicy, SessionRules};
+use vestibule::policy::trace::{NoTrace, Steps};
+use vestibule::policy::verdict::{Decision, Reason, RotationStep, Subject, Upkeep, Verdict};
+use vestibule::session::binding::{AddressMode, AgentMode, Answer, BindingRules, Bound, Factor};
+use vestibule::session::live::{Live, MAX_GENERATION};
+use vestibule::session::principal::Principal;
+use vestibule::session::record::{EndReason, Record};
+use vestibule::session::rotation::{Rotation, RotationRule};
+use vestibule::session::timeouts::Lifetime;
+
+use super::harness::START;
+
+const TABLE: &str = "
+| what came                                  | public | optional  | anonymous | signed in | admin | ask                | upkeep                | ends               |
+| ------------------------------------------ | ------ | --------- | --------- | --------- | ----- | ------------------ | --------------------- | ------------------ |
+| nothing                                    | nobody | nobody    | new       | ask       | ask   | no_session         |                       |                    |
+| an invalid cookie                          | nobody | nobody    | new       | ask       | ask   | invalid_cookie     |                       |                    |
+| several sessions                           | nobody | nobody    | new       | ask       | ask   | several_sessions   |                       |                    |
+| an unknown session                         | nobody | nobody    | new       | ask       | ask   | unknown_session    |                       |                    |
+| a wrong proof                              | nobody | nobody    | new       | ask       | ask   | invalid_proof      |                       |                    |
+| anonymous                                  | nobody | anonymous | anonymous | who?      | who?  |                    | touch                 |                    |
+| user                                       | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| admin                                      | nobody | admin     | admin     | admin     | admin |                    | touch                 |                    |
+| user, active 999ms                         | nobody | user      | user      | user      | deny  |                    |                       |                    |
+| user, active 1s                            | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, age 0s                               | nobody | user      | user      | user      | deny  |                    |                       |                    |
+| ended logout, anonymous                    | nobody | nobody    | new       | ask       | ask   | logout             |                       |                    |
+| ended logout, user                         | nobody | nobody    | new       | ask       | ask   | logout             |                       |                    |
+| ended replaced, admin                      | nobody | nobody    | new       | ask       | ask   | replaced           |                       |                    |
+| ended revoked, admin                       | nobody | nobody    | new       | ask       | ask   | revoked            |                       |                    |
+| ended reuse, admin                         | nobody | nobody    | new       | ask       | ask   | reuse              |                       |                    |
+| ended idle, admin                          | nobody | nobody    | new       | ask       | ask   | idle               |                       |                    |
+| ended binding_ip, admin                    | nobody | nobody    | new       | ask       | ask   | binding_ip         |                       |                    |
+| ended logout, admin, active 31m            | nobody | nobody    | new       | ask       | ask   | logout             |                       |                    |
+| ended logout, admin, shows 3               | nobody | nobody    | new       | ask       | ask   | logout             |                       |                    |
+| ended logout, admin, shows 8               | nobody | nobody    | new       | ask       | ask   | logout             |                       |                    |
+| user, age 2h, active 29m59s                | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, age 2h, active 30m                   | nobody | nobody    | new       | ask       | ask   | idle               |                       | idle               |
+| admin, age 2h, active 30m                  | nobody | nobody    | new       | ask       | ask   | idle               |                       | idle               |
+| anonymous, age 2h, active 30m              | nobody | nobody    | new       | ask       | ask   | idle               |                       | idle               |
+| user, age 11h59m59s                        | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, age 12h                              | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
+| anonymous, age 12h                         | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
+| user, age 13h, active 40m                  | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
+| user, age 2h, since 14m59s                 | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, age 2h, since 15m                    | nobody | user      | user      | user      | deny  |                    | touch, offer 8        |                    |
+| admin, age 2h, since 15m                   | nobody | admin     | admin     | admin     | admin |                    | touch, offer 8        |                    |
+| anonymous, age 2h, since 15m               | nobody | anonymous | anonymous | who?      | who?  |                    | touch, offer 8        |                    |
+| user, age 2h, since 15m, active 0s         | nobody | user      | user      | user      | deny  |                    | offer 8               |                    |
+| user, age 2h, since 2h                     | nobody | user      | user      | user      | deny  |                    | touch, offer 8        |                    |
+| user, age 2h, since 2h, never rotates      | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, age 2h, since 15m, at the last       | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, shows 8                              | nobody | user      | user      | user      | deny  |                    | touch, commit 8       |                    |
+| admin, shows 8                             | nobody | admin     | admin     | admin     | admin |                    | touch, commit 8       |                    |
+| anonymous, shows 8                         | nobody | anonymous | anonymous | who?      | who?  |                    | touch, commit 8       |                    |
+| user, age 2h, since 15m, shows 8           | nobody | user      | user      | user      | deny  |                    | touch, commit 8       |                    |
+| user, shows 8, never rotates               | nobody | user      | user      | user      | deny  |                    | touch, commit 8       |                    |
+| user, age 2h, active 30m, shows 8          | nobody | nobody    | new       | ask       | ask   | idle               |                       | idle               |
+| user, age 12h, shows 8                     | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
+| user, since 59s, shows 6                   | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| admin, since 59s, shows 6                  | nobody | admin     | admin     | admin     | admin |                    | touch                 |                    |
+| anonymous, since 59s, shows 6              | nobody | anonymous | anonymous | who?      | who?  |                    | touch                 |                    |
+| user, since 60s, shows 6                   | nobody | nobody    | new       | ask       | ask   | reuse              |                       | reuse              |
+| anonymous, since 60s, shows 6              | nobody | nobody    | new       | ask       | ask   | reuse              |                       | reuse              |
+| user, since 60s, shows 6, never rotates    | nobody | nobody    | new       | ask       | ask   | reuse              |                       | reuse              |
+| user, age 2h, since 16m, shows 6           | nobody | nobody    | new       | ask       | ask   | reuse              |                       | reuse              |
+| user, since 1s, shows 5                    | nobody | nobody    | new       | ask       | ask   | reuse              |                       | reuse              |
+| admin, since 1s, shows 5                   | nobody | nobody    | new       | ask       | ask   | reuse              |                       | reuse              |
+| user, since 1s, shows 0                    | nobody | nobody    | new       | ask       | ask   | reuse              |                       | reuse              |
+| user, age 2h, active 30m, shows 5          | nobody | nobody    | new       | ask       | ask   | reuse              |                       | reuse              |
+| user, elsewhere, shows 5                   | nobody | nobody    | new       | ask       | ask   | reuse              |                       | reuse              |
+| user, shows 9                              | nobody | nobody    | new       | ask       | ask   | invalid_proof      |                       |                    |
+| user, shows 4294967295                     | nobody | nobody    | new       | ask       | ask   | invalid_proof      |                       |                    |
+| user, age 2h, active 30m, shows 9          | nobody | nobody    | new       | ask       | ask   | invalid_proof      |                       |                    |
+| user, elsewhere, ip off                    | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, elsewhere, ip log                    | nobody | user      | user      | user      | deny  |                    | touch, report ip      |                    |
+| admin, elsewhere, ip log                   | nobody | admin     | admin     | admin     | admin |                    | touch, report ip      |                    |
+| anonymous, elsewhere, ip log               | nobody | anonymous | anonymous | who?      | who?  |                    | touch, report ip      |                    |
+| user, elsewhere, ip step_up                | nobody | nobody    | new       | ask       | ask   | other_ip           |                       |                    |
+| anonymous, elsewhere, ip step_up           | nobody | nobody    | new       | ask       | ask   | other_ip           |                       |                    |
+| user, elsewhere, ip end                    | nobody | nobody    | new       | ask       | ask   | binding_ip         |                       | binding_ip         |
+| anonymous, elsewhere, ip end               | nobody | nobody    | new       | ask       | ask   | binding_ip         |                       | binding_ip         |
+| user, next door, ip end                    | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, next door, ip exact end              | nobody | nobody    | new       | ask       | ask   | binding_ip         |                       | binding_ip         |
+| user, other browser, agent off             | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, other browser, agent log             | nobody | user      | user      | user      | deny  |                    | touch, report agent   |                    |
+| user, other browser, agent step_up         | nobody | nobody    | new       | ask       | ask   | other_user_agent   |                       |                    |
+| user, other browser                        | nobody | nobody    | new       | ask       | ask   | binding_user_agent |                       | binding_user_agent |
+| anonymous, other browser                   | nobody | nobody    | new       | ask       | ask   | binding_user_agent |                       | binding_user_agent |
+| admin, updated browser                     | nobody | admin     | admin     | admin     | admin |                    | touch                 |                    |
+| admin, updated browser, agent exact end    | nobody | nobody    | new       | ask       | ask   | binding_user_agent |                       | binding_user_agent |
+| user, no browser                           | nobody | nobody    | new       | ask       | ask   | binding_user_agent |                       | binding_user_agent |
+| user, elsewhere, ip log, other browser     | nobody | nobody    | new       | ask       | ask   | binding_user_agent |                       | binding_user_agent |
+| user, elsewhere, ip end, other browser, agent log | nobody | nobody | new   | ask       | ask   | binding_ip         |                       | binding_ip         |
+| user, elsewhere, ip step_up, other browser, agent log | nobody | nobody | new | ask     | ask   | other_ip           |                       |                    |
+| user, elsewhere, ip end, age 2h, active 30m | nobody | nobody   | new       | ask       | ask   | idle               |                       | idle               |
+| user, elsewhere, ip log, age 2h, since 15m | nobody | user      | user      | user      | deny  |                    | touch, offer 8, report ip |                |
+| user, elsewhere, ip log, shows 8           | nobody | user      | user      | user      | deny  |                    | touch, commit 8, report ip |               |
+| user, elsewhere, ip end, shows 8           | nobody | nobody    | new       | ask       | ask   | binding_ip         |                       | binding_ip         |
+| user, elsewhere, ip step_up, shows 8       | nobody | nobody    | new       | ask       | ask   | other_ip           |                       |                    |
+";
+
+/// One situation, in full.
+#[derive(Clone, Debug)]
+struct Situation {
+    rules: SessionRules,
+    /// What came instead of a session, if none did.
+    unusable: Option<Reason>,
+    record: Record,
+    shows: u32,
+    client: IpAddr,
+    agent: &'static str,
+}
+
+const NOW: Timestamp = START;
+const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+const NEXT_DOOR: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1));
+const AGENTS: [&str; 4] = ["Chrome/130.0 (Linux)", "Chrome/131.2 (Linux)", "Firefox/140", ""];
+
+fn ago(text: &str) -> Timestamp {
+    let span = vestibule::base::units::duration(text).expect("a duration");
+    Timestamp::from_millis(NOW.as_millis() - span.as_millis() as u64)
+}
+
+fn of(user: Option<&str>) -> Record {
+    let role = |user: &str| if user == "admin" { "admin" } else { "staff" }.to_owned();
+    let principal = user.map(|user| Arc::new(Principal::new(user, None, &[], &[role(user)])));
+    let mut record = Record::new(&Random::seeded(1), principal, Bound::of(HOME, AGENTS[0].as_bytes()), ago("10m"));
+    record.active_at = ago("10s");
+    record.rotation = Rotation { generation: 7, presented_at: ago("10s") };
+    record
+}
+
+impl Situation {
+    /// Reads a row's first column.
+    fn of(text: &str) -> Self {
+        let mut found = Self {
+            rules: SessionRules::default(),
+            unusable: None,
+            record: of(None),
+            shows: 7,
+            client: HOME,
+            agent: AGENTS[0],
+        };
+        let mut words: Vec<&str> = text.split(", ").collect();
+        // Who it is replaces the whole record, so it comes first.
+        words.sort_by_key(|word| !matches!(*word, "user" | "admin" | "anonymous"));
+        words.into_iter().for_each(|word| found.read(word));
+        found
+    }
+
+    fn read(&mut self, word: &str) {
+        let answer = |text: &str| match text {
+            "log" => Answer::Log,
+            "step_up" => Answer::StepUp,
+            _ => Answer::End,
+        };
+        let binding = &mut self.rules.binding;
+        match word.split_once(' ').unwrap_or((word, "")) {
+            ("nothing", _) => self.unusable = Some(Reason::NoSession),
+            ("an", "invalid cookie") => self.unusable = Some(Reason::InvalidCookie),
+            ("an", "unknown session") => self.unusable = Some(Reason::UnknownSession),
+            ("several", _) => self.unusable = Some(Reason::SeveralSessions),
+            ("a", _) => self.unusable = Some(Reason::InvalidProof),
+            ("anonymous", _) => self.record = of(None),
+            ("user" | "admin", _) => self.record = of(Some(word)),
+            ("ended", why) => {
+                let reason = EndReason::ALL.into_iter().find(|reason| reason.name() == why).expect("a reason");
+                self.record.ended = Some((reason, ago("5s")));
+            }
+            ("age", span) => {
+                self.record.authenticated_at = ago(span);
+                self.record.active_at = self.record.active_at.max(ago(span));
+                self.record.rotation.presented_at = self.record.rotation.presented_at.max(ago(span));
+            }
+            ("active", span) => self.record.active_at = ago(span),
+            ("since", span) => self.record.rotation.presented_at = ago(span),
+            ("shows", generation) => self.shows = generation.parse().expect("a generation"),
+            ("never", _) => self.rules.rotation.every = None,
+            ("at", _) => (self.record.rotation.generation, self.shows) = (MAX_GENERATION, MAX_GENERATION),
+            ("elsewhere", _) => self.client = ELSEWHERE,
+            ("next", _) => self.client = NEXT_DOOR,
+            ("updated", _) => self.agent = AGENTS[1],
+            ("other", _) => self.agent = AGENTS[2],
+            ("no", _) => self.agent = AGENTS[3],
+            ("ip", "off") => binding.address = AddressMode::Off,
+            ("ip", "exact end") => binding.address = AddressMode::Exact,
+            ("ip", text) => {
+                (binding.address, binding.address_answer) = (AddressMode::Prefix { v4: 24, v6: 56 }, answer(text));
+            }
+            ("agent", "off") => binding.agent = AgentMode::Off,
+            ("agent", "exact end") => binding.agent = AgentMode::Exact,
+            ("agent", text) => binding.agent_answer = answer(text),
+            _ => panic!("\"{word}\" says nothing"),
+        }
+    }
+
+    fn decide(&self, route: &RoutePolicy, now: Timestamp) -> Decision {
+        self.decide_and_trace(route, now).0
+    }
+
+    /// Decides twice: what is traced is what is decided.
+    fn decide_and_trace(&self, route: &RoutePolicy, now: Timestamp) -> (Decision, Steps) {
+        let live = Live::new(self.record.clone());
+        let presented = match self.unusable {
+            Some(reason) => Presented::Unusable(reason),
+            None => Presented::Session { session: live.view(), generation: self.shows },
+        };
+        let parts = parts(self.agent);
+        let facts = Facts::read(&parts, self.client).expect("a good request");
+        let mut steps = Steps::default();
+        let traced = decide(&self.rules, route, presented, &facts, now, &mut steps);
+        let plain = decide(&self.rules, route, presented, &facts, now, &mut NoTrace);
+        assert_eq!(format!("{traced:?}"), format!("{plain:?}"), "the trace changes the decision");
+        (plain, steps)
+    }
+}
+
+fn parts(agent: &str) -> Parts {
+    let request = Request::get("/").header("host", "app.example.test").header("user-agent", agent);
+    request.body(()).expect("a request").into_parts().0
+}
+
+fn route(access: Access, roles: &[&str]) -> RoutePolicy {
+    RoutePolicy { access, roles: roles.iter().map(|role| Box::from(*role)).collect() }
+}
+
+fn routes() -> [RoutePolicy; 5] {
+    [
+        route(Access::Public, &[]),
+        route(Access::Optional, &[]),
+        route(Access::Anonymous, &[]),
+        route(Access::Authenticated, &[]),
+        route(Access::Authenticated, &["ops", "admin"]),
+    ]
+}
+
+/// As whom a request passes with its session; `None` when it does not.
+fn passes(decision: &Decision) -> Option<&Subject> {
+    match &decision.verdict {
+        Verdict::Allow(grant) if *grant.subject() != Subject::Nobody => Some(grant.subject()),
+        Verdict::Allow(_) | Verdict::AllowWithNewSession(_) | Verdict::Challenge(_) | Verdict::Deny(_) => None,
+    }
+}
+
+/// A decision in the words of the table: cell, reason, upkeep, end.
+fn shown(decision: &Decision) -> [String; 4] {
+    let (cell, reason) = match &decision.verdict {
+        Verdict::Allow(grant) => match grant.subject() {
+            Subject::Nobody => ("nobody".to_owned(), ""),
+            Subject::Anonymous(_) => ("anonymous".to_owned(), ""),
+            Subject::User(_, principal) => (principal.user.to_string(), ""),
+        },
+        Verdict::AllowWithNewSession(_) => ("new".to_owned(), ""),
+        Verdict::Challenge(Reason::Anonymous) => ("who?".to_owned(), ""),
+        Verdict::Challenge(reason) => ("ask".to_owned(), reason.name()),
+        Verdict::Deny(_) => ("deny".to_owned(), ""),
+    };
+    let Upkeep { touch, rotation, report } = decision.upkeep;
+    let rotation = match rotation {
+        RotationStep::None => None,
+        RotationStep::Offer(generation) => Some(format!("offer {generation}")),
+        RotationStep::Commit(generation) => Some(format!("commit {generation}")),
+    };
+    let report = report.map(|factor| match factor {
+        Factor::Address => "report ip".to_owned(),
+        Factor::UserAgent => "report agent".to_owned(),
+    });
+    let upkeep: Vec<String> = touch.then(|| "touch".to_owned()).into_iter().chain(rotation).chain(report).collect();
+    [cell, reason.to_owned(), upkeep.join(", "), decision.ends.map_or("", EndReason::name).to_owned()]
+}
+
+#[test]
+fn every_row_of_the_table() {
+    let rows: Vec<Vec<&str>> =
+        TABLE.trim().lines().skip(2).map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect();
+    assert!(rows.len() * routes().len() > 400, "only {} rows", rows.len());
+    for row in rows {
+        let [what, cells @ .., ask, upkeep, ends] = row.as_slice() else { panic!("{row:?}") };
+        let situation = Situation::of(what);
+        for ((policy, cell), column) in routes().iter().zip(cells).zip(0..) {
+            let decision = situation.decide(policy, NOW);
+            let passes = passes(&decision).is_some();
+            let expected = [
+                *cell,
+                if *cell == "ask" { ask } else { "" },
+                if passes { upkeep } else { "" },
+                if column > 0 { ends } else { "" },
+            ];
+            assert_eq!(shown(&decision), expected, "{what}, column {column}");
+        }
+    }
+}
+
+#[test]
+fn the_trace_tells_the_checks_in_their_order() {
+    let steps = |what: &str| Situation::of(what).decide_and_trace(&routes()[4], NOW).1.0;
+    let all = ["access", "session", "revoked", "generation", "lifetime", "binding", "roles"];
+    let checks = |what: &str| steps(what).into_iter().map(|(check, _)| check).collect::<Vec<_>>();
+    assert_eq!(checks("admin"), all);
+    assert_eq!(checks("user"), all);
+    for (what, last) in
+        [("ended logout, user", 3), ("user, shows 5", 4), ("user, age 12h", 5), ("user, other browser", 6)]
+    {
+        let mut expected = all[..last].to_vec();
+        expected.push("without a session");
+        assert_eq!(checks(what), expected, "{what}");
+    }
+    let public = Situation::of("admin").decide_and_trace(&routes()[0], NOW).1;
+    assert_eq!(public.0, [("access", "public")], "the session of a public route is not looked at");
+}
+
+fn millis() -> impl Strategy<Value = u64> {
+    let edges = select(vec![0, 1, 999, 1000, 59_999, 60_000, 899_999, 900_000, 1_799_999, 1_800_000, 43_200_000]);
+    prop_oneof![2 => edges, 1 => 0..50_000_000_u64]
+}
+
+fn rules() -> impl Strategy<Value = SessionRules> {
+    let answer = || select(vec![Answer::Log, Answer::StepUp, Answer::End]);
+    let address = select(vec![AddressMode::Off, AddressMode::Exact, AddressMode::Prefix { v4: 24, v6: 56 }]);
+    let agent = select(vec![AgentMode::Off, AgentMode::Exact, AgentMode::Family]);
+    let span = || millis().prop_map(Duration::from_millis);
+    (address, answer(), agent, answer(), span(), span(), proptest::option::of(span()), span()).prop_map(
+        |(address, address_answer, agent, agent_answer, idle, absolute, every, grace)| SessionRules {
+            lifetime: Lifetime { idle, absolute },
+            rotation: RotationRule { every, grace },
+            binding: BindingRules { address, address_answer, agent, agent_answer },
+        },
+    )
+}
+
+fn situation() -> impl Strategy<Value = Situation> {
+    let unusable = select(vec![
+        Reason::NoSession,
+        Reason::InvalidCookie,
+        Reason::SeveralSessions,
+        Reason::UnknownSession,
+        Reason::InvalidProof,
+    ]);
+    let unusable = proptest::option::weighted(0.1, unusable);
+    let ended = proptest::option::weighted(0.15, select(EndReason::ALL.to_vec()));
+    let user = select(vec![None, Some("user"), Some("admin")]);
+    let shows = prop_oneof![4 => 5..10_u32, 1 => any::<u32>()];
+    let place = (select(vec![HOME, NEXT_DOOR, ELSEWHERE]), select(AGENTS.to_vec()));
+    (rules(), unusable, ended, user, (millis(), millis(), millis()), shows, place).prop_map(
+        |(rules, unusable, ended, user, (age, active, since), shows, (client, agent))| {
+            let mut record = of(user);
+            let before = |millis: u64| Timestamp::from_millis(NOW.as_millis() - millis.min(age));
+            record.authenticated_at = before(age);
+            record.active_at = before(active);
+            record.rotation.presented_at = before(since);
+            record.ended = ended.map(|reason| (reason, record.active_at));
+            Situation { rules, unusable, record, shows, client, agent }
+        },
+    )
+}
+
+/// Whether the session can be used, said once more and naively.
+fn is_usable(situation: &Situation) -> bool {
+    let Situation { rules, record, shows, .. } = situation;
+    let passed = |since: Timestamp| NOW.since(since);
+    let good_generation = match i64::from(*shows) - i64::from(record.rotation.generation) {
+        0 | 1 => true,
+        -1 => passed(record.rotation.presented_at) < rules.rotation.grace,
+        _ => false,
+    };
+    let difference = record.bound.difference(&rules.binding, situation.client, situation.agent.as_bytes());
+    situation.unusable.is_none()
+        && record.ended.is_none()
+        && good_generation
+        && passed(record.authenticated_at) < rules.lifetime.absolute
+        && passed(record.active_at) < rules.lifetime.idle
+        && difference.is_none_or(|(_, answer)| answer == Answer::Log)
+}
+
+proptest! {
+    #![proptest_config(proptest::test_runner::Config {
+        cases: 4096,
+        rng_seed: proptest::test_runner::RngSeed::Fixed(1),
+        failure_persistence: None,
+        ..Default::default()
+    })]
+
+    /// Who has no usable session passes as nobody, where that is enough; who has one passes as themselves.
+    #[test]
+    fn only_a_usable_session_speaks_for_somebody(situation in situation()) {
+        for policy in routes() {
+            let decision = situation.decide(&policy, NOW);
+            let is_nobody = matches!(&decision.verdict, Verdict::Allow(grant) if *grant.subject() == Subject::Nobody);
+            let is_new = matches!(&decision.verdict, Verdict::AllowWithNewSession(_));
+            let (access, principal) = (policy.access, situation.record.principal.as_ref());
+            let usable = is_usable(&situation) && access != Access::Public;
+            let has_role = policy.roles.is_empty() || principal.is_some_and(|principal| &*principal.user == "admin");
+            let enough = access != Access::Authenticated || principal.is_some() && has_role;
+            prop_assert_eq!(passes(&decision).is_some(), usable && enough);
+            prop_assert_eq!(is_nobody, !usable && matches!(access, Access::Public | Access::Optional));
+            prop_assert_eq!(is_new, !usable && access == Access::Anonymous);
+            prop_assert_eq!(decision.ends.is_some() && usable, false);
+        }
+    }
+
+    /// A session that a decision ends, and one that had ended, is over at every later time, for every later cookie.
+    #[test]
+    fn once_ended_ended_at_every_later_time(situation in situation(), later in millis(), shows in 5..10_u32) {
+        let now = NOW.plus(Duration::from_millis(later));
+        for policy in &routes()[1..] {
+            let first = situation.decide(policy, NOW);
+            if let Some(reason) = first.ends.or(situation.record.ended.map(|(reason, _)| reason)) {
+                let mut after = Situation { shows, client: HOME, agent: AGENTS[0], ..situation.clone() };
+                after.record.ended = after.record.ended.or(Some((reason, NOW)));
+                let decision = after.decide(policy, now);
+                prop_assert!(passes(&decision).is_none() && decision.ends.is_none());
+                let is_told = matches!(decision.verdict, Verdict::Challenge(why) if why == Reason::Ended(reason));
+                prop_assert!(policy.access != Access::Authenticated || after.unusable.is_some() || is_told);
+            }
+            // Also when nobody carried the end out.
+            if passes(&first).is_none() && first.ends.is_some() {
+                prop_assert!(passes(&situation.decide(policy, now)).is_none());
+            }
+        }
+    }
+
+    /// Who loses a role is never let in by that.
+    #[test]
+    fn losing_a_role_opens_nothing(
+        situation in situation(),
+        roles in proptest::collection::vec(select(vec!["admin", "staff", "ops", "night"]), 0..4),
+        lost in 0..4_usize,
+        asked in proptest::collection::vec(select(vec!["admin", "staff", "ops", "night"]), 0..3),
+    ) {
+        let with = |roles: &[&str]| {
+            let roles: Vec<String> = roles.iter().map(|role| (*role).to_owned()).collect();
+            let mut changed = situation.clone();
+            changed.record.principal = Some(Arc::new(Principal::new("alice", None, &[], &roles)));
+            passes(&changed.decide(&route(Access::Authenticated, &asked), NOW)).is_some()
+        };
+        let mut fewer = roles.clone();
+        if lost < fewer.len() {
+            fewer.remove(lost);
+        }
+        prop_assert!(with(&roles) || !with(&fewer));
+    }
+
+    /// Shorter limits let in nobody whom longer ones keep out.
+    #[test]
+    fn shorter_limits_allow_no_more(situation in situation(), less in (millis(), millis(), millis())) {
+        let mut stricter = situation.clone();
+        let shorter = |span: &mut Duration, less: u64| *span = span.saturating_sub(Duration::from_millis(less));
+        shorter(&mut stricter.rules.lifetime.idle, less.0);
+        shorter(&mut stricter.rules.lifetime.absolute, less.1);
+        shorter(&mut stricter.rules.rotation.grace, less.2);
+        for policy in routes() {
+            let (before, after) = (situation.decide(&policy, NOW), stricter.decide(&policy, NOW));
+            prop_assert!(passes(&before).is_some() || passes(&after).is_none());
+        }
+    }
+
+    /// Nothing is done to a session but where the request passes with it, and what passes with it never ends it.
+    #[test]
+    fn upkeep_comes_with_permission_only(situation in situation()) {
+        for policy in routes() {
+            let decision = situation.decide(&policy, NOW);
+            if passes(&decision).is_none() {
+                prop_assert_eq!(decision.upkeep, Upkeep::default());
+            } else {
+                prop_assert!(decision.ends.is_none());
+            }
+            if let RotationStep::Offer(generation) = decision.upkeep.rotation {
+                prop_assert_eq!(generation, situation.record.rotation.generation + 1);
+            }
+        }
+    }
+}

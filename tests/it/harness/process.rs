@@ -1,0 +1,152 @@
+//! Real processes: the gateway's binary, and servers that were installed. Each is ended by the test that started it.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+
+use super::{Log, eventually};
+
+/// A process. Killed when dropped, if it has not ended by itself.
+pub struct Process {
+    child: Child,
+    readers: Vec<JoinHandle<()>>,
+    /// What it has written to standard output.
+    pub stdout: Log,
+    /// What it has written to standard error.
+    pub stderr: Log,
+}
+
+/// What a process that has ended leaves.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    /// The exit code; a process that a signal killed has none.
+    pub fn code(&self) -> Option<i32> {
+        self.status.code()
+    }
+}
+
+/// The gateway's binary, to be run in `folder`.
+pub fn vestibule(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vestibule"));
+    command.args(arguments).current_dir(folder);
+    command
+}
+
+/// Runs the gateway's binary in `folder` to its end, with `input` on standard input.
+pub fn run(folder: &Path, arguments: &[&str], input: &str) -> Ended {
+    let mut process = Process::start(vestibule(folder, arguments).stdin(Stdio::piped()));
+    if let Some(mut stdin) = process.child.stdin.take() {
+        // Who asks for nothing may have ended already.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    process.wait()
+}
+
+impl Process {
+    /// Starts a command. Without another word about it, its standard input is empty.
+    pub fn start(command: &mut Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let name = command.get_program().to_string_lossy().into_owned();
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
+        let (stdout, stderr) = (Log::default(), Log::default());
+        let readers = vec![
+            copy(child.stdout.take().expect("piped"), stdout.clone()),
+            copy(child.stderr.take().expect("piped"), stderr.clone()),
+        ];
+        Self { child, readers, stdout, stderr }
+    }
+
+    /// Starts `vestibule serve` in `folder`, and waits until it listens.
+    pub fn serve(folder: &Path) -> Self {
+        let process = Self::start(vestibule(folder, &["serve"]).stdin(Stdio::null()));
+        process.stderr.wait_for(&["sessions are kept in memory"]);
+        process
+    }
+
+    /// The address that standard error says it listens on.
+    pub fn address(&self) -> SocketAddr {
+        address_after(&self.stderr.text(), "listening on https://")
+    }
+
+    /// The address of the metrics.
+    pub fn metrics(&self) -> SocketAddr {
+        address_after(&self.stderr.text(), "metrics on http://")
+    }
+
+    /// Sends it a signal: `TERM`, `INT` or `KILL`.
+    pub fn signal(&self, name: &str) {
+        // The shell's own command, which is there where no other is.
+        let line = format!("kill -{name} {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &line]).status().expect("a shell");
+        assert!(status.success(), "{line}");
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a process").is_some()
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(mut self) -> Ended {
+        let mut status = None;
+        eventually("the process ends", || {
+            status = self.child.try_wait().expect("a process");
+            status.is_some()
+        });
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+        Ended { status: status.expect("ended"), stdout: self.stdout.text(), stderr: self.stderr.text() }
+    }
+
+    /// Ends it by a signal, and waits.
+    pub fn stop(self, signal: &str) -> Ended {
+        self.signal(signal);
+        self.wait()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- standard output ---\n{}", self.stdout.text());
+            eprintln!("--- standard error ---\n{}", self.stderr.text());
+        }
+    }
+}
+
+fn copy(mut from: impl Read + Send + 'static, mut to: Log) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        // It ends when the process does.
+        let _ = std::io::copy(&mut from, &mut to);
+    })
+}
+
+/// The address that follows `words` in `text`.
+pub fn address_after(text: &str, words: &str) -> SocketAddr {
+    let (_, after) = text.split_once(words).unwrap_or_else(|| panic!("no \"{words}\" in:\n{text}"));
+    let end = after.find(['/', '\n', ' ']).unwrap_or(after.len());
+    after[..end].parse().unwrap_or_else(|_| panic!("no address after \"{words}\" in:\n{text}"))
+}
+
+/// One request over a plain connection: the status and everything after the head.
+pub fn plain(mut stream: impl Read + Write, method: &str, target: &str) -> (u16, String) {
+    let request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let status = answer.get(9..12).and_then(|status| status.parse().ok());
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    (status.unwrap_or_else(|| panic!("no answer: {answer}")), body.to_owned())
+}

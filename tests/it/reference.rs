@@ -1,0 +1,132 @@
+//! `gateway.toml`, the reference: every key the code knows is in it, with the default the code has.
+
+use std::collections::BTreeSet;
+
+use vestibule::config::Plan;
+use vestibule::config::reader::Document;
+
+use super::harness::{reference, users};
+
+/// Known keys that the reference does not show, each for its reason.
+const NOT_SHOWN: [(&str, &str); 1] =
+    [("session.store.path", "it belongs to kind = \"disk\", which does not exist yet")];
+
+/// What a configuration must have; the rest is defaults. `[admin]` has none that could be left away.
+const MINIMAL: &str = r#"
+    [server]
+    listen = ["127.0.0.1:8443"]
+    [[server.certificate]]
+    cert = "certs/dev.crt"
+    key = "certs/dev.key"
+    generate = true
+    [admin]
+    listen = "unix:/run/vestibule.sock"
+    metrics = "127.0.0.1:9901"
+    [login.local]
+    users = "users.toml"
+    [[upstream]]
+    name = "app"
+    servers = ["http://127.0.0.1:3000"]
+    [[route]]
+    path = "/"
+    upstream = "app"
+    [[route]]
+    path = "/admin"
+    upstream = "app"
+    roles = ["admin"]
+"#;
+
+/// The key of a line that is a commented out `key = value`.
+fn commented_key(line: &str) -> Option<&str> {
+    let (key, _) = line.strip_prefix("# ")?.split_once(" = ")?;
+    let is_key = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    is_key.then_some(key)
+}
+
+/// The reference with its commented out keys written out: all of them, or those only that show a default.
+fn written_out(only_defaults: bool) -> String {
+    let mut says_none = false;
+    let mut lines = Vec::new();
+    for line in reference().lines() {
+        let key = commented_key(line);
+        match key {
+            Some(_) if !(only_defaults && says_none) => lines.push(line["# ".len()..].to_owned()),
+            Some(_) | None => lines.push(line.to_owned()),
+        }
+        // The comment above a key, of one or several lines, says whether it has a default.
+        let is_words = line.starts_with("# ") && key.is_none();
+        says_none = is_words && (says_none || line.contains("None by default"));
+    }
+    lines.join("\n")
+}
+
+/// What `text` comes to in a folder of its own.
+fn with<T>(text: &str, read: impl FnOnce(&Document) -> T) -> T {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("users.toml"), users()).expect("written");
+    read(&Document::parse(folder.path().join("gateway.toml"), text))
+}
+
+/// A plan as text, without the folder it was read in and without the users, who are none of its keys.
+fn shown(text: &str) -> String {
+    with(text, |document| {
+        let mut plan = Plan::of(document).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        plan.users = None;
+        format!("{plan:#?}").replace(&document.folder().display().to_string(), "")
+    })
+}
+
+#[test]
+fn it_is_accepted_as_it_stands() {
+    with(&reference(), |document| Plan::of(document).map(drop).unwrap_or_else(|mistakes| panic!("{mistakes}")));
+}
+
+#[test]
+fn it_shows_every_key_that_the_code_knows() {
+    // A cookie's domain needs another kind of name.
+    let text = written_out(false).replace("\"__Host-session\"", "\"__Secure-session\"");
+    with(&text, |document| {
+        let _ = Plan::of(document).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let written = document.written_keys();
+        let missing: BTreeSet<String> = document.known_keys().difference(&written).cloned().collect();
+        let known_missing = NOT_SHOWN.iter().map(|(key, _)| (*key).to_owned()).collect();
+        assert_eq!(missing, known_missing, "keys that gateway.toml does not show");
+    });
+}
+
+#[test]
+fn what_it_shows_as_defaults_are_the_codes_defaults() {
+    let written_out_text = written_out(true);
+    let (minimal, reference, written_out) = (shown(MINIMAL), shown(&reference()), shown(&written_out_text));
+    similar(&minimal, &reference);
+    similar(&minimal, &written_out);
+    // How long a prefix is matters only to whoever compares one.
+    let with_prefix = shown(&written_out_text.replace("mode = \"off\"", "mode = \"prefix\""));
+    similar(&shown(&format!("{MINIMAL}[session.binding.ip]\nmode = \"prefix\"")), &with_prefix);
+}
+
+#[test]
+fn every_key_has_its_reason_above_it() {
+    let text = reference();
+    let lines: Vec<&str> = text.lines().collect();
+    let mut explained: BTreeSet<&str> = BTreeSet::new();
+    for pair in lines.windows(2) {
+        let [above, line] = pair else { unreachable!("windows of two") };
+        let active = line.split_once(" = ").map(|(key, _)| key).filter(|key| !key.starts_with('#'));
+        let Some(key) = commented_key(line).or(active) else { continue };
+        if above.starts_with("# ") && commented_key(above).is_none() {
+            explained.insert(key);
+        } else {
+            // The second of two routes only repeats what the first has explained.
+            assert!(explained.contains(key), "nothing says why above: {line}");
+        }
+    }
+    assert!(lines.iter().all(|line| line.chars().count() <= 120), "a line of gateway.toml is too long");
+}
+
+/// As `assert_eq!`, but shows only the lines that differ.
+fn similar(code: &str, reference: &str) {
+    let differing: Vec<_> = code.lines().zip(reference.lines()).filter(|(code, shown)| code != shown).collect();
+    assert!(differing.is_empty(), "the code's default and the reference's: {differing:#?}");
+    assert_eq!(code.lines().count(), reference.lines().count());
+}

@@ -1,0 +1,154 @@
+//! What chance decides: rules, who shows which cookie from where, how much time passes, what is forged.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use vestibule::base::random::Random;
+use vestibule::base::secret::Secret;
+use vestibule::crypto::keyring::KeyRing;
+use vestibule::session::cookie::{CookieSecret, CookieSettings, SessionCookie};
+use vestibule::session::rotation::proof;
+
+use super::model::{Answer, Compared, Cookie, Place, Rules};
+use super::{Run, value_of};
+
+const ADDRESSES: [&str; 6] =
+    ["192.0.2.1", "192.0.2.200", "198.51.100.7", "2001:db8:0:1::5", "2001:db8:0:ff::6", "2001:db8:0:100::5"];
+
+const AGENTS: [&str; 4] = ["Chrome/130.0.1 (X11; Linux x86_64)", "Chrome/131.2 (X11; Linux x86_64)", "Firefox/140", ""];
+
+/// Random numbers from a seed (SplitMix64).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    pub fn percent(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
+    }
+}
+
+impl Run {
+    /// A cookie that was never handed out: altered, of another gateway, of a generation far ahead, without proof.
+    pub fn forge(&mut self) {
+        let (value, cookie) = self.some_cookie();
+        let Cookie::Sealed { session, generation, .. } = cookie else { return };
+        let (snapshot, now) = (Arc::clone(&self.world.snapshot), self.world.now());
+        let cookie_of = &snapshot.cookie;
+        let handle = self.handles[session];
+        let random = Random::seeded(self.dice.next());
+        let mut secret = CookieSecret { handle, generation, proof: Secret::new(random.bytes()) };
+        let kind = self.dice.below(4);
+        self.tell(format!("cookie {} is forged: {kind} from {cookie:?}", self.cookies.len()));
+        match kind {
+            0 => {
+                let at = self.dice.below(value.len());
+                let other = if value.as_bytes()[at] == b'A' { "B" } else { "A" };
+                let altered = format!("{}{other}{}", &value[..at], &value[at + 1..]);
+                self.cookies.push((altered, Cookie::Garbage));
+            }
+            1 => {
+                let ring = KeyRing::ephemeral(&random).into();
+                let foreign = SessionCookie::new(CookieSettings::default(), ring, "default", Duration::from_secs(9));
+                let set = foreign.set(&random, &secret, now).expect("a cookie");
+                self.cookies.push((value_of(set.to_str().expect("text")).to_owned(), Cookie::Garbage));
+            }
+            2 => {
+                let set = cookie_of.set(&random, &secret, now).expect("a cookie");
+                self.keep(set.to_str().expect("text"), session, generation, now.as_millis(), false);
+            }
+            _ => {
+                let Some(live) = self.world.find(handle) else { return };
+                secret.generation += 2 + self.dice.below(3) as u32;
+                secret.proof = Secret::new(proof(live.seed(), secret.generation));
+                let set = cookie_of.set(&random, &secret, now).expect("a cookie");
+                self.keep(set.to_str().expect("text"), session, secret.generation, now.as_millis(), true);
+            }
+        }
+    }
+
+    /// Time goes on: a moment, a while, to about some limit of a session, or for days.
+    pub fn advance(&mut self) {
+        let now = self.now();
+        let lasting: Vec<_> = self.model.sessions.iter().filter(|session| session.ended.is_none()).collect();
+        let rules = self.model.rules;
+        let millis = match self.dice.below(100) {
+            0..45 => self.dice.below(1500) as u64,
+            45..55 => self.dice.below(60_000) as u64,
+            55..99 if !lasting.is_empty() => {
+                let session = lasting[self.dice.below(lasting.len())];
+                let limit = match self.dice.below(100) {
+                    0..12 => session.active + rules.idle,
+                    12..18 => session.made + rules.absolute,
+                    18..40 => session.since + rules.grace,
+                    _ => session.since + rules.every.unwrap_or(rules.grace),
+                };
+                (limit + self.dice.below(3) as u64).saturating_sub(now + 1)
+            }
+            99.. => 86_400_000 + self.dice.below(86_400_000) as u64,
+            _ => self.dice.below(10_000) as u64,
+        };
+        self.world.clock.advance(Duration::from_millis(millis));
+        self.tell(format!("{millis} ms have passed"));
+    }
+
+    /// A cookie that somebody has: mostly the newest of a session that lasts, as its owner would.
+    pub fn some_cookie(&mut self) -> (String, Cookie) {
+        let count = self.cookies.len();
+        let recent = count.saturating_sub(6);
+        let at = match self.dice.below(10) {
+            0..6 => {
+                let of = self.dice.below(self.handles.len().min(4));
+                let wanted = self.handles.len() - 1 - of;
+                let is_of = |cookie: &Cookie| matches!(cookie, Cookie::Sealed { session, .. } if *session == wanted);
+                self.cookies.iter().rposition(|(_, cookie)| is_of(cookie)).unwrap_or(count - 1)
+            }
+            6..8 => recent + self.dice.below(count - recent),
+            _ => self.dice.below(count),
+        };
+        self.cookies[at].clone()
+    }
+
+    /// Where somebody is: mostly where the session of their cookie was made.
+    pub fn some_place(&mut self, cookie: Option<Cookie>) -> Place {
+        let usual = match cookie {
+            Some(Cookie::Sealed { session, .. }) => Some(self.model.sessions[session].place),
+            Some(Cookie::Garbage) | None => None,
+        };
+        let elsewhere = Place { address: self.dice.pick(&ADDRESSES), agent: self.dice.pick(&AGENTS) };
+        match usual {
+            Some(usual) if self.dice.percent(90) => usual,
+            Some(usual) if self.dice.percent(50) => Place { address: elsewhere.address, ..usual },
+            Some(_) | None => elsewhere,
+        }
+    }
+}
+
+pub fn rules(dice: &mut Dice) -> Rules {
+    let answers = [Answer::Log, Answer::StepUp, Answer::End];
+    let compared = [Compared::Not, Compared::Not, Compared::Exactly, Compared::Roughly];
+    let idle = dice.pick(&[60_000, 300_000, 1_800_000]);
+    let every = dice.pick(&[None, Some(10_000), Some(10_000), Some(40_000), Some(900_000)]);
+    Rules {
+        idle,
+        absolute: dice.pick(&[idle, 7_200_000, 43_200_000]),
+        every,
+        grace: dice.pick(&[0, 5_000, 9_999]),
+        address: (dice.pick(&compared), dice.pick(&answers)),
+        agent: (dice.pick(&compared), dice.pick(&answers)),
+        lookup_waits: dice.percent(50),
+    }
+}

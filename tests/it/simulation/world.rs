@@ -1,0 +1,242 @@
+//! The real thing, without sockets: `enforce` over the memory store, every wait of which can be held up.
+
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_core::future::BoxFuture;
+use futures_util::FutureExt;
+use http::request::Parts;
+use http::{HeaderMap, Request};
+use vestibule::app;
+use vestibule::base::clock::{Clock, ManualClock, Timestamp};
+use vestibule::base::random::Random;
+use vestibule::config::Plan;
+use vestibule::config::reader::Document;
+use vestibule::enforce::authorize::{Authorized, authorize};
+use vestibule::enforce::shared::Shared;
+use vestibule::enforce::snapshot::Snapshot;
+use vestibule::policy::facts::Facts;
+use vestibule::policy::route_policy::{Access, RoutePolicy, SessionRules};
+use vestibule::session::binding::{AddressMode, AgentMode, Answer, BindingRules};
+use vestibule::session::handle::SessionHandle;
+use vestibule::session::live::Live;
+use vestibule::session::principal::Principal;
+use vestibule::session::record::{EndReason, Owner, Record};
+use vestibule::session::rotation::RotationRule;
+use vestibule::session::store::{Created, Lookup, SessionStore, StoreError};
+use vestibule::session::timeouts::Lifetime;
+use vestibule::store::memory::MemoryStore;
+
+use super::model::{self, Asks, Compared, Place, Rules};
+use crate::harness::START;
+
+/// A memory store that lets everyone wait once before each operation, so that requests can overtake each other.
+pub struct Turnstile {
+    inner: Arc<MemoryStore>,
+    lookup_waits: bool,
+}
+
+async fn turn() {
+    let mut has_waited = false;
+    poll_fn(|_| if std::mem::replace(&mut has_waited, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+}
+
+impl SessionStore for Turnstile {
+    fn lookup(&self, handle: SessionHandle) -> Lookup {
+        if !self.lookup_waits {
+            return self.inner.lookup(handle);
+        }
+        let inner = Arc::clone(&self.inner);
+        Lookup::Later(Box::pin(async move {
+            turn().await;
+            Ok(match inner.lookup(handle) {
+                Lookup::Hit(live) => Some(live),
+                Lookup::Miss | Lookup::Later(_) => None,
+            })
+        }))
+    }
+
+    fn create(&self, record: Record, most: Option<usize>) -> BoxFuture<'_, Result<Created, StoreError>> {
+        Box::pin(turn().then(move |()| self.inner.create(record, most)))
+    }
+
+    fn touch(&self, live: &Arc<Live>, now: Timestamp) {
+        self.inner.touch(live, now);
+    }
+
+    fn replace(&self, record: Record, expected: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(turn().then(move |()| self.inner.replace(record, expected)))
+    }
+
+    fn rotate(&self, handle: SessionHandle, to: u32, now: Timestamp) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(turn().then(move |()| self.inner.rotate(handle, to, now)))
+    }
+
+    fn revoke(&self, handle: SessionHandle, why: EndReason, now: Timestamp) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(turn().then(move |()| self.inner.revoke(handle, why, now)))
+    }
+
+    fn revoke_all(
+        &self,
+        owner: Owner,
+        why: EndReason,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<SessionHandle>, StoreError>> {
+        Box::pin(turn().then(move |()| self.inner.revoke_all(owner, why, now)))
+    }
+
+    fn list(&self, owner: Owner) -> BoxFuture<'_, Result<Vec<Arc<Live>>, StoreError>> {
+        Box::pin(turn().then(move |()| self.inner.list(owner)))
+    }
+
+    fn sweep(
+        &self,
+        lifetime: Lifetime,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
+        Box::pin(turn().then(move |()| self.inner.sweep(lifetime, now)))
+    }
+
+    fn active(&self) -> usize {
+        self.inner.active()
+    }
+}
+
+/// A request under way.
+pub type Flight = Pin<Box<dyn Future<Output = Result<Authorized, StoreError>>>>;
+
+/// One gateway.
+pub struct World {
+    pub shared: Arc<Shared>,
+    pub snapshot: Arc<Snapshot>,
+    pub store: Arc<MemoryStore>,
+    pub clock: ManualClock,
+}
+
+impl World {
+    /// A gateway with these rules, its handles, seeds and nonces fixed by `seed`.
+    pub fn new(rules: &Rules, seed: u64) -> Self {
+        let text = "[server]\nlisten = [\"127.0.0.1:0\"]\n[[server.certificate]]\ncert = \"c\"\nkey = \"k\"\ngenerate = true\n\
+                    [[upstream]]\nname = \"app\"\nservers = [\"http://127.0.0.1:1\"]\n\
+                    [[route]]\npath = \"/\"\nupstream = \"app\"\naccess = \"public\"\n";
+        let mut plan = Plan::of(&Document::parse("gateway.toml", text)).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        plan.session.rules = session_rules(rules);
+        let (store, clock) = (Arc::new(MemoryStore::default()), ManualClock::at(START));
+        let parts = app::Parts {
+            clock: Clock::Manual(clock.clone()),
+            random: Random::seeded(seed),
+            store: Some(Arc::new(Turnstile { inner: Arc::clone(&store), lookup_waits: rules.lookup_waits })),
+            log: Box::new(std::io::sink()),
+        };
+        let shared = Arc::new(app::share(&plan, parts).expect("it starts"));
+        let snapshot = shared.snapshot.load_full();
+        Self { shared, snapshot, store, clock }
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A request arrives now; nothing of it is done yet.
+    pub fn request(&self, asks: Asks, place: Place, cookies: &[String]) -> Flight {
+        let (shared, snapshot, now) = (Arc::clone(&self.shared), Arc::clone(&self.snapshot), self.now());
+        let (parts, route) = (parts(place, cookies), route(asks));
+        Box::pin(async move {
+            let facts = Facts::read(&parts, address(place)).expect("a good request");
+            authorize(&shared, &snapshot, &route, &facts, &parts.headers, now).await
+        })
+    }
+
+    /// The session of this handle, as the store has it.
+    pub fn find(&self, handle: SessionHandle) -> Option<Arc<Live>> {
+        match self.store.lookup(handle) {
+            Lookup::Hit(live) => Some(live),
+            Lookup::Miss | Lookup::Later(_) => None,
+        }
+    }
+}
+
+/// Goes on with something until it has to wait, or is done.
+pub fn poll<T>(future: Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Option<T> {
+    match future.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => Some(done),
+        Poll::Pending => None,
+    }
+}
+
+/// Goes on with something until it is done.
+pub fn finish<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    (0..100).find_map(|_| poll(future.as_mut())).expect("it ends some time")
+}
+
+/// The headers of a request.
+pub fn headers(place: Place, cookies: &[String]) -> HeaderMap {
+    parts(place, cookies).headers
+}
+
+/// The client's address.
+pub fn address(place: Place) -> IpAddr {
+    place.address.parse().expect("an address")
+}
+
+/// Who signs in under this name.
+pub fn principal(user: &str) -> Principal {
+    let role = if user == "root" { "admin" } else { "staff" };
+    Principal::new(user, None, &[], &[role.to_owned()])
+}
+
+fn parts(place: Place, cookies: &[String]) -> Parts {
+    let pairs: Vec<String> = cookies.iter().map(|value| format!("__Host-session={value}")).collect();
+    let mut request = Request::get("/").header("host", "app.example.test").header("user-agent", place.agent);
+    if !pairs.is_empty() {
+        request = request.header("cookie", pairs.join("; "));
+    }
+    request.body(()).expect("a request").into_parts().0
+}
+
+fn route(asks: Asks) -> RoutePolicy {
+    let access = match asks {
+        Asks::Public => Access::Public,
+        Asks::Optional => Access::Optional,
+        Asks::Anonymous => Access::Anonymous,
+        Asks::User | Asks::Admin => Access::Authenticated,
+    };
+    let roles = if asks == Asks::Admin { vec!["ops".into(), "admin".into()] } else { Vec::new() };
+    RoutePolicy { access, roles }
+}
+
+fn session_rules(rules: &Rules) -> SessionRules {
+    let answer = |answer| match answer {
+        model::Answer::Log => Answer::Log,
+        model::Answer::StepUp => Answer::StepUp,
+        model::Answer::End => Answer::End,
+    };
+    let binding = BindingRules {
+        address: match rules.address.0 {
+            Compared::Not => AddressMode::Off,
+            Compared::Exactly => AddressMode::Exact,
+            Compared::Roughly => AddressMode::Prefix { v4: 24, v6: 56 },
+        },
+        address_answer: answer(rules.address.1),
+        agent: match rules.agent.0 {
+            Compared::Not => AgentMode::Off,
+            Compared::Exactly => AgentMode::Exact,
+            Compared::Roughly => AgentMode::Family,
+        },
+        agent_answer: answer(rules.agent.1),
+    };
+    SessionRules {
+        lifetime: Lifetime { idle: Duration::from_millis(rules.idle), absolute: Duration::from_millis(rules.absolute) },
+        rotation: RotationRule {
+            every: rules.every.map(Duration::from_millis),
+            grace: Duration::from_millis(rules.grace),
+        },
+        binding,
+    }
+}
