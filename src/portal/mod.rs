@@ -61,7 +61,8 @@ impl Visit<'_> {
     fn only_navigation(&self) -> Result<(), Refusal> {
         let says =
             |name: &str, value: &[u8]| self.parts.headers.get(name).is_none_or(|found| found.as_bytes() == value);
-        let is_navigation = says("sec-fetch-mode", b"navigate") && says("sec-fetch-dest", b"document");
+        let by_script = self.parts.headers.contains_key("x-requested-with");
+        let is_navigation = !by_script && says("sec-fetch-mode", b"navigate") && says("sec-fetch-dest", b"document");
         if is_navigation { Ok(()) } else { Err(Refusal::CrossSite) }
     }
 

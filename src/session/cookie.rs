@@ -155,8 +155,7 @@ impl SessionCookie {
 
     /// The values of our cookie in a request, in the order they came; names are compared to the letter.
     pub fn candidates<'request>(&'request self, headers: &'request HeaderMap) -> impl Iterator<Item = &'request [u8]> {
-        let pairs =
-            headers.get_all(header::COOKIE).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+        let pairs = headers.get_all(header::COOKIE).into_iter().flat_map(|value| pairs(value.as_bytes()));
         pairs.filter_map(|pair| {
             let value = pair.trim_ascii_start().strip_prefix(self.settings.name.as_bytes())?;
             value.strip_prefix(b"=").map(<[u8]>::trim_ascii_end)
@@ -188,6 +187,17 @@ impl SessionCookie {
         // A day ahead, for a node of a cluster whose clock is a little late.
         now.day().saturating_sub(self.days)..=now.day() + 1
     }
+}
+
+/// The parts of a `Cookie` header. Applications fill it with kilobytes, so they are not looked at byte by byte.
+fn pairs(header: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(header);
+    std::iter::from_fn(move || {
+        let left = rest?;
+        let end = memchr::memchr(b';', left);
+        rest = end.map(|at| &left[at + 1..]);
+        Some(&left[..end.unwrap_or(left.len())])
+    })
 }
 
 #[cfg(test)]

@@ -273,7 +273,7 @@ impl Model {
                     (false, true) => Ok((session, generation)),
                 }
             }
-            _ => Err("invalid_cookie"),
+            Cookie::Sealed { .. } | Cookie::Garbage => Err("invalid_cookie"),
         }
     }
 

@@ -17,7 +17,7 @@ use super::world::{self, World};
 use super::{USERS, value_of};
 
 const THREADS: u64 = 4;
-const STEPS: usize = 4000;
+const STEPS: usize = 1500;
 const SESSIONS: usize = 240;
 /// Half of all that happens, happens to the last of these, so that threads meet.
 const BUSY: usize = 40;
@@ -180,6 +180,6 @@ impl Field {
             assert!(!(known.has_ended.load(Ordering::SeqCst) && known.live.ended().is_none()), "one came back");
         }
         let (allowed, committed) = (self.allowed.load(Ordering::Relaxed), self.committed.load(Ordering::Relaxed));
-        assert!(allowed > 1000 && committed > 20, "{allowed} allowed, {committed} committed");
+        assert!(allowed > 1000 && committed > 10, "{allowed} allowed, {committed} committed");
     }
 }
