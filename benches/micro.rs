@@ -180,16 +180,12 @@ fn whole(group: &mut Group<'_>) {
     };
     ask("one session", &sessions[..1]);
     ask("100000 sessions in turn", &sessions);
-<<<<<<< HEAD
-    ask("no cookie", std::slice::from_ref(&parts.headers));
-=======
     ask("no cookie", &[parts.headers.clone()]);
     let mut crowded = sessions[0].clone();
     let own = crowded.get(header::COOKIE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let many = format!("{}{own}", format!("preference={}; ", "x".repeat(80)).repeat(30));
     crowded.insert(header::COOKIE, HeaderValue::from_str(&many).expect("text"));
     ask("among 3 KB of cookies", &[crowded]);
->>>>>>> helper-4
     let mut foreign = parts.headers.clone();
     foreign
         .insert(header::COOKIE, HeaderValue::from_str(&format!("__Host-session={}", "A".repeat(130))).expect("text"));
