@@ -180,7 +180,7 @@ fn whole(group: &mut Group<'_>) {
     };
     ask("one session", &sessions[..1]);
     ask("100000 sessions in turn", &sessions);
-    ask("no cookie", &[parts.headers.clone()]);
+    ask("no cookie", std::slice::from_ref(&parts.headers));
     let mut crowded = sessions[0].clone();
     let own = crowded.get(header::COOKIE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let many = format!("{}{own}", format!("preference={}; ", "x".repeat(80)).repeat(30));
