@@ -113,7 +113,13 @@ async fn answer(
             cookies.write(shared, snapshot, response.headers_mut());
             return Ok(response);
         }
-        Verdict::Deny(reason) => return Err(Refusal::Forbidden(reason)),
+        Verdict::Deny(reason) => {
+            noted.borrow_mut().reason = Some(reason.name());
+            let is_person = is_for_person(&parts.method, &parts.headers);
+            let mut response = respond::refused(&Refusal::Forbidden(reason), is_person);
+            cookies.write(shared, snapshot, response.headers_mut());
+            return Ok(response);
+        }
     };
     noted.borrow_mut().subject(grant.subject());
     if let (Some(live), Some(limit)) = (&live, &snapshot.limits.per_session) {
