@@ -166,26 +166,26 @@ fn answers_without_a_body_leave_the_connection_in_order() {
 
 #[test]
 fn a_slow_upload_has_all_the_time_it_needs() {
-    let (told, began) = channel();
+    let (told, waits) = channel();
     let told = Mutex::new(told);
     let server = Scripted::start(move |mut line| {
         if line.head().is_some_and(|head| head.to_ascii_lowercase().contains("content-length: 6")) {
-            let _ = told.lock().expect("a channel").send(());
-            line.body(6);
+            let told = told.lock().expect("a channel");
+            for _ in 0..6 {
+                let _ = told.send(());
+                line.body(1);
+            }
             line.say("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone");
         }
     });
     let gateway = Setup::new().in_front_of(&server).start();
     let mut connection = Raw::to(gateway.address);
     connection.send(format!("{POST}Content-Length: 6\r\n\r\n"));
-    began.recv_timeout(Duration::from_secs(10)).expect("the application is asked");
-    for piece in ["a", "b", "c", "d", "e"] {
+    for piece in ["a", "b", "c", "d", "e", "f"] {
+        waits.recv_timeout(Duration::from_secs(10)).expect("the application waits for a piece");
         gateway.advance(50);
         connection.send(piece);
-        // As long as the piece takes.
-        std::thread::park_timeout(Duration::from_millis(50));
     }
-    connection.send("f");
     let answer = connection.answer().expect("an answer");
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
 }
