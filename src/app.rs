@@ -193,7 +193,7 @@ impl WorkerStart {
         for task in accepting {
             let _ = task.await;
         }
-        worker.connection_deadlines.pass_all();
+        worker.stop();
         tokio::select! {
             () = worker.all_closed() => {}
             () = worker.clock().sleep(drain) => {

@@ -55,7 +55,9 @@ impl ConnState {
     pub fn new(worker: &Rc<Worker>, tcp: Tcp, deadline: Deadline, is_h2: bool) -> Rc<Self> {
         let (worker, under_way, is_reading_head) = (Rc::clone(worker), Cell::new(0), Cell::new(false));
         let state = Self { worker, tcp, deadline, under_way, is_reading_head, is_h2 };
-        state.deadline.move_to(Some(state.now().plus(state.worker.limits.header)));
+        // A handshake that was under way when the gateway stopped has come too late.
+        let patience = if state.worker.is_stopping() { Duration::ZERO } else { state.worker.limits.header };
+        state.deadline.move_to(Some(state.now().plus(patience)));
         Rc::new(state)
     }
 

@@ -48,6 +48,7 @@ pub struct Worker {
     pub connections: Cell<usize>,
     /// Told when a connection is closed.
     pub closed: Notify,
+    is_stopping: Cell<bool>,
     workers: usize,
     current: RefCell<Rc<Current>>,
 }
@@ -74,6 +75,7 @@ impl Worker {
             limits,
             connections: Cell::new(0),
             closed: Notify::new(),
+            is_stopping: Cell::new(false),
             workers,
             current,
         })
@@ -90,8 +92,14 @@ impl Worker {
     }
 
     /// Whether it has been told to stop.
-    pub fn is_stopping(&self) -> bool {
-        !self.shared.is_ready()
+    pub const fn is_stopping(&self) -> bool {
+        self.is_stopping.get()
+    }
+
+    /// Tells every connection to end when what is under way on it is done.
+    pub fn stop(&self) {
+        self.is_stopping.set(true);
+        self.connection_deadlines.pass_all();
     }
 
     /// The time.
