@@ -106,7 +106,7 @@ async fn answer<B>(shared: &Shared, request: &Request<B>) -> Response<Full<Bytes
     let owner = user.map(|user| Owner::User(user.into()));
     let method = request.method();
     match (path, path.strip_prefix("/sessions/").map(str::parse::<SessionHandle>), owner) {
-        ("/sessions", _, Some(owner)) if *method == Method::GET => match shared.store.list(owner).await {
+        ("/sessions", _, Some(owner)) if *method == Method::GET => match shared.asked(shared.store.list(owner)).await {
             Ok(sessions) => ok(&sessions.iter().map(|live| shown(live)).collect()),
             Err(error) => wrong(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
         },
@@ -135,7 +135,7 @@ async fn one(shared: &Shared, handle: SessionHandle) -> Response<Full<Bytes>> {
     let found = match shared.store.lookup(handle) {
         Lookup::Hit(live) => Ok(Some(live)),
         Lookup::Miss => Ok(None),
-        Lookup::Later(later) => later.await,
+        Lookup::Later(later) => shared.asked(later).await,
     };
     match found {
         Ok(Some(live)) => ok(&shown(&live)),

@@ -49,7 +49,8 @@ pub trait SessionStore: Send + Sync {
     fn touch(&self, live: &Arc<Live>, now: Timestamp);
 
     /// Puts a changed record in place of one whose version is `expected_version`, if that session still lasts. Returns
-    /// whether it did.
+    /// whether it did. Whoever holds the session from before keeps that state of it, its end included: a caller that
+    /// replaces also ends what is open of the former.
     fn replace(&self, record: Record, expected_version: u64) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Makes `generation` the current one if it is the successor and the session lasts. Returns whether it is the
