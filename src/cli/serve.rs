@@ -31,40 +31,37 @@ pub(super) fn log_to_stderr() {
         .init();
 }
 
-/// Waits for SIGTERM or Ctrl-C, lets what is under way end, and returns. A second signal ends at once.
+/// How often it is looked whether everything has stopped.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// Waits for SIGTERM or Ctrl-C, lets what is under way end, and returns. A second signal ends at once. SIGHUP, which
+/// would end a process that knows nothing of it, changes nothing.
 pub(super) fn wait_for_stop(running: Running) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("signals cannot be waited for: {error}"))?;
     let failed = |error: std::io::Error| format!("signals cannot be waited for: {error}");
-    let (mut terminate, mut interrupt) = runtime
-        .block_on(async { Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)) })
-        .map_err(failed)?;
-    let mut next = || {
-        runtime.block_on(async {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+        loop {
             tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => tracing::warn!("SIGHUP: a running gateway does not read its files again yet; restart it"),
             }
-        });
-    };
-    next();
-    tracing::info!("stopping: no new connections, and what is under way may end");
-    running.stop();
-    let stopped = std::thread::spawn(move || running.wait());
-    while !stopped.is_finished() {
-        let waited = runtime.block_on(async {
-            tokio::select! {
-                _ = terminate.recv() => true,
-                _ = interrupt.recv() => true,
-                () = tokio::time::sleep(std::time::Duration::from_millis(20)) => false,
-            }
-        });
-        if waited {
-            return Err("stopped at once: a second signal came".to_owned());
         }
-    }
-    tracing::info!("stopped");
-    Ok(())
+        tracing::info!("stopping: no new connections, and what is under way may end");
+        running.stop();
+        let stopped = std::thread::spawn(move || running.wait());
+        while !stopped.is_finished() {
+            tokio::select! {
+                _ = terminate.recv() => return Err("stopped at once: a second signal came".to_owned()),
+                _ = interrupt.recv() => return Err("stopped at once: a second signal came".to_owned()),
+                _ = hangup.recv() => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+        tracing::info!("stopped");
+        Ok(())
+    })
 }

@@ -283,6 +283,17 @@ fn a_request_that_never_ends_is_cut_when_its_time_is_over() {
 }
 
 #[test]
+fn sighup_ends_nothing() {
+    let application = Application::start();
+    let folder = folder(application.address(), "");
+    let gateway = Process::serve(folder.path());
+    gateway.signal("HUP");
+    gateway.stderr.wait_for(&["SIGHUP", "restart"]);
+    signed_in(gateway.address(), ALICE);
+    assert_eq!(gateway.stop("TERM").code(), Some(0));
+}
+
+#[test]
 fn ctrl_c_stops_too_and_twice_at_once() {
     let application = Patient::start();
     let folder = folder(application.address, "");
