@@ -32,32 +32,38 @@ pub struct RouteTable {
 /// The routes of one host pattern by prefix.
 #[derive(Debug, Default)]
 struct Prefixes {
+    /// The route of the whole host.
+    whole: Option<usize>,
     by_path: HashMap<Box<[u8]>, usize>,
     deepest: usize,
 }
 
 impl Prefixes {
     fn insert(&mut self, path: &PathPrefix, route: usize) {
-        self.by_path.insert(path.as_str().as_bytes().into(), route);
-        self.deepest = self.deepest.max(path.depth());
+        if path.as_str().is_empty() {
+            self.whole = Some(route);
+        } else {
+            self.by_path.insert(path.as_str().as_bytes().into(), route);
+            self.deepest = self.deepest.max(path.depth());
+        }
     }
 
     /// The longest prefix of whole segments, found by taking segments off the end.
     fn find(&self, path: &[u8]) -> Option<usize> {
         if self.deepest == 0 {
-            return self.by_path.get(&[][..]).copied();
+            return self.whole;
         }
-        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         // No prefix is deeper than the deepest, however many segments the request has.
-        let end = slashes.clone().skip(1).nth(self.deepest - 1).unwrap_or(path.len());
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let end = slashes.skip(1).nth(self.deepest - 1).unwrap_or(path.len());
         let mut rest = path[..end].strip_suffix(b"/").unwrap_or(&path[..end]);
-        loop {
+        while !rest.is_empty() {
             if let Some(route) = self.by_path.get(rest) {
                 return Some(*route);
             }
-            let at = rest.iter().rposition(|byte| *byte == b'/')?;
-            rest = &rest[..at];
+            rest = &rest[..rest.iter().rposition(|byte| *byte == b'/').unwrap_or(0)];
         }
+        self.whole
     }
 }
 
