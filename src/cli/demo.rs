@@ -93,7 +93,7 @@ pub(super) fn run(command: &DemoCommand) -> Result<(), String> {
     let running = app::start(&plan, Parts::default())
         .map_err(|error| format!("{error}\nwrite --listen 127.0.0.1:PORT to choose another address for the demo"))?;
     print!("{}", welcome(&running.addresses, &upstream, &users, has_demo_app));
-    serve::wait_for_stop(running)
+    serve::wait_for_stop(running, true)
 }
 
 /// A password that can be typed: twelve letters and digits that nobody mixes up.

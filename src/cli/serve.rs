@@ -19,7 +19,7 @@ pub(super) fn run(config: &Path) -> Result<(), String> {
         tracing::info!("metrics on http://{address}/metrics");
     }
     tracing::info!("sessions are kept in memory: a restart signs everybody out");
-    wait_for_stop(running)
+    wait_for_stop(running, false)
 }
 
 /// Operational messages, for whoever runs the gateway, go to standard error.
@@ -35,8 +35,8 @@ pub(super) fn log_to_stderr() {
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// Waits for SIGTERM or Ctrl-C, lets what is under way end, and returns. A second signal ends at once. SIGHUP, which
-/// would end a process that knows nothing of it, changes nothing.
-pub(super) fn wait_for_stop(running: Running) -> Result<(), String> {
+/// would end a process that knows nothing of it, changes nothing, or, with `hangup_stops`, is one more way to stop.
+pub(super) fn wait_for_stop(running: Running, hangup_stops: bool) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("signals cannot be waited for: {error}");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
@@ -47,7 +47,12 @@ pub(super) fn wait_for_stop(running: Running) -> Result<(), String> {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => tracing::warn!("SIGHUP: a running gateway does not read its files again yet; restart it"),
+                _ = hangup.recv() => {
+                    if hangup_stops {
+                        break;
+                    }
+                    tracing::warn!("SIGHUP: a running gateway does not read its files again yet; restart it");
+                }
             }
         }
         tracing::info!("stopping: no new connections, and what is under way may end");

@@ -40,6 +40,11 @@ pub struct AnswerCookies {
 }
 
 impl AnswerCookies {
+    /// Whether there is nothing to say.
+    pub fn is_empty(&self) -> bool {
+        self.offer.is_none() && self.set.is_empty()
+    }
+
     /// Adds a ready value.
     pub fn push(&mut self, value: HeaderValue) {
         self.set.push(value);

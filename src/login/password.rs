@@ -73,7 +73,9 @@ fn work(jobs: &Mutex<Receiver<Job>>) {
         let Ok(job) = job else { return };
         // Whoever asked may be gone by now.
         if !job.answer.is_closed() {
-            let _ = job.answer.send(check(&job.users, &job.name, job.password.expose()));
+            // A panic must not take the thread away from those who come after.
+            let checked = std::panic::catch_unwind(|| check(&job.users, &job.name, job.password.expose()));
+            let _ = job.answer.send(checked.unwrap_or_default());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The end of a request: exactly one line in the access log and one count, whatever became of it.
 
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -53,16 +54,22 @@ struct Head {
     at: Timestamp,
 }
 
-/// A request that has begun and must end.
+/// The status in the log of a request whose client left before its answer began, as nginx writes it. Nobody is sent it.
+const CLIENT_LEFT: u16 = 499;
+
+/// A request that has begun and must end. Dropped without an answer, its client has left.
 pub struct Finish {
+    /// What is noted of it.
+    pub noted: RefCell<Noted>,
     worker: Rc<Worker>,
-    activity: Activity,
+    activity: Option<Activity>,
     head: Option<Box<Head>>,
+    peer: IpAddr,
 }
 
 impl Finish {
     /// Notes that a request has begun.
-    pub fn begin(worker: &Rc<Worker>, activity: Activity, parts: &Parts, now: Timestamp) -> Self {
+    pub fn begin(worker: &Rc<Worker>, activity: Activity, parts: &Parts, peer: IpAddr, now: Timestamp) -> Self {
         // Without an access log nothing is copied.
         let head = worker.access.is_some().then(|| {
             let host = parts.uri.host().map(str::as_bytes);
@@ -70,16 +77,33 @@ impl Finish {
             let host = String::from_utf8_lossy(host).into();
             Box::new(Head { method: parts.method.clone(), uri: parts.uri.clone(), host, at: now })
         });
-        Self { worker: Rc::clone(worker), activity, head }
+        Self { noted: RefCell::default(), worker: Rc::clone(worker), activity: Some(activity), head, peer }
     }
 
     /// Sends the answer on its way; the line is written when its body is done.
-    pub fn answer(self, response: Response<AnswerBody>, peer: IpAddr, noted: Noted) -> Response<FinishedBody> {
+    pub fn answer(mut self, response: Response<AnswerBody>) -> Response<FinishedBody> {
         let status = response.status().as_u16();
         self.worker.counters.answered(status);
-        let Self { worker, activity, head } = self;
-        let line = head.map(|head| Box::new(Line { worker, head, peer, noted, status, bytes: 0 }));
-        response.map(|body| FinishedBody { body, line, _activity: activity })
+        let (line, activity) = (self.line(status), self.activity.take());
+        if let Some(activity) = &activity {
+            activity.moved();
+        }
+        response.map(|body| FinishedBody { body, line, activity })
+    }
+
+    fn line(&mut self, status: u16) -> Option<Box<Line>> {
+        let (head, worker, noted) = (self.head.take()?, Rc::clone(&self.worker), self.noted.take());
+        Some(Box::new(Line { worker, head, peer: self.peer, noted, status, bytes: 0 }))
+    }
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        if self.activity.is_some() {
+            self.worker.counters.answered(CLIENT_LEFT);
+            self.noted.get_mut().reason.get_or_insert("client_left");
+            drop(self.line(CLIENT_LEFT));
+        }
     }
 }
 
@@ -116,7 +140,7 @@ impl Drop for Line {
 pub struct FinishedBody {
     body: AnswerBody,
     line: Option<Box<Line>>,
-    _activity: Activity,
+    activity: Option<Activity>,
 }
 
 impl Body for FinishedBody {
@@ -130,6 +154,9 @@ impl Body for FinishedBody {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if let (Some(line), Poll::Ready(Some(Ok(frame)))) = (&mut self.line, &polled) {
             line.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        if let Some(activity) = &self.activity {
+            if polled.is_pending() { activity.waits() } else { activity.moved() }
         }
         polled
     }

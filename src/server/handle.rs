@@ -41,13 +41,13 @@ pub async fn handle(
 ) -> Result<Response<FinishedBody>, Infallible> {
     let now = worker.clock().now();
     let (parts, body) = request.into_parts();
-    let finish = Finish::begin(&worker, activity, &parts, now);
+    let finish = Finish::begin(&worker, activity, &parts, conn.peer.ip(), now);
     let is_person = is_for_person(&parts.method, &parts.headers);
     let is_h2 = parts.version == Version::HTTP_2;
     let is_head = parts.method == Method::HEAD;
-    let noted = RefCell::new(Noted::default());
+    let noted = &finish.noted;
     // A panic is this request's alone, and reads as a fault of ours: never as a permission.
-    let answered = AssertUnwindSafe(answer(&worker, &conn, parts, body, now, &noted)).catch_unwind().await;
+    let answered = AssertUnwindSafe(answer(&worker, &conn, parts, body, now, noted)).catch_unwind().await;
     let mut response = match answered {
         Ok(Ok(response)) => response,
         Ok(Err(refusal)) => {
@@ -68,7 +68,7 @@ pub async fn handle(
     if is_head {
         AnswerBody::leave_out(&mut response);
     }
-    Ok(finish.answer(response, conn.peer.ip(), noted.into_inner()))
+    Ok(finish.answer(response))
 }
 
 async fn answer(
@@ -114,9 +114,8 @@ async fn answer(
             return Ok(response);
         }
         Verdict::Deny(reason) => {
-            noted.borrow_mut().reason = Some(reason.name());
             let is_person = is_for_person(&parts.method, &parts.headers);
-            let mut response = respond::refused(&Refusal::Forbidden(reason), is_person);
+            let mut response = refused_in_passing(worker, &Refusal::Forbidden(reason), is_person, noted);
             cookies.write(shared, snapshot, response.headers_mut());
             return Ok(response);
         }
@@ -131,9 +130,27 @@ async fn answer(
     };
     let authority = facts.authority.to_owned();
     let sent = Sent { now, client, authority, changed_path, upstream: route.upstream };
-    let mut response = pass(worker, &current, conn, grant, live, parts, body, sent).await?;
+    let is_person = is_for_person(&parts.method, &parts.headers);
+    let passed = pass(worker, &current, conn, grant, live, parts, body, sent).await;
+    let mut response = match passed {
+        // The session that was made for it is kept by its client all the same.
+        Err(refusal) if !cookies.is_empty() => refused_in_passing(worker, &refusal, is_person, noted),
+        passed => passed?,
+    };
     cookies.write(shared, snapshot, response.headers_mut());
     Ok(response)
+}
+
+/// The answer to a refusal that still has cookies to hand out.
+fn refused_in_passing(
+    worker: &Worker,
+    refusal: &Refusal,
+    is_person: bool,
+    noted: &RefCell<Noted>,
+) -> Response<AnswerBody> {
+    noted.borrow_mut().reason = Some(refusal.name());
+    count(worker, refusal);
+    respond::refused(refusal, is_person)
 }
 
 /// How long a stranger is asked to wait when their address has all the sessions it may have.
@@ -162,8 +179,7 @@ async fn pass(
 ) -> Result<Response<AnswerBody>, Refusal> {
     let pool = current.pools.get(sent.upstream).ok_or(Refusal::Internal)?;
     let rewriting = &current.snapshot.rewriting;
-    let side =
-        ClientSide { peer: conn.peer.ip(), client: sent.client, authority: &sent.authority, port: conn.local.port() };
+    let side = ClientSide { peer: conn.peer.ip(), client: sent.client, authority: &sent.authority };
     rewrite(&grant, &mut parts, sent.changed_path, side, rewriting, &conn.known_fields);
     let lease = || live.as_ref().map(|live| Lease::new(worker.shared.leases.clone(), Arc::clone(live)));
     let way = Way { pool, deadlines: &worker.deadlines, now: sent.now };

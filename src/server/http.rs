@@ -1,6 +1,6 @@
 //! Serving one connection after its handshake: HTTP/1.1 or HTTP/2, with its time-outs.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::rt::{Executor, Read, ReadBufCursor, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use slab::Slab;
 
 use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadline;
@@ -23,6 +24,13 @@ use crate::server::worker::Worker;
 
 /// How often it is looked whether the client of a request under way is still there.
 const CLIENT_CHECK: Duration = Duration::from_secs(1);
+
+/// How long a client may leave an answer where it is before the connection is cut: what nginx allows between two writes.
+const SEND_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The same for a client that keeps the connection busy with something else meanwhile, or reads what the kernel holds
+/// for it very slowly.
+const SLOWEST_READER: Duration = Duration::from_secs(600);
 
 /// How many header fields a request may have.
 const MAX_HEADERS: usize = 128;
@@ -46,15 +54,18 @@ pub struct ConnState {
     tcp: Tcp,
     deadline: Deadline,
     is_h2: bool,
-    under_way: Cell<usize>,
+    /// The requests under way, each with when its answer last moved; `None` while the application is waited for.
+    under_way: RefCell<Slab<Option<Timestamp>>>,
+    wrote_at: Cell<Timestamp>,
     is_reading_head: Cell<bool>,
 }
 
 impl ConnState {
     /// A connection whose deadline is `deadline`, just after its handshake.
     pub fn new(worker: &Rc<Worker>, tcp: Tcp, deadline: Deadline, is_h2: bool) -> Rc<Self> {
-        let (worker, under_way, is_reading_head) = (Rc::clone(worker), Cell::new(0), Cell::new(false));
-        let state = Self { worker, tcp, deadline, under_way, is_reading_head, is_h2 };
+        let (worker, wrote_at) = (Rc::clone(worker), Cell::new(worker.connection_deadlines.recent()));
+        let (under_way, is_reading_head) = (RefCell::default(), Cell::new(false));
+        let state = Self { worker, tcp, deadline, under_way, wrote_at, is_reading_head, is_h2 };
         // A handshake that was under way when the gateway stopped has come too late.
         let patience = if state.worker.is_stopping() { Duration::ZERO } else { state.worker.limits.header };
         state.deadline.move_to(Some(state.now().plus(patience)));
@@ -66,33 +77,67 @@ impl ConnState {
     }
 
     fn is_busy(&self) -> bool {
-        self.under_way.get() > 0
+        !self.under_way.borrow().is_empty()
+    }
+
+    /// Whether the client has left an answer where it is for too long.
+    fn has_stalled(&self) -> bool {
+        let now = self.now();
+        let patience = if now >= self.wrote_at.get().plus(SEND_TIMEOUT) { SEND_TIMEOUT } else { SLOWEST_READER };
+        self.under_way.borrow().iter().any(|(_, moved)| moved.is_some_and(|moved| now >= moved.plus(patience)))
     }
 
     fn begin(self: &Rc<Self>) -> Activity {
-        self.under_way.set(self.under_way.get() + 1);
+        let key = self.under_way.borrow_mut().insert(None);
         self.is_reading_head.set(false);
         self.deadline.move_to(Some(self.now().plus(CLIENT_CHECK)));
-        Activity(Rc::clone(self))
+        Activity { state: Rc::clone(self), key }
+    }
+
+    fn was_written(&self, has_moved: bool) {
+        if has_moved {
+            self.wrote_at.set(self.now());
+        }
     }
 
     /// Something was read: if no request is under way, it is the beginning of a head, which has its own time. Not so
     /// with HTTP/2, where it may be a ping or a window: such a connection is idle until a request has come.
     fn was_read(&self) {
-        if !self.is_h2 && self.under_way.get() == 0 && !self.is_reading_head.replace(true) {
+        if !self.is_h2 && !self.is_busy() && !self.is_reading_head.replace(true) {
             self.deadline.move_to(Some(self.now().plus(self.worker.limits.header)));
         }
     }
 }
 
 /// A request under way on a connection. While there is one, the connection is not idle.
-pub struct Activity(Rc<ConnState>);
+pub struct Activity {
+    state: Rc<ConnState>,
+    key: usize,
+}
+
+impl Activity {
+    /// Its answer moved on; the next move is the client's.
+    pub fn moved(&self) {
+        self.set(Some(self.state.now()));
+    }
+
+    /// The next move is the application's.
+    pub fn waits(&self) {
+        self.set(None);
+    }
+
+    fn set(&self, moved: Option<Timestamp>) {
+        if let Some(known) = self.state.under_way.borrow_mut().get_mut(self.key) {
+            *known = moved;
+        }
+    }
+}
 
 impl Drop for Activity {
     fn drop(&mut self) {
-        let state = &self.0;
-        state.under_way.set(state.under_way.get() - 1);
-        if state.under_way.get() == 0 {
+        let state = &self.state;
+        state.under_way.borrow_mut().try_remove(self.key);
+        if !state.is_busy() {
             state.deadline.move_to(Some(state.now().plus(state.worker.limits.keep_alive)));
         }
     }
@@ -171,7 +216,7 @@ async fn drive(state: &ConnState, mut poll: impl FnMut(&mut Context<'_>, bool) -
         }
         if state.is_busy() {
             // Whoever has left gets no answer, and the application need not go on with it.
-            if state.tcp.is_closed_by_peer() {
+            if state.tcp.is_closed_by_peer() || state.has_stalled() {
                 return Poll::Ready(());
             }
             state.deadline.move_to(Some(state.now().plus(CLIENT_CHECK)));
@@ -229,7 +274,9 @@ impl<I: Read + Unpin> Read for Watched<I> {
 
 impl<I: Write + Unpin> Write for Watched<I> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.io).poll_write(context, bytes);
+        self.state.was_written(polled.is_ready());
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -249,6 +296,8 @@ impl<I: Write + Unpin> Write for Watched<I> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(context, bytes)
+        let polled = Pin::new(&mut self.io).poll_write_vectored(context, bytes);
+        self.state.was_written(polled.is_ready());
+        polled
     }
 }

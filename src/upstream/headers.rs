@@ -63,8 +63,6 @@ pub struct ClientSide<'a> {
     pub client: IpAddr,
     /// The host as asked for, with its port.
     pub authority: &'a str,
-    /// The port we were reached at.
-    pub port: u16,
 }
 
 /// What trusted proxies had said, taken before everything of that name is deleted.
@@ -149,7 +147,7 @@ impl ClientFields {
         };
         let _ = write!(forwarded, ";host=\"{}\";proto={}", side.authority, proto.to_str().unwrap_or("https"));
         let host = believed.host.clone().or_else(|| written(side.authority.to_owned()))?;
-        let port = believed.port.clone().unwrap_or_else(|| HeaderValue::from(side.port));
+        let port = believed.port.clone().unwrap_or_else(|| HeaderValue::from(port_of(side.authority)));
         let values = [
             (X_FORWARDED_FOR, written(forwarded_for)?),
             (X_FORWARDED_PROTO, proto),
@@ -173,6 +171,15 @@ impl ClientFields {
         }
     }
 }
+
+/// The port that the client asked for: behind a mapping of ports, not the one we listen on.
+fn port_of(authority: &str) -> u16 {
+    let after = authority.rsplit_once(':').map(|(_, port)| port);
+    after.and_then(|port| port.parse().ok()).unwrap_or(DEFAULT_PORT)
+}
+
+/// What `https` means without a port (RFC 9110 section 4.2.2).
+const DEFAULT_PORT: u16 = 443;
 
 /// Takes cookies of these names out of a request; names are compared without regard to letter case, so that no
 /// application sees a near miss either. Several `Cookie` fields, as HTTP/2 has them, become one (RFC 9113 8.2.3).
@@ -326,7 +333,6 @@ mod tests {
             peer: IpAddr::from([192, 0, 2, 1]),
             client: IpAddr::from([192, 0, 2, 1]),
             authority: "app.test:8443",
-            port: 8443,
         };
         let claimed =
             map(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "http"), ("forwarded", "for=1.1.1.1")]);
