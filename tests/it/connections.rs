@@ -273,3 +273,41 @@ fn an_endless_answer_does_not_keep_the_gateway_from_stopping() {
         assert!(end.is_some(), "a cut answer does not look whole");
     }
 }
+
+#[test]
+fn who_leaves_an_answer_where_it_is_is_cut_after_a_minute() {
+    let server = Scripted::saying(
+        [b"HTTP/1.1 200 OK\r\ncontent-length: 67108864\r\n\r\n".as_slice(), &[b'x'; 1 << 26]].concat(),
+    );
+    let gateway = Setup::new().in_front_of(&server).start();
+    let mut idle_reader = Raw::to(gateway.address);
+    idle_reader.send(GET);
+    eventually("the answer is under way", || server.received().len() == 1);
+    let begun = gateway.clock.now();
+    advance_until(&gateway, "the connection is cut", || gateway.connections() == 0);
+    assert!(gateway.clock.now().since(begun) >= Duration::from_secs(60), "it had its minute");
+    assert_eq!(gateway.client().get("/nowhere").send().status, 401);
+}
+
+#[test]
+fn who_leaves_before_the_answer_begins_is_in_the_log() {
+    let (arrived, has_arrived) = channel();
+    let arrived = Mutex::new(arrived);
+    let server = Scripted::start(move |mut line| {
+        line.request();
+        let _ = arrived.lock().expect("a channel").send(());
+        line.wait_for_close();
+    });
+    let gateway = Setup::new().in_front_of(&server).start();
+    let mut leaver = Raw::to(gateway.address);
+    leaver.send("GET /public/side-effect HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    has_arrived.recv_timeout(Duration::from_secs(10)).expect("the application is asked");
+    drop(leaver);
+    advance_until(&gateway, "the line is written", || {
+        gateway
+            .log
+            .text()
+            .lines()
+            .any(|line| ["/public/side-effect", " 499 ", "reason=client_left"].iter().all(|word| line.contains(word)))
+    });
+}
