@@ -27,8 +27,8 @@ use toml::Spanned;
 
 pub use edit::{EditError, add_user, edit_file, set_disabled, set_password};
 pub use password::{
-    LANES, MAX_LANES, MAX_PASSWORD_BYTES, MAX_TIME, MEMORY_KIB, MEMORY_KIB_ALLOWED, MIN_PASSWORD_CHARS, PasswordError,
-    TIME, check_password, check_phc, dummy_phc, hash_password, verify_password,
+    LANES, MAX_PASSWORD_BYTES, MEMORY_KIB, MIN_PASSWORD_CHARS, PasswordError, TIME, check_password, check_phc,
+    dummy_phc, hash_password, verify_password,
 };
 
 /// The largest users file that is read, in bytes: 16 MiB, some fifty thousand users.
