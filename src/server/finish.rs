@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -104,6 +105,27 @@ impl Drop for Finish {
             self.noted.get_mut().reason.get_or_insert("client_left");
             drop(self.line(CLIENT_LEFT));
         }
+    }
+}
+
+/// Writes down a request that could not be read and has been refused by hyper: once a connection, which has ended by it.
+pub fn unreadable(worker: &Worker, peer: IpAddr, is_too_large: bool) {
+    let (status, now) = (if is_too_large { 431 } else { 400 }, worker.clock().now());
+    worker.counters.answered(status);
+    if let Some(access) = &worker.access {
+        access.write(&AccessLine {
+            at: now,
+            took: Duration::ZERO,
+            client: peer,
+            method: "",
+            host: "",
+            path: "",
+            status,
+            bytes: 0,
+            session: "",
+            user: "",
+            reason: "unreadable_request",
+        });
     }
 }
 

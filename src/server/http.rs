@@ -18,6 +18,7 @@ use slab::Slab;
 use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadline;
 use crate::server::conn::ConnInfo;
+use crate::server::finish;
 use crate::server::handle::handle;
 use crate::server::tcp::Tcp;
 use crate::server::worker::Worker;
@@ -149,6 +150,7 @@ where
     I: Read + Write + Unpin + 'static,
 {
     let state = ConnState::new(&worker, tcp, deadline, is_h2);
+    let peer = conn.peer.ip();
     let service = {
         let (worker, state) = (Rc::clone(&worker), Rc::clone(&state));
         service_fn(move |request: Request<Incoming>| {
@@ -156,7 +158,8 @@ where
         })
     };
     let io = Watched { io, state: Rc::clone(&state) };
-    // What ends a connection early is its client's affair; what it asked for has been logged.
+    // What ends a connection early is its client's affair; what it asked for has been logged, but for what hyper cannot
+    // read and answers by itself.
     if is_h2 {
         let connection = http2::Builder::new(LocalExecutor)
             .max_concurrent_streams(MAX_STREAMS)
@@ -187,7 +190,13 @@ where
             if is_over {
                 connection.as_mut().graceful_shutdown();
             }
-            connection.as_mut().poll(context).map(drop)
+            connection.as_mut().poll(context).map(|ended| {
+                if let Err(error) = ended
+                    && (error.is_parse() || error.is_parse_too_large())
+                {
+                    finish::unreadable(&worker, peer, error.is_parse_too_large());
+                }
+            })
         })
         .await;
     }

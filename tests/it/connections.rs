@@ -311,3 +311,16 @@ fn who_leaves_before_the_answer_begins_is_in_the_log() {
             .any(|line| ["/public/side-effect", " 499 ", "reason=client_left"].iter().all(|word| line.contains(word)))
     });
 }
+
+#[test]
+fn what_cannot_be_read_is_in_the_log_too() {
+    let gateway = Setup::new().start();
+    for (head, status) in [
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: +5\r\n\r\n".to_owned(), " 400 "),
+        (format!("GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: {}\r\n\r\n", "x".repeat(60_000)), " 431 "),
+    ] {
+        let mut connection = Raw::to(gateway.address);
+        connection.send(head);
+        gateway.log.wait_for(&["access", status, "reason=unreadable_request"]);
+    }
+}
