@@ -73,8 +73,8 @@ impl Radicale {
     }
 }
 
-const CALENDAR: &str = "/alice/work/";
-const EVENT: &str = "/alice/work/launch.ics";
+const CALENDAR: &str = "/alice/office/";
+const EVENT: &str = "/alice/office/launch.ics";
 const EVENT_BODY: &str = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//vestibule//tests//EN\r\nBEGIN:VEVENT\r\n\
                           UID:launch\r\nDTSTAMP:20260101T000000Z\r\nDTSTART:20260102T100000Z\r\n\
                           DTEND:20260102T110000Z\r\nSUMMARY:Launch of the new crane\r\nEND:VEVENT\r\n\
