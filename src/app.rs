@@ -176,6 +176,7 @@ impl WorkerStart {
         for deadlines in [&worker.deadlines, &worker.connection_deadlines] {
             tokio::task::spawn_local(Rc::clone(deadlines).watch(worker.clock().clone()));
         }
+        tokio::task::spawn_local(Rc::clone(&worker).tidy_pools());
         tokio::task::spawn_local(flush(Rc::clone(&worker)));
         let mut accepting = Vec::new();
         for listener in listeners {

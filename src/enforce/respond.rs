@@ -10,6 +10,7 @@ use crate::enforce::pages::{self, MessagePage};
 use crate::enforce::snapshot::PREFIX;
 use crate::policy::facts::{self, BadRequest};
 use crate::policy::verdict::Reason;
+use crate::upstream::http1::Broken;
 use crate::upstream::pool::UpstreamError;
 
 /// Why a request is not answered by its application.
@@ -41,6 +42,8 @@ pub enum Refusal {
     LoginBusy,
     /// The session store fails.
     Store,
+    /// The request's body broke off on its way here.
+    BrokenUpload,
     /// The upstream fails.
     Upstream(UpstreamError),
     /// A fault of ours.
@@ -51,7 +54,7 @@ impl Refusal {
     /// The status it is answered with.
     pub const fn status(&self) -> StatusCode {
         match self {
-            Self::Malformed(_) | Self::BadForm => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::BadForm | Self::BrokenUpload => StatusCode::BAD_REQUEST,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute | Self::NoPage => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -64,9 +67,7 @@ impl Refusal {
                 StatusCode::GATEWAY_TIMEOUT
             }
             Self::Upstream(UpstreamError::Exhausted) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Upstream(
-                UpstreamError::Connect { .. } | UpstreamError::Exchange { .. } | UpstreamError::Switched { .. },
-            ) => StatusCode::BAD_GATEWAY,
+            Self::Upstream(UpstreamError::Connect { .. } | UpstreamError::Exchange { .. }) => StatusCode::BAD_GATEWAY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -86,6 +87,7 @@ impl Refusal {
             Self::TooMany(what, _) => what,
             Self::LoginBusy => "login_busy",
             Self::Store => "store_unavailable",
+            Self::BrokenUpload => "upload_broken",
             Self::Upstream(error) => error.name(),
             Self::Internal => "internal_error",
         }
@@ -103,6 +105,7 @@ impl Refusal {
             Self::Unauthenticated(_) => Some("Please sign in."),
             Self::LoginBusy => Some("Many people are signing in right now. Please try again in a moment."),
             Self::Store => Some("Sessions cannot be checked right now. Please try again in a moment."),
+            Self::BrokenUpload => Some("What was being sent broke off."),
             Self::Misdirected
             | Self::NoPage
             | Self::Forbidden(_)
@@ -126,8 +129,18 @@ impl Refusal {
             | Self::CrossSite
             | Self::Unauthenticated(_)
             | Self::Forbidden(_)
+            | Self::BrokenUpload
             | Self::Upstream(_)
             | Self::Internal => None,
+        }
+    }
+}
+
+impl From<UpstreamError> for Refusal {
+    fn from(error: UpstreamError) -> Self {
+        match error {
+            UpstreamError::Exchange { source: Broken::Upload(_), .. } => Self::BrokenUpload,
+            error => Self::Upstream(error),
         }
     }
 }

@@ -190,7 +190,7 @@ async fn pass(
         // was cut off here, and is no fault of the application's.
         return Err(Refusal::Unauthenticated(crate::policy::verdict::Reason::Ended(reason)));
     }
-    let response = answered.map_err(Refusal::Upstream)?;
+    let response = answered?;
     Ok(response.map(|body| AnswerBody::Upstream(Leased::new(body, lease()))))
 }
 
@@ -233,6 +233,7 @@ fn count(worker: &Worker, refusal: &Refusal) {
         | Refusal::Forbidden(_)
         | Refusal::LoginBusy
         | Refusal::Store
+        | Refusal::BrokenUpload
         | Refusal::Internal => {}
     }
 }

@@ -10,12 +10,14 @@ use tokio::sync::Notify;
 
 use crate::base::clock::Clock;
 use crate::base::deadline::Deadlines;
-use crate::enforce::body::RequestBody;
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::Snapshot;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::WorkerCounters;
 use crate::upstream::pool::Pool;
+
+/// How often idle connections to the applications are looked at: one that its server has closed holds a descriptor here.
+const TIDY_EVERY: Duration = Duration::from_secs(1);
 
 /// Times and bounds of client connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +60,7 @@ pub struct Current {
     /// The configuration.
     pub snapshot: Arc<Snapshot>,
     /// This worker's connections to each upstream.
-    pub pools: Vec<Rc<Pool<RequestBody>>>,
+    pub pools: Vec<Rc<Pool>>,
 }
 
 impl Worker {
@@ -111,6 +113,14 @@ impl Worker {
     pub async fn all_closed(&self) {
         while self.connections.get() > 0 {
             self.closed.notified().await;
+        }
+    }
+
+    /// Keeps the idle connections to the applications tidy, for as long as the worker runs.
+    pub async fn tidy_pools(self: Rc<Self>) {
+        loop {
+            self.clock().sleep(TIDY_EVERY).await;
+            self.current.borrow().pools.iter().for_each(|pool| pool.tidy());
         }
     }
 

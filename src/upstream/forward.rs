@@ -1,17 +1,16 @@
 //! Sending a permitted request to its application.
 
 use std::cell::RefCell;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri, Version, header};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadlines;
@@ -21,6 +20,8 @@ use crate::policy::verdict::{Grant, Subject};
 use crate::session::principal::Principal;
 use crate::upstream::headers::{self, Believed, ClientFields, ClientSide};
 use crate::upstream::identity::IdentityHeaders;
+use crate::upstream::http1::Broken;
+use crate::upstream::http1::exchange::{Exchange, Part};
 use crate::upstream::pool::{Connection, Pool, UpstreamError};
 use crate::upstream::upload::Upload;
 
@@ -38,9 +39,9 @@ pub struct Rewriting {
 }
 
 /// Where and how a request is sent.
-pub struct Way<'a, B> {
+pub struct Way<'a> {
     /// The connections to its upstream.
-    pub pool: &'a Rc<Pool<B>>,
+    pub pool: &'a Rc<Pool>,
     /// This worker's deadlines.
     pub deadlines: &'a Rc<Deadlines>,
     /// When the request came.
@@ -151,81 +152,121 @@ pub async fn forward<B>(
     _permission: &Grant,
     parts: Parts,
     body: Upload<B>,
-    way: Way<'_, Upload<B>>,
+    way: Way<'_>,
     names: &[Box<str>],
 ) -> Result<Response<UpstreamBody<Upload<B>>>, UpstreamError>
 where
-    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
 {
-    let settings = way.pool.settings();
-    let now = way.now;
+    let (pool, settings) = (way.pool, way.pool.settings());
     let deadline = way.deadlines.set(None);
     let progress = body.progress();
-    let mut request = Request::from_parts(parts, body);
+    let mut body = (!body.is_end_stream()).then_some(body);
+    // RFC 9110 section 9.2.2: only what may be done twice is sent twice.
+    let mut may_repeat = body.is_none() && parts.method.is_idempotent();
+    let mut may_be_used = true;
     loop {
-        let mut connection = way.pool.connection(&deadline, now.plus(settings.connect_timeout)).await?;
-        let was_new = connection.is_new();
-        let Some(sender) = connection.sender() else { return Err(UpstreamError::Exhausted) };
-        deadline.move_to(Some(now.plus(settings.first_byte_timeout)));
-        let mut sending = pin!(sender.try_send_request(request));
-        let sent = loop {
-            let sent = deadline.limit(sending.as_mut()).await;
+        let connect_by = way.now.plus(settings.connect_timeout);
+        let Connection { link, server, is_used } = pool.connection(&deadline, connect_by, may_be_used).await?;
+        let mut exchange = Exchange::begin(link, &parts, body.take());
+        deadline.move_to(Some(way.now.plus(settings.first_byte_timeout)));
+        let answered = loop {
+            let answered = deadline.limit(exchange.answer()).await;
             // The application has its time from the moment it has everything: a long upload is no late answer.
             let late = progress.as_ref().map(|moved| moved.get().plus(settings.first_byte_timeout));
             match late {
-                Some(late) if sent.is_err() && late > way.deadlines.recent() => deadline.move_to(Some(late)),
-                Some(_) | None => break sent,
+                Some(late) if answered.is_err() && late > way.deadlines.recent() => deadline.move_to(Some(late)),
+                Some(_) | None => break answered,
             }
         };
-        match sent {
-            // The client's wish to switch is not passed on, so behind this head comes nothing that we could read.
-            Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                return Err(UpstreamError::Switched { server: connection.server() });
+        match answered {
+            Ok(Ok(response)) => {
+                let (mut parts, ()) = response.into_parts();
+                guard(&mut parts.headers, names);
+                let body = UpstreamBody { exchange: Some(exchange), broken: None, pool: Rc::clone(pool), server };
+                return Ok(Response::from_parts(parts, body.settled()));
             }
-            Ok(Ok(response)) => return Ok(answer(response, connection, names)),
-            Ok(Err(mut failed)) => match failed.take_message() {
-                // The connection was closed while it was idle and nothing of the request has left: any may be tried
-                // again, on the next one.
-                Some(unsent) if !was_new => request = unsent,
-                Some(_) | None => {
-                    return Err(UpstreamError::Exchange { server: connection.server(), source: failed.into_error() });
-                }
-            },
-            Err(_) => return Err(UpstreamError::FirstByteTimeout { server: connection.server() }),
+            // It was closed while it was idle, just before the request was sent.
+            Ok(Err(broken)) if is_used && may_repeat && broken.is_silence() && !exchange.has_heard() => {
+                (may_repeat, may_be_used) = (false, false);
+            }
+            Ok(Err(source)) => return Err(UpstreamError::Exchange { server: pool.server(server), source }),
+            Err(_) => return Err(UpstreamError::FirstByteTimeout { server: pool.server(server) }),
         }
     }
 }
 
-fn answer<B>(response: Response<Incoming>, connection: Connection<B>, names: &[Box<str>]) -> Response<UpstreamBody<B>> {
-    let (mut parts, incoming) = response.into_parts();
+fn guard(headers: &mut HeaderMap, names: &[Box<str>]) {
     let names: [&str; 2] = std::array::from_fn(|at| names.get(at).map_or("", |name| &**name));
-    headers::guard_answer(&mut parts.headers, &names);
-    parts.version = Version::HTTP_11;
-    Response::from_parts(parts, UpstreamBody { incoming, _connection: connection })
+    headers::guard_answer(headers, &names);
 }
 
-/// The body of an answer. The connection goes back to its pool when it is dropped.
+/// The body of an answer. When it is over, its connection goes back to the pool.
 pub struct UpstreamBody<B> {
-    incoming: Incoming,
-    _connection: Connection<B>,
+    /// Until then.
+    exchange: Option<Exchange<B>>,
+    /// What it broke off with, until that is told.
+    broken: Option<Broken>,
+    pool: Rc<Pool>,
+    server: usize,
 }
 
-impl<B: Unpin> Body for UpstreamBody<B> {
-    type Data = Bytes;
-    type Error = hyper::Error;
+impl<B> UpstreamBody<B>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+{
+    /// Gives the connection back as soon as nothing more is to be read from it.
+    fn settle(&mut self) {
+        if self.exchange.as_ref().is_some_and(Exchange::is_over)
+            && let Some(link) = self.exchange.take().and_then(Exchange::into_link)
+        {
+            self.pool.keep(self.server, link);
+        }
+    }
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.incoming).poll_frame(context)
+    fn settled(mut self) -> Self {
+        self.settle();
+        self
+    }
+}
+
+impl<B> Body for UpstreamBody<B>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(broken) = self.broken.take() {
+            return Poll::Ready(Some(Err(broken)));
+        }
+        let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
+        let part = ready!(exchange.poll_body(context));
+        self.settle();
+        Poll::Ready(match part {
+            None => None,
+            Some(Ok(Part::Data(data))) => Some(Ok(Frame::data(data))),
+            Some(Ok(Part::Trailers(trailers))) => Some(Ok(Frame::trailers(trailers))),
+            Some(Err(broken)) => {
+                // Told one turn later: an error takes what is not yet written with it, and the client may have what the
+                // application has sent.
+                (self.exchange, self.broken) = (None, Some(broken));
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.exchange.is_none() && self.broken.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match (&self.exchange, &self.broken) {
+            (Some(exchange), _) => exchange.size_hint(),
+            (None, Some(_)) => SizeHint::new(),
+            (None, None) => SizeHint::with_exact(0),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod forward;
 pub mod headers;
+pub mod http1;
 pub mod identity;
 pub mod pool;
 pub mod upload;

@@ -5,13 +5,12 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http_body::Body;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadline;
+use crate::upstream::http1::Broken;
+use crate::upstream::http1::link::{Counted, Link};
 
 /// Default for `upstream.connect_timeout`: a server in the same building answers in milliseconds, one across an ocean
 /// in a third of a second; three tries of TCP fit in between.
@@ -25,15 +24,6 @@ pub const DEFAULT_MAX_CONNECTIONS: usize = 1024;
 
 /// How many idle connections a worker keeps to one server. More are closed after use.
 const MAX_IDLE: usize = 128;
-
-/// The largest head of an answer that is read, in bytes.
-const MAX_ANSWER_HEAD: usize = 64 * 1024;
-
-/// How much of an answer is read at once at most, in bytes: a page with its pictures inlined comes in one read.
-const READ_BUFFER: usize = 256 * 1024;
-
-/// How many header fields an answer may have.
-const MAX_ANSWER_HEADERS: usize = 128;
 
 /// One upstream as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,13 +69,7 @@ pub enum UpstreamError {
         /// Which server.
         server: Box<str>,
         /// What happened.
-        source: hyper::Error,
-    },
-    /// It wants to speak another protocol, which nobody asked for.
-    #[error("{server}: it switches protocols unasked")]
-    Switched {
-        /// Which server.
-        server: Box<str>,
+        source: Broken,
     },
     /// As many connections are in use as there may be.
     #[error("all connections to it are in use")]
@@ -99,36 +83,41 @@ impl UpstreamError {
             Self::Connect { .. } => "upstream_connect",
             Self::ConnectTimeout { .. } => "upstream_connect_timeout",
             Self::FirstByteTimeout { .. } => "upstream_timeout",
-            Self::Exchange { .. } | Self::Switched { .. } => "upstream_broken",
+            Self::Exchange { .. } => "upstream_broken",
             Self::Exhausted => "upstream_exhausted",
         }
     }
 }
 
 /// The connections of one worker to the servers of one upstream.
-pub struct Pool<B> {
+#[derive(Debug)]
+pub struct Pool {
     settings: UpstreamSettings,
-    servers: Vec<RefCell<Vec<SendRequest<B>>>>,
+    /// The idle connections to each server.
+    idle: Vec<RefCell<Vec<Box<Link>>>>,
     turn: Cell<usize>,
-    open: Cell<usize>,
+    open: Rc<Cell<usize>>,
     /// This worker's part of `max_connections`.
     most: usize,
 }
 
-/// A connection in use. Dropped, it goes back to its pool if it can be used again.
-pub struct Connection<B> {
-    pool: Rc<Pool<B>>,
-    server: usize,
-    sender: Option<SendRequest<B>>,
-    is_new: bool,
+/// A connection to use.
+#[derive(Debug)]
+pub struct Connection {
+    /// The connection.
+    pub link: Box<Link>,
+    /// Which of the upstream's servers it leads to.
+    pub server: usize,
+    /// Whether a request has used it before: then it may have been closed meanwhile.
+    pub is_used: bool,
 }
 
-impl<B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static> Pool<B> {
+impl Pool {
     /// A pool for one of `workers` workers.
     pub fn new(settings: UpstreamSettings, workers: usize) -> Rc<Self> {
         let most = settings.max_connections.div_ceil(workers.max(1));
-        let servers = settings.servers.iter().map(|_| RefCell::default()).collect();
-        Rc::new(Self { settings, servers, turn: Cell::new(0), open: Cell::new(0), most })
+        let idle = settings.servers.iter().map(|_| RefCell::default()).collect();
+        Rc::new(Self { settings, idle, turn: Cell::new(0), open: Rc::default(), most })
     }
 
     /// What it was made from.
@@ -136,119 +125,70 @@ impl<B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> 
         &self.settings
     }
 
-    /// A connection: an idle one, or a new one. `deadline` is left at some time in the past or future.
+    /// The server's name, as configured.
+    pub fn server(&self, server: usize) -> Box<str> {
+        self.settings.servers.get(server).cloned().unwrap_or_default()
+    }
+
+    /// A connection: an idle one if `may_be_used`, or else a new one. `deadline` is left at some time in the past or
+    /// future.
     ///
     /// # Errors
     /// When none can be had.
     pub async fn connection(
-        self: &Rc<Self>,
+        &self,
         deadline: &Deadline,
         connect_by: Timestamp,
-    ) -> Result<Connection<B>, UpstreamError> {
+        may_be_used: bool,
+    ) -> Result<Connection, UpstreamError> {
         let server = self.turn.get();
-        self.turn.set((server + 1) % self.servers.len().max(1));
-        if let Some(sender) = self.idle(server) {
-            return Ok(Connection { pool: Rc::clone(self), server, sender: Some(sender), is_new: false });
+        self.turn.set((server + 1) % self.settings.servers.len().max(1));
+        if may_be_used && let Some(link) = self.take_idle(server) {
+            return Ok(Connection { link, server, is_used: true });
         }
         if self.open.get() >= self.most {
             // Only connections in use are used up: an idle one to another server does as well.
-            let other = (0..self.servers.len()).find_map(|other| Some((other, self.idle(other)?)));
-            let (server, sender) = other.ok_or(UpstreamError::Exhausted)?;
-            return Ok(Connection { pool: Rc::clone(self), server, sender: Some(sender), is_new: false });
+            let other = (0..self.idle.len()).find_map(|other| Some((other, self.take_idle(other)?)));
+            let (server, link) = other.ok_or(UpstreamError::Exhausted)?;
+            return Ok(Connection { link, server, is_used: true });
         }
         deadline.move_to(Some(connect_by));
-        let opened = deadline.limit(Box::pin(self.connect(server))).await;
-        let name = || self.settings.servers.get(server).cloned().unwrap_or_default();
-        match opened {
-            Ok(Ok(sender)) => Ok(Connection { pool: Rc::clone(self), server, sender: Some(sender), is_new: true }),
-            Ok(Err(source)) => Err(UpstreamError::Connect { server: name(), source }),
-            Err(_) => Err(UpstreamError::ConnectTimeout { server: name() }),
+        match deadline.limit(Box::pin(self.connect(server))).await {
+            Ok(Ok(link)) => Ok(Connection { link, server, is_used: false }),
+            Ok(Err(source)) => Err(UpstreamError::Connect { server: self.server(server), source }),
+            Err(_) => Err(UpstreamError::ConnectTimeout { server: self.server(server) }),
         }
     }
 
     /// The idle connection that was used last: the likeliest to be still open.
-    fn idle(&self, server: usize) -> Option<SendRequest<B>> {
-        let mut idle = self.servers.get(server)?.borrow_mut();
-        let mut busy = Vec::new();
-        let mut found = None;
-        while let Some(sender) = idle.pop() {
-            if sender.is_ready() {
-                found = Some(sender);
-                break;
-            }
-            if !sender.is_closed() {
-                busy.push(sender);
+    fn take_idle(&self, server: usize) -> Option<Box<Link>> {
+        let mut idle = self.idle.get(server)?.borrow_mut();
+        std::iter::from_fn(|| idle.pop()).find(|link| link.is_quiet())
+    }
+
+    async fn connect(&self, server: usize) -> io::Result<Box<Link>> {
+        let address = self.settings.servers.get(server).ok_or(io::ErrorKind::NotFound)?;
+        let counted = Counted::new(&self.open);
+        Link::new(TcpStream::connect(&**address).await?, counted)
+    }
+
+    /// Takes back a connection that can be used again.
+    pub fn keep(&self, server: usize, link: Box<Link>) {
+        if let Some(idle) = self.idle.get(server) {
+            let mut idle = idle.borrow_mut();
+            if idle.len() < MAX_IDLE {
+                idle.push(link);
             }
         }
-        idle.append(&mut busy);
-        found
     }
 
-    async fn connect(self: &Rc<Self>, server: usize) -> io::Result<SendRequest<B>> {
-        let address = self.settings.servers.get(server).ok_or(io::ErrorKind::NotFound)?;
-        let counted = Counted::new(Rc::clone(self));
-        let stream = TcpStream::connect(&**address).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = http1::Builder::new()
-            // One piece, written by one plain call: most requests have no body.
-            .writev(false)
-            .max_buf_size(READ_BUFFER)
-            .max_header_size(MAX_ANSWER_HEAD)
-            .max_headers(MAX_ANSWER_HEADERS)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(io::Error::other)?;
-        tokio::task::spawn_local(async move {
-            // How it ended is told to the request that used it.
-            let _ = connection.await;
-            drop(counted);
-        });
-        Ok(sender)
-    }
-}
-
-/// Counts an open connection for as long as it is one.
-struct Counted<B>(Rc<Pool<B>>);
-
-impl<B> Counted<B> {
-    fn new(pool: Rc<Pool<B>>) -> Self {
-        pool.open.set(pool.open.get() + 1);
-        Self(pool)
-    }
-}
-
-impl<B> Drop for Counted<B> {
-    fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
-    }
-}
-
-impl<B> Connection<B> {
-    /// Whether no request has used it before: then its failure is not that it was closed while idle.
-    pub const fn is_new(&self) -> bool {
-        self.is_new
-    }
-
-    /// What sends on it.
-    pub const fn sender(&mut self) -> Option<&mut SendRequest<B>> {
-        self.sender.as_mut()
-    }
-
-    /// Which server it leads to.
-    pub fn server(&self) -> Box<str> {
-        self.pool.settings.servers.get(self.server).cloned().unwrap_or_default()
-    }
-}
-
-impl<B> Drop for Connection<B> {
-    fn drop(&mut self) {
-        if let Some(sender) = self.sender.take()
-            && let Some(place) = self.pool.servers.get(self.server)
-        {
-            let mut idle = place.borrow_mut();
-            if !sender.is_closed() && idle.len() < MAX_IDLE {
-                idle.push(sender);
-            }
+    /// Closes the idle connections that their servers have closed, and frees what memory the others do not need. To be
+    /// called now and then.
+    pub fn tidy(&self) {
+        for idle in &self.idle {
+            let mut idle = idle.borrow_mut();
+            idle.retain(|link| link.is_quiet());
+            idle.iter_mut().for_each(|link| link.rest());
         }
     }
 }

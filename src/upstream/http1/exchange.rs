@@ -1,0 +1,229 @@
+//! One request and its answer on one connection.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use http::request::Parts;
+use http::{HeaderMap, Method, Response, StatusCode, Version};
+use http_body::{Body, SizeHint};
+
+use crate::upstream::http1::Broken;
+use crate::upstream::http1::body::{Framing, Piece};
+use crate::upstream::http1::head::{AnswerHead, RequestLength, read_answer, write_request};
+use crate::upstream::http1::link::Link;
+
+/// How much of a chunk's first line is written at most: sixteen hexadecimal digits and two line ends.
+const CHUNK_LINE: usize = 20;
+
+/// A request on its way, and then its answer.
+pub struct Exchange<B> {
+    link: Box<Link>,
+    method: Method,
+    /// The request's body, while there is more of it to send.
+    upload: Option<Upload<B>>,
+    /// Whether the server no longer takes what it is sent: it may still answer.
+    is_deaf: bool,
+    has_heard: bool,
+    framing: Framing,
+    keeps_alive: bool,
+}
+
+struct Upload<B> {
+    body: B,
+    /// How many bytes are still to come, if it is known.
+    left: Option<u64>,
+    is_first: bool,
+}
+
+/// What comes of an answer's body.
+pub enum Part {
+    /// Bytes of it.
+    Data(Bytes),
+    /// The fields behind it.
+    Trailers(HeaderMap),
+}
+
+impl<B> Exchange<B>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+{
+    /// Begins one: the head is ready to be written, `body` to be asked, if there is one.
+    pub fn begin(mut link: Box<Link>, parts: &Parts, body: Option<B>) -> Self {
+        let upload = body.map(|body| Upload { left: body.size_hint().exact(), body, is_first: true });
+        let length = match &upload {
+            None => RequestLength::None,
+            Some(Upload { left: Some(length), .. }) => RequestLength::Exactly(*length),
+            Some(Upload { left: None, .. }) => RequestLength::Unknown,
+        };
+        write_request(&mut link.output, parts, length);
+        Self {
+            link,
+            method: parts.method.clone(),
+            upload,
+            is_deaf: false,
+            has_heard: false,
+            framing: Framing::Ended,
+            keeps_alive: false,
+        }
+    }
+
+    /// Sends, and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// When none came, or not one that can be passed on.
+    pub async fn answer(&mut self) -> Result<Response<()>, Broken> {
+        let head = poll_fn(|context| self.poll_answer(context)).await?;
+        let mut response = Response::new(());
+        *response.status_mut() = head.status;
+        *response.version_mut() = Version::HTTP_11;
+        *response.headers_mut() = head.headers;
+        (self.framing, self.keeps_alive) = (head.framing, head.keeps_alive);
+        Ok(response)
+    }
+
+    /// Whether anything at all was heard from the server.
+    pub const fn has_heard(&self) -> bool {
+        self.has_heard
+    }
+
+    /// Whether the whole of the answer's body has been taken.
+    pub fn is_over(&self) -> bool {
+        self.framing == Framing::Ended
+    }
+
+    /// How long the rest of the answer's body is.
+    pub fn size_hint(&self) -> SizeHint {
+        match self.framing {
+            Framing::Ended => SizeHint::with_exact(0),
+            Framing::Exactly(left) => SizeHint::with_exact(left),
+            Framing::Chunks(_) | Framing::UntilClosed => SizeHint::new(),
+        }
+    }
+
+    /// The connection, if another request can be sent on it.
+    pub fn into_link(self) -> Option<Box<Link>> {
+        let is_done = self.upload.is_none() && !self.is_deaf && !self.link.has_output() && self.link.input.is_empty();
+        (is_done && self.is_over() && self.keeps_alive).then_some(self.link)
+    }
+
+    fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<AnswerHead, Broken>> {
+        self.poll_upload(context)?;
+        loop {
+            if !self.link.input.is_empty()
+                && let Some(head) = read_answer(&mut self.link.input, &self.method)?
+            {
+                match head.status {
+                    // The wish to switch is not passed on, so behind this head comes nothing that we could read.
+                    StatusCode::SWITCHING_PROTOCOLS => return Poll::Ready(Err(Broken::Switched)),
+                    interim if interim.is_informational() => continue,
+                    _ => return Poll::Ready(Ok(head)),
+                }
+            }
+            if ready!(self.link.poll_read(context))? == 0 {
+                return Poll::Ready(Err(if self.has_heard { Broken::Truncated } else { Broken::NoAnswer }));
+            }
+            self.has_heard = true;
+        }
+    }
+
+    /// The next part of the answer's body; `None` when it is over.
+    pub fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Part, Broken>>> {
+        if self.upload.is_some() || self.link.has_output() {
+            self.poll_upload(context)?;
+        }
+        loop {
+            match self.framing.take(&mut self.link.input)? {
+                Piece::Data(data) => return Poll::Ready(Some(Ok(Part::Data(data)))),
+                Piece::Trailers(trailers) => return Poll::Ready(Some(Ok(Part::Trailers(trailers)))),
+                Piece::End => return Poll::Ready(None),
+                Piece::Missing => {}
+            }
+            if ready!(self.link.poll_read(context))? == 0 {
+                if self.framing != Framing::UntilClosed {
+                    return Poll::Ready(Some(Err(Broken::Truncated)));
+                }
+                self.framing = Framing::Ended;
+            }
+        }
+    }
+
+    /// Sends what can be sent now. That the server does not take it is no error yet: it may have answered.
+    ///
+    /// # Errors
+    /// When the body itself fails.
+    fn poll_upload(&mut self, context: &mut Context<'_>) -> Result<(), Broken> {
+        if self.is_deaf {
+            return Ok(());
+        }
+        loop {
+            // Asked before the head is written, so that a small form leaves with it, in one piece.
+            let is_waiting = match &mut self.upload {
+                Some(upload) if !self.link.data.has_remaining() => match upload.poll(&mut self.link, context)? {
+                    Poll::Pending => true,
+                    Poll::Ready(Uploaded::Some) => false,
+                    Poll::Ready(Uploaded::All) => {
+                        self.upload = None;
+                        false
+                    }
+                },
+                Some(_) | None => false,
+            };
+            match self.link.poll_flush(context) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Err(_)) => {
+                    (self.is_deaf, self.upload) = (true, None);
+                    return Ok(());
+                }
+                Poll::Ready(Ok(())) if is_waiting || self.upload.is_none() => return Ok(()),
+                Poll::Ready(Ok(())) => {}
+            }
+        }
+    }
+}
+
+/// How far a body has come.
+enum Uploaded {
+    Some,
+    All,
+}
+
+impl<B> Upload<B>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+{
+    /// Puts the next piece of the body into `link`, framed.
+    fn poll(&mut self, link: &mut Link, context: &mut Context<'_>) -> Result<Poll<Uploaded>, Broken> {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else { return Ok(Poll::Pending) };
+        match frame.transpose().map_err(|error| Broken::Upload(error.into()))? {
+            Some(frame) => {
+                // Trailers are not sent on: see `forward::rewrite`.
+                let data = frame.into_data().unwrap_or_default();
+                match &mut self.left {
+                    Some(left) => {
+                        let less = left.checked_sub(data.len() as u64);
+                        *left = less.ok_or_else(|| Broken::Upload("it is longer than it says".into()))?;
+                    }
+                    None if data.is_empty() => {}
+                    None => {
+                        link.output.reserve(CHUNK_LINE);
+                        let line_end = if std::mem::take(&mut self.is_first) { "" } else { "\r\n" };
+                        link.output.extend_from_slice(format!("{line_end}{:x}\r\n", data.len()).as_bytes());
+                    }
+                }
+                link.data = data;
+                Ok(Poll::Ready(if self.left == Some(0) { Uploaded::All } else { Uploaded::Some }))
+            }
+            None => match self.left {
+                Some(1..) => Err(Broken::Upload("it is shorter than it says".into())),
+                Some(0) => Ok(Poll::Ready(Uploaded::All)),
+                None => {
+                    let line_end = if self.is_first { "" } else { "\r\n" };
+                    link.output.extend_from_slice(format!("{line_end}0\r\n\r\n").as_bytes());
+                    Ok(Poll::Ready(Uploaded::All))
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Our own end of HTTP/1.1 towards an application: one task drives request and answer, without a channel or a second
+//! task between them.
+
+mod body;
+pub mod exchange;
+mod head;
+pub mod link;
+
+use std::io;
+
+/// What can go wrong with a request and its answer on a connection that was made.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Io(#[from] io::Error),
+    /// It was closed before any of an answer came.
+    #[error("it hung up without an answer")]
+    NoAnswer,
+    /// It was closed in the middle of an answer.
+    #[error("it hung up in the middle of its answer")]
+    Truncated,
+    /// What came is not HTTP/1.
+    #[error("its answer is not HTTP/1: {0}")]
+    NotHttp(&'static str),
+    /// The head of the answer has more bytes than are read.
+    #[error("the head of its answer is larger than {} bytes", head::MAX_ANSWER_HEAD)]
+    HeadTooLarge,
+    /// It wants to speak another protocol, which nobody asked for.
+    #[error("it switches protocols unasked")]
+    Switched,
+    /// The request's own body broke off or was not as long as it said: its sender's doing.
+    #[error("the request's body broke off: {0}")]
+    Upload(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Broken {
+    /// Whether the connection may simply have been closed while it was idle: nothing came back on it.
+    pub const fn is_silence(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::NoAnswer)
+    }
+}
+
+impl From<httparse::Error> for Broken {
+    fn from(error: httparse::Error) -> Self {
+        Self::NotHttp(match error {
+            httparse::Error::HeaderName => "a header's name has bytes that none may have",
+            httparse::Error::HeaderValue => "a header's value has bytes that none may have",
+            httparse::Error::NewLine => "a line does not end as it must",
+            httparse::Error::Status => "the status is not three digits and a reason",
+            httparse::Error::TooManyHeaders => "too many headers",
+            httparse::Error::Version => "another version, or another protocol",
+            httparse::Error::Token => "bytes where none may be",
+        })
+    }
+}
