@@ -138,10 +138,8 @@ impl Refusal {
 
 impl From<UpstreamError> for Refusal {
     fn from(error: UpstreamError) -> Self {
-        match error {
-            UpstreamError::Exchange { source: Broken::Upload(_), .. } => Self::BrokenUpload,
-            error => Self::Upstream(error),
-        }
+        let is_the_senders = matches!(error, UpstreamError::Exchange { source: Broken::Upload(_), .. });
+        if is_the_senders { Self::BrokenUpload } else { Self::Upstream(error) }
     }
 }
 

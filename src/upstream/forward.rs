@@ -19,9 +19,9 @@ use crate::policy::client_address::ForwardedHeader;
 use crate::policy::verdict::{Grant, Subject};
 use crate::session::principal::Principal;
 use crate::upstream::headers::{self, Believed, ClientFields, ClientSide};
-use crate::upstream::identity::IdentityHeaders;
 use crate::upstream::http1::Broken;
 use crate::upstream::http1::exchange::{Exchange, Part};
+use crate::upstream::identity::IdentityHeaders;
 use crate::upstream::pool::{Connection, Pool, UpstreamError};
 use crate::upstream::upload::Upload;
 
@@ -168,7 +168,7 @@ where
     loop {
         let connect_by = way.now.plus(settings.connect_timeout);
         let Connection { link, server, is_used } = pool.connection(&deadline, connect_by, may_be_used).await?;
-        let mut exchange = Exchange::begin(link, &parts, body.take());
+        let mut exchange = Box::new(Exchange::begin(link, &parts, body.take()));
         deadline.move_to(Some(way.now.plus(settings.first_byte_timeout)));
         let answered = loop {
             let answered = deadline.limit(exchange.answer()).await;
@@ -204,7 +204,7 @@ fn guard(headers: &mut HeaderMap, names: &[Box<str>]) {
 /// The body of an answer. When it is over, its connection goes back to the pool.
 pub struct UpstreamBody<B> {
     /// Until then.
-    exchange: Option<Exchange<B>>,
+    exchange: Option<Box<Exchange<B>>>,
     /// What it broke off with, until that is told.
     broken: Option<Broken>,
     pool: Rc<Pool>,
@@ -217,8 +217,8 @@ where
 {
     /// Gives the connection back as soon as nothing more is to be read from it.
     fn settle(&mut self) {
-        if self.exchange.as_ref().is_some_and(Exchange::is_over)
-            && let Some(link) = self.exchange.take().and_then(Exchange::into_link)
+        if self.exchange.as_ref().is_some_and(|exchange| exchange.is_over())
+            && let Some(link) = self.exchange.take().and_then(|exchange| exchange.into_link())
         {
             self.pool.keep(self.server, link);
         }
@@ -247,7 +247,10 @@ where
         Poll::Ready(match part {
             None => None,
             Some(Ok(Part::Data(data))) => Some(Ok(Frame::data(data))),
-            Some(Ok(Part::Trailers(trailers))) => Some(Ok(Frame::trailers(trailers))),
+            Some(Ok(Part::Trailers(mut trailers))) => {
+                headers::guard_trailers(&mut trailers);
+                Some(Ok(Frame::trailers(trailers)))
+            }
             Some(Err(broken)) => {
                 // Told one turn later: an error takes what is not yet written with it, and the client may have what the
                 // application has sent.

@@ -250,6 +250,17 @@ pub fn guard_answer(headers: &mut HeaderMap, names: &[&str]) {
     }
 }
 
+/// Takes out of the trailers of an answer what may only be said in its head (RFC 9110 section 6.5.1): what frames it,
+/// what sets cookies or signs in, and everything that only the gateway may say.
+pub fn guard_trailers(trailers: &mut HeaderMap) {
+    let is_of_the_head = |name: &str| {
+        name.starts_with("content-")
+            || matches!(name, "set-cookie" | "www-authenticate" | "proxy-authenticate" | "location" | "trailer")
+    };
+    guard_answer(trailers, &[]);
+    remove_hop_by_hop(trailers, is_of_the_head);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

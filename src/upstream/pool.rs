@@ -94,6 +94,7 @@ impl UpstreamError {
 pub struct Pool {
     settings: UpstreamSettings,
     /// The idle connections to each server.
+    #[expect(clippy::vec_box, reason = "a connection goes from exchange to exchange and is never moved itself")]
     idle: Vec<RefCell<Vec<Box<Link>>>>,
     turn: Cell<usize>,
     open: Rc<Cell<usize>>,

@@ -255,6 +255,110 @@ fn a_request_that_may_have_been_seen_is_never_sent_again() {
     }
 }
 
+/// A server that answers the first request of each connection, and closes when the second has come.
+fn closes_on_the_second_request() -> Scripted {
+    Scripted::start(|mut line| {
+        line.request();
+        line.say(OK);
+        line.request();
+    })
+}
+
+#[test]
+fn what_may_be_done_twice_is_sent_once_more_when_an_idle_connection_was_closed() {
+    let server = closes_on_the_second_request();
+    let mut setup = Setup::new().in_front_of(&server);
+    setup.workers = 1;
+    let gateway = setup.start();
+    for method in [Method::GET, Method::OPTIONS, Method::PUT, Method::DELETE] {
+        assert_eq!(gateway.client().get("/public").send().status, 200);
+        let before = server.received().len();
+        assert_eq!(gateway.client().request(method.clone(), "/public").send().status, 200, "{method}");
+        assert_eq!(server.received().len(), before + 2, "{method} is sent on the old connection and on a new one");
+        // Ends that connection, too.
+        assert_eq!(gateway.client().request(Method::POST, "/public").send().status, 502);
+    }
+    assert_eq!(gateway.client().get("/public").send().status, 200);
+    let before = server.received().len();
+    let answer = gateway.client().request(Method::POST, "/public").send();
+    assert_ours(&answer, 502, "upstream_broken", &server.url());
+    assert_eq!(server.received().len(), before + 1, "POST is not sent again");
+}
+
+#[test]
+fn an_answer_that_comes_before_the_request_is_whole_is_the_answer() {
+    const TOO_LARGE: &str = "HTTP/1.1 413 Content Too Large\r\ncontent-length: 7\r\nconnection: close\r\n\r\ntoo big";
+    let server = Scripted::start(|mut line| {
+        line.head();
+        line.say(TOO_LARGE);
+    });
+    let gateway = Setup::new().in_front_of(&server).start();
+    for _ in 0..20 {
+        let mut connection = Raw::to(gateway.address);
+        connection.send("POST /public HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3000000\r\n\r\nthe beginning");
+        let answer = connection.answer().expect("an answer");
+        assert_eq!((answer.status, &*answer.body), (413, &b"too big"[..]));
+    }
+}
+
+#[test]
+fn an_answer_is_sent_on_while_the_request_still_comes() {
+    let server = Scripted::start(|mut line| {
+        line.head();
+        line.say("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n");
+        for _ in 0..6 {
+            let Some(piece) = line.body(1) else { return };
+            line.say(piece);
+        }
+        line.request();
+        line.say(OK);
+        line.wait_for_close();
+    });
+    let mut setup = Setup::new().in_front_of(&server);
+    setup.workers = 1;
+    let gateway = setup.start();
+    let mut connection = Raw::to(gateway.address);
+    connection.send("POST /public HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\n\r\n");
+    connection.read_until("\r\n\r\n").expect("a head");
+    for piece in ["e", "c", "h", "o", "e", "d"] {
+        connection.send(piece);
+        assert_eq!(connection.read_until(piece).as_deref(), Some(piece));
+    }
+    connection.send("GET /public HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(connection.answer().expect("an answer").body, b"ok");
+    assert_eq!(server.received().len(), 1, "on the same connection: each counts what it has read whole");
+}
+
+#[test]
+fn a_connection_that_is_closed_while_idle_is_let_go() {
+    let (gone, went) = channel();
+    let gone = Mutex::new(gone);
+    let server = Scripted::start(move |mut line| {
+        line.request();
+        line.say(OK);
+        line.finish();
+        line.wait_for_close();
+        let _ = gone.lock().expect("a channel").send(());
+    });
+    let gateway = Setup::new().in_front_of(&server).start();
+    assert_eq!(gateway.client().get("/public").send().status, 200);
+    advance_until(&gateway, "the gateway closes its end", || went.try_recv().is_ok());
+}
+
+#[test]
+fn trailers_of_an_answer_say_nothing_that_its_head_could_not() {
+    let server = Scripted::saying(
+        "HTTP/1.1 200 OK\r\ntrailer: x-sum, set-cookie, clear-site-data, content-length\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-sum: 42\r\n\
+         set-cookie: __Host-session=stolen\r\nclear-site-data: \"*\"\r\ncontent-length: 9\r\nconnection: close\r\n\r\n",
+    );
+    let gateway = Setup::new().in_front_of(&server).start();
+    let mut connection = Raw::to(gateway.address);
+    connection.send("GET /public HTTP/1.1\r\nHost: localhost\r\nTE: trailers\r\n\r\n");
+    let whole =
+        connection.read_until("\r\n0\r\n").expect("a body") + &connection.read_until("\r\n\r\n").expect("its end");
+    assert!(whole.ends_with("0\r\nx-sum: 42\r\n\r\n"), "{whole}");
+}
+
 #[test]
 fn bytes_that_nobody_asked_for_are_nobodys_answer() {
     let server = Scripted::start(|mut line| {

@@ -107,8 +107,8 @@ pub(super) fn read_answer(input: &mut BytesMut, method: &Method) -> Result<Optio
         headers.try_append(name, value).map_err(|_| httparse::Error::TooManyHeaders)?;
     }
     // What HTTP/1.0 does not know, or two lengths at once, is not to be relied on (RFC 9112 sections 6.1 and 6.3).
-    let is_doubtful = headers.contains_key(header::TRANSFER_ENCODING)
-        && (is_http_10 || headers.contains_key(header::CONTENT_LENGTH));
+    let is_doubtful =
+        headers.contains_key(header::TRANSFER_ENCODING) && (is_http_10 || headers.contains_key(header::CONTENT_LENGTH));
     let framing = framing(&mut headers, status, method)?;
     let keeps_alive = keeps_alive(&headers, is_http_10) && framing != Framing::UntilClosed && !is_doubtful;
     Ok(Some(AnswerHead { status, headers, framing, keeps_alive }))
@@ -152,9 +152,8 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Broken> {
     let mut length = None;
     for value in headers.get_all(header::CONTENT_LENGTH) {
         let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let parsed: u64 = digits
-            .and_then(|digits| digits.parse().ok())
-            .ok_or(Broken::NotHttp("a length that is not a number"))?;
+        let parsed: u64 =
+            digits.and_then(|digits| digits.parse().ok()).ok_or(Broken::NotHttp("a length that is not a number"))?;
         if length.is_some_and(|known| known != parsed) {
             return Err(Broken::NotHttp("two different lengths"));
         }

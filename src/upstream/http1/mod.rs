@@ -54,3 +54,6 @@ impl From<httparse::Error> for Broken {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

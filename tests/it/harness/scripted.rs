@@ -105,6 +105,11 @@ impl Line {
         let _ = self.stream.write_all(bytes.as_ref());
     }
 
+    /// Says that nothing more is sent.
+    pub fn finish(&mut self) {
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+    }
+
     /// How many bytes can be sent before the other side has not taken more for half a second.
     pub fn flood(&mut self) -> usize {
         self.stream.set_write_timeout(Some(Duration::from_millis(500))).expect("set");
