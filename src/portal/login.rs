@@ -45,7 +45,7 @@ pub fn show(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Response<A
 /// Takes the posted form.
 pub async fn take(
     visit: &Visit<'_>,
-    body: Incoming,
+    body: &mut Incoming,
     deadline: &Deadline,
     cookies: &mut AnswerCookies,
 ) -> Result<Response<AnswerBody>, Refusal> {
@@ -116,7 +116,7 @@ struct Form {
 }
 
 /// Reads a form (application/x-www-form-urlencoded) with each of its fields exactly once.
-async fn read(visit: &Visit<'_>, body: Incoming, deadline: &Deadline) -> Result<Form, Refusal> {
+async fn read(visit: &Visit<'_>, body: &mut Incoming, deadline: &Deadline) -> Result<Form, Refusal> {
     let kind = visit.parts.headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
     let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     if !kind.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {

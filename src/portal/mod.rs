@@ -41,7 +41,7 @@ pub fn is_ours(path: &[u8]) -> bool {
 /// Why it is refused.
 pub async fn answer(
     visit: &Visit<'_>,
-    body: Incoming,
+    body: &mut Incoming,
     deadline: &Deadline,
     cookies: &mut AnswerCookies,
 ) -> Result<Response<AnswerBody>, Refusal> {

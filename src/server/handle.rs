@@ -8,7 +8,7 @@ use std::rc::Rc;
 use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, Version, header};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 
 use crate::base::clock::Timestamp;
 use crate::enforce::authorize::{AnswerCookies, Authorized, authorize};
@@ -45,9 +45,12 @@ pub async fn handle(
     let is_person = is_for_person(&parts.method, &parts.headers);
     let is_h2 = parts.version == Version::HTTP_2;
     let is_head = parts.method == Method::HEAD;
+    // What is expected, and refused, is not sent.
+    let may_be_sending = is_h2 && !body.is_end_stream() && !parts.headers.contains_key(header::EXPECT);
+    let mut body = Some(body);
     let noted = &finish.noted;
     // A panic is this request's alone, and reads as a fault of ours: never as a permission.
-    let answered = AssertUnwindSafe(answer(&worker, &conn, parts, body, now, noted)).catch_unwind().await;
+    let answered = AssertUnwindSafe(answer(&worker, &conn, parts, &mut body, now, noted)).catch_unwind().await;
     let mut response = match answered {
         Ok(Ok(response)) => response,
         Ok(Err(refusal)) => {
@@ -65,17 +68,24 @@ pub async fn handle(
             respond::refused(&Refusal::Internal, is_person)
         }
     };
+    if let Some(unread) = body.filter(|body| may_be_sending && !body.is_end_stream()) {
+        let deadline = worker.deadlines.set(Some(now.plus(DISCARDING)));
+        response.body_mut().end_after(unread, deadline);
+    }
     if is_head {
         AnswerBody::leave_out(&mut response);
     }
     Ok(finish.answer(response))
 }
 
+/// How long the body of a request that is refused may still come.
+const DISCARDING: std::time::Duration = std::time::Duration::from_secs(5);
+
 async fn answer(
     worker: &Rc<Worker>,
     conn: &ConnInfo,
     parts: Parts,
-    body: Incoming,
+    body: &mut Option<Incoming>,
     now: Timestamp,
     noted: &RefCell<Noted>,
 ) -> Result<Response<AnswerBody>, Refusal> {
@@ -174,7 +184,7 @@ async fn pass(
     grant: Grant,
     live: Option<Arc<Live>>,
     mut parts: Parts,
-    body: Incoming,
+    body: &mut Option<Incoming>,
     sent: Sent,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let pool = current.pools.get(sent.upstream).ok_or(Refusal::Internal)?;
@@ -183,6 +193,7 @@ async fn pass(
     rewrite(&grant, &mut parts, sent.changed_path, side, rewriting, &conn.known_fields);
     let lease = || live.as_ref().map(|live| Lease::new(worker.shared.leases.clone(), Arc::clone(live)));
     let way = Way { pool, deadlines: &worker.deadlines, now: sent.now };
+    let body = body.take().ok_or(Refusal::Internal)?;
     let body = Upload::new(Leased::new(body, lease()), worker.clock());
     let answered = forward(&grant, parts, body, way, &rewriting.cookies).await;
     if let Some((reason, _)) = live.as_ref().and_then(|live| live.ended()) {
@@ -199,12 +210,13 @@ async fn own_page(
     current: &Current,
     facts: &Facts<'_>,
     parts: &Parts,
-    body: Incoming,
+    body: &mut Option<Incoming>,
     now: Timestamp,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let visit = Visit { shared: &worker.shared, snapshot: &current.snapshot, facts, parts, now };
     let deadline = worker.deadlines.set(None);
     let mut cookies = AnswerCookies::default();
+    let body = body.as_mut().ok_or(Refusal::Internal)?;
     let mut response = portal::answer(&visit, body, &deadline, &mut cookies).await?;
     cookies.write(&worker.shared, &current.snapshot, response.headers_mut());
     if response.headers().contains_key(header::SET_COOKIE) {

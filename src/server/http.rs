@@ -9,11 +9,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Request;
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::rt::{Executor, Read, ReadBufCursor, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use slab::Slab;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadline;
@@ -32,6 +34,11 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same for a client that keeps the connection busy with something else meanwhile, or reads what the kernel holds
 /// for it very slowly.
 const SLOWEST_READER: Duration = Duration::from_secs(600);
+
+/// How long a closed connection's client may say nothing before it is forgotten, and how long it is listened to at most:
+/// what nginx allows. Closing at once would throw away what the client has not read yet (RFC 9112 section 9.6).
+const LINGER_SILENCE: Duration = Duration::from_secs(5);
+const LINGER: Duration = Duration::from_secs(30);
 
 /// How many header fields a request may have.
 const MAX_HEADERS: usize = 128;
@@ -59,14 +66,16 @@ pub struct ConnState {
     under_way: RefCell<Slab<Option<Timestamp>>>,
     wrote_at: Cell<Timestamp>,
     is_reading_head: Cell<bool>,
+    /// Whether the client may be sending while we close: a body that nobody reads, or what HTTP/2 says on its own.
+    may_send: Cell<bool>,
 }
 
 impl ConnState {
     /// A connection whose deadline is `deadline`, just after its handshake.
     pub fn new(worker: &Rc<Worker>, tcp: Tcp, deadline: Deadline, is_h2: bool) -> Rc<Self> {
         let (worker, wrote_at) = (Rc::clone(worker), Cell::new(worker.connection_deadlines.recent()));
-        let (under_way, is_reading_head) = (RefCell::default(), Cell::new(false));
-        let state = Self { worker, tcp, deadline, under_way, wrote_at, is_reading_head, is_h2 };
+        let (under_way, is_reading_head, may_send) = (RefCell::default(), Cell::new(false), Cell::new(is_h2));
+        let state = Self { worker, tcp, deadline, under_way, wrote_at, is_reading_head, is_h2, may_send };
         // A handshake that was under way when the gateway stopped has come too late.
         let patience = if state.worker.is_stopping() { Duration::ZERO } else { state.worker.limits.header };
         state.deadline.move_to(Some(state.now().plus(patience)));
@@ -88,7 +97,8 @@ impl ConnState {
         self.under_way.borrow().iter().any(|(_, moved)| moved.is_some_and(|moved| now >= moved.plus(patience)))
     }
 
-    fn begin(self: &Rc<Self>) -> Activity {
+    fn begin(self: &Rc<Self>, has_body: bool) -> Activity {
+        self.may_send.set(self.is_h2 || has_body);
         let key = self.under_way.borrow_mut().insert(None);
         self.is_reading_head.set(false);
         self.deadline.move_to(Some(self.now().plus(CLIENT_CHECK)));
@@ -154,13 +164,14 @@ where
     let service = {
         let (worker, state) = (Rc::clone(&worker), Rc::clone(&state));
         service_fn(move |request: Request<Incoming>| {
-            handle(Rc::clone(&worker), Rc::clone(&conn), state.begin(), request)
+            let activity = state.begin(!request.body().is_end_stream());
+            handle(Rc::clone(&worker), Rc::clone(&conn), activity, request)
         })
     };
     let io = Watched { io, state: Rc::clone(&state) };
     // What ends a connection early is its client's affair; what it asked for has been logged, but for what hyper cannot
     // read and answers by itself.
-    if is_h2 {
+    let end = if is_h2 {
         let connection = http2::Builder::new(LocalExecutor)
             .max_concurrent_streams(MAX_STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
@@ -173,9 +184,9 @@ where
             if is_over {
                 connection.as_mut().graceful_shutdown();
             }
-            connection.as_mut().poll(context).map(drop)
+            connection.as_mut().poll(context).map(|ended| if ended.is_ok() { End::Closed } else { End::Broken })
         })
-        .await;
+        .await
     } else {
         let connection = http1::Builder::new()
             .max_headers(MAX_HEADERS)
@@ -190,15 +201,46 @@ where
             if is_over {
                 connection.as_mut().graceful_shutdown();
             }
-            connection.as_mut().poll(context).map(|ended| {
-                if let Err(error) = ended
-                    && (error.is_parse() || error.is_parse_too_large())
-                {
+            connection.as_mut().poll(context).map(|ended| match ended {
+                Ok(()) => End::Closed,
+                Err(error) if error.is_parse() || error.is_parse_too_large() => {
                     finish::unreadable(&worker, peer, error.is_parse_too_large());
+                    state.may_send.set(true);
+                    End::Closed
                 }
+                Err(_) => End::Broken,
             })
         })
-        .await;
+        .await
+    };
+    if end == End::Closed && state.may_send.get() {
+        // Boxed, so that a connection at work does not carry the buffer about.
+        Box::pin(linger(&state)).await;
+    }
+}
+
+/// How serving a connection came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// We have said everything, and that it was everything.
+    Closed,
+    /// It broke, or was cut.
+    Broken,
+}
+
+/// Takes what the client still sends, and throws it away, until it closes too, or has had its time.
+async fn linger(state: &ConnState) {
+    let (begun, mut tcp) = (state.now(), state.tcp.clone());
+    // Where hyper gives up, it says nothing; otherwise this has been said already.
+    let _ = tcp.shutdown().await;
+    let mut buffer = [0; 4096];
+    loop {
+        let until = state.now().plus(LINGER_SILENCE).min(begun.plus(LINGER));
+        state.deadline.move_to(Some(until));
+        match state.deadline.limit(tcp.read(&mut buffer)).await {
+            Ok(Ok(1..)) if state.now() < begun.plus(LINGER) => {}
+            Ok(_) | Err(_) => return,
+        }
     }
 }
 
@@ -207,7 +249,7 @@ where
 ///
 /// An HTTP/2 connection is driven one turn late: by then the runtime has looked for what else has arrived, and the
 /// answers of several streams leave in one write, which is half of what an answer costs.
-async fn drive(state: &ConnState, mut poll: impl FnMut(&mut Context<'_>, bool) -> Poll<()>) {
+async fn drive(state: &ConnState, mut poll: impl FnMut(&mut Context<'_>, bool) -> Poll<End>) -> End {
     let mut was_told = false;
     let mut has_waited = false;
     poll_fn(|context| {
@@ -217,8 +259,8 @@ async fn drive(state: &ConnState, mut poll: impl FnMut(&mut Context<'_>, bool) -
                 return Poll::Pending;
             }
         }
-        if poll(context, false).is_ready() {
-            return Poll::Ready(());
+        if let Poll::Ready(end) = poll(context, false) {
+            return Poll::Ready(end);
         }
         if state.deadline.poll_passed(context).is_pending() {
             return Poll::Pending;
@@ -226,7 +268,7 @@ async fn drive(state: &ConnState, mut poll: impl FnMut(&mut Context<'_>, bool) -
         if state.is_busy() {
             // Whoever has left gets no answer, and the application need not go on with it.
             if state.tcp.is_closed_by_peer() || state.has_stalled() {
-                return Poll::Ready(());
+                return Poll::Ready(End::Broken);
             }
             state.deadline.move_to(Some(state.now().plus(CLIENT_CHECK)));
             let _ = state.deadline.poll_passed(context);
@@ -234,17 +276,19 @@ async fn drive(state: &ConnState, mut poll: impl FnMut(&mut Context<'_>, bool) -
                 return Poll::Pending;
             }
         } else if was_told || state.is_reading_head.get() {
-            return Poll::Ready(());
+            return Poll::Ready(End::Broken);
         }
         was_told = true;
-        if !state.is_busy() {
+        if state.is_busy() {
+            state.may_send.set(true);
+        } else {
             // What does not end by itself now is cut when it is looked at again.
             state.deadline.move_to(Some(state.now().plus(state.worker.limits.header)));
             let _ = state.deadline.poll_passed(context);
         }
         poll(context, true)
     })
-    .await;
+    .await
 }
 
 /// Runs hyper's own tasks on this worker.

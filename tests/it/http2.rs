@@ -2,14 +2,17 @@
 
 use super::harness::{Gateway, Hello, Raw, Scripted, Setup, eventually};
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const RST_STREAM: u8 = 3;
+pub(super) const SETTINGS: u8 = 4;
+pub(super) const PING: u8 = 6;
+pub(super) const GOAWAY: u8 = 7;
+pub(super) const WINDOW_UPDATE: u8 = 8;
+pub(super) const CONTINUATION: u8 = 9;
+pub(super) const END_STREAM: u8 = 1;
+pub(super) const ACK: u8 = 1;
+pub(super) const END_HEADERS: u8 = 4;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +25,7 @@ enum Outcome {
     Refused,
 }
 
-fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() as u32).to_be_bytes();
     let mut frame = vec![length[1], length[2], length[3], kind, flags, 0, 0, 0, stream];
     frame.extend(payload);
@@ -30,7 +33,7 @@ fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A header block (RFC 7541 section 6.2.2): everything literal, nothing compressed, nothing kept.
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
         block.push(0);
@@ -43,48 +46,69 @@ fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     block
 }
 
-struct Connection(Raw);
+pub(super) struct Connection {
+    raw: Raw,
+    read: Vec<u8>,
+}
+
+/// A frame that was read.
+#[derive(Clone, Debug)]
+pub(super) struct Read {
+    pub(super) kind: u8,
+    pub(super) flags: u8,
+    pub(super) stream: u8,
+    pub(super) payload: Vec<u8>,
+}
 
 impl Connection {
-    fn to(gateway: &Gateway) -> Self {
-        let hello = Hello { protocols: &[b"h2"], ..Hello::default() };
-        let mut raw = Raw::shaking(gateway.address, hello).expect("a handshake");
-        raw.send([b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, b"")].concat());
-        Self(raw)
+    pub(super) fn to(gateway: &Gateway) -> Self {
+        Self::shaking(gateway, Hello { protocols: &[b"h2"], ..Hello::default() }, b"")
     }
 
-    fn send(&mut self, frames: &[Vec<u8>]) {
-        self.0.send(frames.concat());
+    /// A connection that shakes hands as told, with these settings.
+    pub(super) fn shaking(gateway: &Gateway, hello: Hello<'_>, settings: &[u8]) -> Self {
+        let mut raw = Raw::shaking(gateway.address, hello).expect("a handshake");
+        raw.send([b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, settings)].concat());
+        Self { raw, read: Vec::new() }
+    }
+
+    pub(super) fn send(&mut self, frames: &[Vec<u8>]) {
+        self.raw.send(frames.concat());
+    }
+
+    /// Reads the next frame; `None` at the end of the connection.
+    pub(super) fn next(&mut self) -> Option<Read> {
+        loop {
+            if let Some([high, middle, low]) = self.read.first_chunk() {
+                let length = usize::from(*high) << 16 | usize::from(*middle) << 8 | usize::from(*low);
+                if self.read.len() >= 9 + length {
+                    let rest = self.read.split_off(9 + length);
+                    let frame = std::mem::replace(&mut self.read, rest);
+                    let payload = frame[9..].to_vec();
+                    return Some(Read { kind: frame[3], flags: frame[4], stream: frame[8], payload });
+                }
+            }
+            let more = self.raw.bytes();
+            if more.is_empty() {
+                return None;
+            }
+            self.read.extend(more);
+        }
     }
 
     /// Reads until something is said about stream 1.
     fn outcome(&mut self) -> Outcome {
-        let mut read = Vec::new();
-        loop {
-            while let Some(length) = read
-                .get(..9)
-                .map(|head: &[u8]| usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]))
-            {
-                if read.len() < 9 + length {
-                    break;
-                }
-                let rest = read.split_off(9 + length);
-                let frame = std::mem::replace(&mut read, rest);
-                match (frame[3], frame[8], frame.get(9)) {
-                    // The status comes first, from the static table (RFC 7541 appendix A).
-                    (HEADERS, 1, Some(0x88)) => return Outcome::Ok,
-                    (HEADERS, 1, Some(0x8c)) => return Outcome::BadRequest,
-                    (HEADERS, 1, _) => return Outcome::Answered,
-                    (RST_STREAM, 1, _) | (GOAWAY, ..) => return Outcome::Refused,
-                    _ => {}
-                }
+        while let Some(frame) = self.next() {
+            match (frame.kind, frame.stream, frame.payload.first()) {
+                // The status comes first, from the static table (RFC 7541 appendix A).
+                (HEADERS, 1, Some(0x88)) => return Outcome::Ok,
+                (HEADERS, 1, Some(0x8c)) => return Outcome::BadRequest,
+                (HEADERS, 1, _) => return Outcome::Answered,
+                (RST_STREAM, 1, _) | (GOAWAY, ..) => return Outcome::Refused,
+                _ => {}
             }
-            let more = self.0.bytes();
-            if more.is_empty() {
-                return Outcome::Refused;
-            }
-            read.extend(more);
         }
+        Outcome::Refused
     }
 }
 
@@ -95,10 +119,10 @@ fn ask(gateway: &Gateway, fields: &[(&str, &str)]) -> Outcome {
     connection.outcome()
 }
 
-const PATH: (&str, &str) = (":path", "/public");
-const METHOD: (&str, &str) = (":method", "GET");
-const SCHEME: (&str, &str) = (":scheme", "https");
-const AUTHORITY: (&str, &str) = (":authority", "localhost");
+pub(super) const PATH: (&str, &str) = (":path", "/public");
+pub(super) const METHOD: (&str, &str) = (":method", "GET");
+pub(super) const SCHEME: (&str, &str) = (":scheme", "https");
+pub(super) const AUTHORITY: (&str, &str) = (":authority", "localhost");
 
 #[test]
 fn a_plain_request_is_answered() {

@@ -19,11 +19,13 @@ pub struct Hello<'a> {
     pub protocols: &'a [&'a [u8]],
     /// Which TLS.
     pub versions: &'a [&'static SupportedProtocolVersion],
+    /// How much the kernel may hold of what was sent and is not read yet, in bytes, if not as much as it likes.
+    pub receive_buffer: Option<usize>,
 }
 
 impl Default for Hello<'_> {
     fn default() -> Self {
-        Self { sni: Some("localhost"), protocols: &[b"http/1.1"], versions: rustls::ALL_VERSIONS }
+        Self { sni: Some("localhost"), protocols: &[b"http/1.1"], versions: rustls::ALL_VERSIONS, receive_buffer: None }
     }
 }
 
@@ -49,7 +51,12 @@ impl Raw {
 
     /// A connection that shakes hands as told.
     pub fn shaking(address: SocketAddr, hello: Hello<'_>) -> std::io::Result<Self> {
-        let tcp = TcpStream::connect(address)?;
+        let tcp = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+        if let Some(size) = hello.receive_buffer {
+            tcp.set_recv_buffer_size(size)?;
+        }
+        tcp.connect(&address.into())?;
+        let tcp = TcpStream::from(tcp);
         tcp.set_read_timeout(Some(PATIENCE))?;
         tcp.set_write_timeout(Some(PATIENCE))?;
         let mut config = tls_config(hello.protocols, hello.versions);
