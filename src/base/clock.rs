@@ -107,7 +107,7 @@ pub use manual::ManualClock;
 #[cfg(feature = "manual-clock")]
 mod manual {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
     use std::time::Duration;
 
     use tokio::sync::Notify;
@@ -122,17 +122,38 @@ mod manual {
     struct Shared {
         now: AtomicU64,
         moved: Notify,
+        /// How many more readings are good, if it is to break at all.
+        good: AtomicI64,
     }
 
     impl ManualClock {
         /// A clock that stands at `now`.
         pub fn at(now: Timestamp) -> Self {
-            Self(Arc::new(Shared { now: AtomicU64::new(now.as_millis()), moved: Notify::new() }))
+            Self(Arc::new(Shared {
+                now: AtomicU64::new(now.as_millis()),
+                moved: Notify::new(),
+                good: AtomicI64::new(-1),
+            }))
         }
 
         /// The time this clock shows.
         pub fn now(&self) -> Timestamp {
+            let left = self.0.good.load(Ordering::SeqCst);
+            if left >= 0 {
+                self.0.good.fetch_sub(1, Ordering::SeqCst);
+                assert!(left > 0, "the clock breaks, as it was told");
+            }
             Timestamp::from_millis(self.0.now.load(Ordering::SeqCst))
+        }
+
+        /// Lets the clock panic once, after `good` more readings: a fault in whatever code reads it then.
+        pub fn break_after(&self, good: u32) {
+            self.0.good.store(good.into(), Ordering::SeqCst);
+        }
+
+        /// Makes it whole again; whether it had broken.
+        pub fn mend(&self) -> bool {
+            self.0.good.swap(-1, Ordering::SeqCst) < 0
         }
 
         /// Moves the clock forward and wakes everyone whose wait is over.

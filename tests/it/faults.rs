@@ -13,7 +13,7 @@ use vestibule::session::store::{Created, Lookup, SessionStore, StoreError};
 use vestibule::session::timeouts::Lifetime;
 use vestibule::store::memory::MemoryStore;
 
-use super::harness::{ALICE, BOB, Client, Gateway, Setup, Version, advance_until, hidden};
+use super::harness::{ALICE, BOB, Client, Gateway, Raw, Setup, USER_AGENT, Version, advance_until, hidden};
 
 /// What a faulty store does when it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,6 +221,64 @@ fn a_panic_in_the_store_is_one_requests_alone() {
         assert_eq!(client.get("/").send().status, 200);
         gateway.log.wait_for(&["internal_error", "500"]);
     }
+}
+
+/// Sends what `request` makes again and again, while the clock panics at its first reading, its second, and so on: in the
+/// code of the server, of enforcement, of our pages, of the way to the application and back. Gives the status that came of
+/// each, `None` where the connection ended without one.
+fn with_a_panic_at_every_reading(gateway: &Gateway, request: impl Fn() -> String) -> Vec<Option<u16>> {
+    let mut outcomes = Vec::new();
+    loop {
+        let mut connection = Raw::to(gateway.address);
+        let request = request();
+        gateway.clock.break_after(outcomes.len() as u32);
+        connection.send(request);
+        let outcome = connection.answer().map(|answer| answer.status);
+        if !gateway.clock.mend() {
+            assert!(outcome.is_some_and(|status| status < 400), "without a panic it goes well: {outcome:?}");
+            return outcomes;
+        }
+        outcomes.push(outcome);
+        assert_eq!(gateway.client().get("/public").send().status, 200, "after {outcomes:?}");
+        assert!(outcomes.len() < 50, "{outcomes:?}");
+    }
+}
+
+#[test]
+fn a_panic_anywhere_is_one_requests_alone_and_signs_nobody_in() {
+    let gateway = Setup::new().unlimited().start();
+    let alice = gateway.signed_in(ALICE);
+    let head =
+        |line: &str, more: &str| format!("{line} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: {USER_AGENT}\r\n{more}");
+    let post = |path: &str, more: &str, body: &str| {
+        head(&format!("POST {path}"), &format!("{more}Content-Length: {}\r\n\r\n{body}", body.len()))
+    };
+    let cookie = format!("Cookie: {}\r\n", alice.cookies());
+    // An upload is watched on its way, and a session made, by the clock; the others read it only before and after.
+    for (request, reads_inside) in [
+        (head("GET /public", "\r\n"), false),
+        (post("/public", "", "some"), true),
+        (head("GET /", &format!("{cookie}\r\n")), false),
+        (post("/", &cookie, "some"), true),
+        (head("GET /anonymous", "\r\n"), true),
+        (head("GET /.vestibule/login", "\r\n"), false),
+    ] {
+        let outcomes = with_a_panic_at_every_reading(&gateway, || request.clone());
+        assert!(outcomes.len() > 1, "{request}: {outcomes:?}");
+        assert_eq!(outcomes.contains(&Some(500)), reads_inside, "{request}: {outcomes:?}");
+    }
+    let signing_in = with_a_panic_at_every_reading(&gateway, || {
+        let client = gateway.client();
+        let page = client.visit("/.vestibule/login").send();
+        let body = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("username", BOB.0), ("password", BOB.1), ("attempt", &hidden(&page, "attempt"))])
+            .finish();
+        let more = "Content-Type: application/x-www-form-urlencoded\r\n";
+        post("/.vestibule/login", &format!("{more}Cookie: {}\r\n", client.cookies()), &body)
+    });
+    assert!(signing_in.contains(&Some(500)) && !signing_in.contains(&Some(303)), "{signing_in:?}");
+    assert_eq!(gateway.client().visit("/").send().status, 302);
+    assert_eq!(alice.get("/").send().status, 200, "and hers lives on");
 }
 
 #[test]

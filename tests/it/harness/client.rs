@@ -161,6 +161,11 @@ impl Client {
         self.jar.borrow().get("__Host-session").cloned().unwrap_or_default()
     }
 
+    /// What it sends in `Cookie`.
+    pub fn cookies(&self) -> String {
+        self.jar.borrow().iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+    }
+
     /// Puts a session cookie into the jar.
     pub fn set_session(&self, value: &str) {
         self.jar.borrow_mut().insert("__Host-session".to_owned(), value.to_owned());
@@ -338,9 +343,9 @@ impl<'a> Request<'a> {
         if !is_h2 && !request.headers().contains_key(header::HOST) {
             request.headers_mut().insert(header::HOST, authority.parse().expect("a host"));
         }
-        let jar = client.jar.borrow().iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
-        if self.has_jar && !jar.is_empty() {
-            request.headers_mut().append(header::COOKIE, jar.join("; ").parse().expect("a header"));
+        let cookies = client.cookies();
+        if self.has_jar && !cookies.is_empty() {
+            request.headers_mut().append(header::COOKIE, cookies.parse().expect("a header"));
         }
         request
     }
