@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::runtime::{self, LocalOptions};
 use tokio::sync::watch;
@@ -174,16 +176,21 @@ impl WorkerStart {
         let Self { shared, listeners, tls, limits, workers, access, mut stopped, drain } = self;
         let worker = Worker::new(shared, access, limits, workers);
         for deadlines in [&worker.deadlines, &worker.connection_deadlines] {
-            tokio::task::spawn_local(Rc::clone(deadlines).watch(worker.clock().clone()));
+            let (deadlines, clock) = (Rc::clone(deadlines), worker.clock().clone());
+            let watch = move || Rc::clone(&deadlines).watch(clock.clone());
+            tokio::task::spawn_local(keep_up("watching time-outs", watch));
         }
-        tokio::task::spawn_local(Rc::clone(&worker).tidy_pools());
-        tokio::task::spawn_local(flush(Rc::clone(&worker)));
+        let (tidying, flushing) = (Rc::clone(&worker), Rc::clone(&worker));
+        let tidy = move || Rc::clone(&tidying).tidy_pools();
+        tokio::task::spawn_local(keep_up("looking after idle connections to applications", tidy));
+        tokio::task::spawn_local(keep_up("writing the access log", move || flush(Rc::clone(&flushing))));
         let mut accepting = Vec::new();
         for listener in listeners {
             match TcpListener::from_std(listener) {
                 Ok(listener) => {
-                    let accept = listener::accept_all(Rc::clone(&worker), listener, tls.clone());
-                    accepting.push(tokio::task::spawn_local(accept));
+                    let (listener, worker, tls) = (Rc::new(listener), Rc::clone(&worker), tls.clone());
+                    let accept = move || listener::accept_all(Rc::clone(&worker), Rc::clone(&listener), tls.clone());
+                    accepting.push(tokio::task::spawn_local(keep_up("accepting connections", accept)));
                 }
                 Err(error) => tracing::error!("a worker cannot listen: {error}"),
             }
@@ -204,6 +211,28 @@ impl WorkerStart {
         if let Some(access) = &worker.access {
             access.flush();
         }
+    }
+}
+
+/// Runs what must go on for as long as the gateway does. A panic in it is told, and it begins again: without its sweeps and
+/// time-outs a gateway would go on and let in whom it should not.
+async fn keep_up<F: Future<Output = ()>>(what: &'static str, begin: impl Fn() -> F) {
+    while AssertUnwindSafe(begin()).catch_unwind().await.is_err() {
+        tracing::error!("{what} failed, and begins again");
+    }
+}
+
+async fn sweep(shared: Arc<Shared>) {
+    loop {
+        shared.clock.sleep(SWEEP_EVERY).await;
+        shared.sweep(shared.clock.now()).await;
+    }
+}
+
+async fn sweep_streams(shared: Arc<Shared>) {
+    loop {
+        shared.clock.sleep(SWEEP_STREAMS_EVERY).await;
+        shared.sweep_streams(shared.clock.now()).await;
     }
 }
 
@@ -322,20 +351,9 @@ fn start_background(
         .build()
         .map_err(|error| format!("the background runtime cannot be started: {error}"))?;
     let _entered = runtime.enter();
-    let sweeping = Arc::clone(shared);
-    runtime.spawn(async move {
-        loop {
-            sweeping.clock.sleep(SWEEP_EVERY).await;
-            sweeping.sweep(sweeping.clock.now()).await;
-        }
-    });
-    let sweeping = Arc::clone(shared);
-    runtime.spawn(async move {
-        loop {
-            sweeping.clock.sleep(SWEEP_STREAMS_EVERY).await;
-            sweeping.sweep_streams(sweeping.clock.now()).await;
-        }
-    });
+    let (sweeping, sweeping_streams) = (Arc::clone(shared), Arc::clone(shared));
+    runtime.spawn(keep_up("sweeping sessions", move || sweep(Arc::clone(&sweeping))));
+    runtime.spawn(keep_up("ending streams", move || sweep_streams(Arc::clone(&sweeping_streams))));
     if let Some(listener) = metrics_listener {
         let listener = TcpListener::from_std(listener).map_err(|error| format!("cannot listen: {error}"))?;
         runtime.spawn(metrics::serve(Arc::clone(shared), listener));

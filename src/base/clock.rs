@@ -151,6 +151,11 @@ mod manual {
             self.0.good.store(good.into(), Ordering::SeqCst);
         }
 
+        /// Whether it has broken, or was never to.
+        pub fn has_broken(&self) -> bool {
+            self.0.good.load(Ordering::SeqCst) < 0
+        }
+
         /// Makes it whole again; whether it had broken.
         pub fn mend(&self) -> bool {
             self.0.good.swap(-1, Ordering::SeqCst) < 0

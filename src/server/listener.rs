@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use crate::base::clock::Timestamp;
 use crate::base::net::canonical;
 use crate::server::conn::ConnInfo;
 use crate::server::http;
@@ -31,6 +32,9 @@ const TLS_BUFFER: usize = 288 * 1024;
 
 /// How long accepting pauses when it fails for want of something, like file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often that is told while it lasts.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// A socket for each of `workers` workers on one address; on port 0, on the same free port.
 ///
@@ -79,7 +83,8 @@ pub struct Tls {
 }
 
 /// Accepts connections for as long as the worker runs, and serves each in a task of its own.
-pub async fn accept_all(worker: Rc<Worker>, listener: TcpListener, tls: Tls) {
+pub async fn accept_all(worker: Rc<Worker>, listener: Rc<TcpListener>, tls: Tls) {
+    let mut was_told: Option<Timestamp> = None;
     loop {
         if worker.connections.get() >= worker.limits.most {
             // The others wait in the kernel's queue until somebody leaves or is cut.
@@ -92,7 +97,11 @@ pub async fn accept_all(worker: Rc<Worker>, listener: TcpListener, tls: Tls) {
                 tokio::task::spawn_local(serve(serving, stream, peer, tls.clone()));
             }
             Err(error) => {
-                tracing::warn!("a connection could not be accepted: {error}");
+                let now = worker.clock().now();
+                if was_told.is_none_or(|told| now >= told.plus(TELL_EVERY)) {
+                    tracing::warn!("connections cannot be accepted: {error}");
+                    was_told = Some(now);
+                }
                 worker.clock().sleep(PAUSE).await;
             }
         }

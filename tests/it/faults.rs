@@ -13,7 +13,7 @@ use vestibule::session::store::{Created, Lookup, SessionStore, StoreError};
 use vestibule::session::timeouts::Lifetime;
 use vestibule::store::memory::MemoryStore;
 
-use super::harness::{ALICE, BOB, Client, Gateway, Raw, Setup, USER_AGENT, Version, advance_until, hidden};
+use super::harness::{ALICE, BOB, Client, Gateway, Raw, Setup, USER_AGENT, Version, advance_until, eventually, hidden};
 
 /// What a faulty store does when it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,6 +279,31 @@ fn a_panic_anywhere_is_one_requests_alone_and_signs_nobody_in() {
     assert!(signing_in.contains(&Some(500)) && !signing_in.contains(&Some(303)), "{signing_in:?}");
     assert_eq!(gateway.client().visit("/").send().status, 302);
     assert_eq!(alice.get("/").send().status, 200, "and hers lives on");
+}
+
+#[test]
+fn a_panic_in_the_background_takes_no_time_out_with_it() {
+    let mut setup = Setup::new().unlimited();
+    setup.workers = 1;
+    let gateway = setup.start();
+    let alice = gateway.signed_in(ALICE);
+    // Five tasks wait for the clock, and each reads it when it moves: one after the other is hit, whoever comes first.
+    for good in (0..5).cycle().take(50) {
+        gateway.clock.break_after(good);
+        gateway.advance(1);
+        eventually("one of them is hit", || gateway.clock.has_broken());
+        gateway.clock.mend();
+    }
+    let _nothing = Raw::to(gateway.address);
+    let mut stream = alice.get("/stream").open().1;
+    assert!(stream.next().is_some_and(|piece| piece.is_ok()));
+    assert_eq!(gateway.connections(), 2);
+    advance_until(&gateway, "a connection without a request is cut", || gateway.connections() == 1);
+    gateway.advance(30 * 60);
+    advance_until(&gateway, "the stream of an idle session ends", || gateway.open_streams() == 0);
+    assert!(std::iter::from_fn(|| stream.next()).any(|piece| piece.is_err()));
+    advance_until(&gateway, "what has expired is swept", || gateway.running().shared.store.active() == 0);
+    assert_eq!(gateway.client().get("/public").send().status, 200);
 }
 
 #[test]
