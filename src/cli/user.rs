@@ -138,7 +138,11 @@ fn execute(
             if json { as_json(&users) } else { as_table(&users) }
         }
     };
-    writeln!(out, "{done}").and_then(|()| out.flush()).map_err(|error| format!("cannot print: {error}"))
+    match writeln!(out, "{done}").and_then(|()| out.flush()) {
+        // Whoever reads it, `head` say, has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.map_err(|error| format!("cannot print: {error}")),
+    }
 }
 
 fn add(
@@ -337,6 +341,25 @@ mod tests {
         for line in ["add a,b", "add bob --roles a,,b", "add bob --email bob", "add bob --password hunter22"] {
             assert!(call(line, "first pass").expect_err(line).starts_with("error: "), "{line}");
         }
+    }
+
+    #[test]
+    fn a_reader_that_has_seen_enough_is_no_failure() {
+        struct Closed;
+        impl io::Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = UsersFile { path: folder.path().join("users.toml") };
+        call(folder.path(), "add alice", "first pass").expect("added");
+        let list = UserCommand { action: Action::List { file, json: false } };
+        let mut never = |_: &PasswordSource| Err("not asked".to_owned());
+        assert_eq!(execute(list, &Random::seeded(1), &mut never, &mut Closed), Ok(()));
     }
 
     #[test]
