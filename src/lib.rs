@@ -16,7 +16,7 @@
 //! | 4 | [`enforce`] | decisions carried out |
 //! | 3 | [`store`], [`login`], [`limit`], [`upstream`] | the world outside the rules |
 //! | 2 | [`session`], [`policy`], [`route`] | the rules themselves: pure, they wait for nothing and read no clock |
-//! | 1 | [`crypto`], [`observe`] | sealing; logs and numbers |
+//! | 1 | [`crypto`], [`observe`], [`reader`] | sealing; logs and numbers; TOML files that people write |
 //! | 0 | [`base`] | time, randomness, addresses, units |
 //!
 //! # The life of a request
@@ -83,6 +83,7 @@ pub mod login;
 pub mod observe;
 pub mod policy;
 pub mod portal;
+pub mod reader;
 pub mod route;
 pub mod server;
 pub mod session;

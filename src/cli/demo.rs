@@ -13,9 +13,9 @@ use crate::app::{self, Parts};
 use crate::base::random::Random;
 use crate::cli::{demo_app, serve};
 use crate::config::Plan;
-use crate::config::reader::Document;
 use crate::config::upstream_server;
 use crate::login::users::hash_password;
+use crate::reader::Document;
 
 /// Try it: a small old-fashioned application behind the gateway, with two users, in one command.
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::config::reader::Section;
+use crate::reader::Section;
 
 /// What `[admin]` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 
-use crate::config::reader::Section;
+use crate::reader::Section;
 use crate::upstream::identity::{IdentityHeaders, Preset, Template};
 
 /// Reads `[identity]`.

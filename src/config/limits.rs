@@ -1,8 +1,8 @@
 //! `[limits]`: how much is too much.
 
 use crate::base::units::{self, Rate};
-use crate::config::reader::Section;
 use crate::limit::rate::{DEFAULT_LOGIN, DEFAULT_PER_ADDRESS, DEFAULT_PER_SESSION};
+use crate::reader::Section;
 
 /// What `[limits]` says; `None` is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! `[log]`: what is written to standard output, and how.
 
-use crate::config::reader::Section;
 use crate::observe::sink::LogFormat;
+use crate::reader::Section;
 
 /// What `[log]` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

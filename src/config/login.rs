@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::config::reader::Section;
 use crate::login::users::Users;
+use crate::reader::Section;
 
 /// Reads `[login.*]`: `None` when no source is configured, `Some(None)` when one is and could not be read.
 pub(super) fn read(root: &Section<'_>) -> Option<Option<Arc<Users>>> {

@@ -1,8 +1,6 @@
 //! Floor 7: `gateway.toml`, from what is written to what is meant. All mistakes are found in one go.
 
-pub mod mistake;
 pub mod plan;
-pub mod reader;
 
 mod admin;
 mod identity;

@@ -1,6 +1,6 @@
 //! `[portal]`: our own pages.
 
-use crate::config::reader::Section;
+use crate::reader::Section;
 
 /// The longest title, in characters.
 const MAX_TITLE: usize = 80;

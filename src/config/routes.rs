@@ -1,9 +1,9 @@
 //! `[[route]]`: what goes where, and what is asked of whom.
 
-use crate::config::reader::{Located, Section, nearest};
 use crate::enforce::snapshot::PREFIX;
 use crate::login::users::check_role;
 use crate::policy::route_policy::{Access, RoutePolicy};
+use crate::reader::{Located, Section, nearest};
 use crate::route::pattern::{HostPattern, PathPrefix};
 use crate::route::table::Route;
 use crate::upstream::pool::UpstreamSettings;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::base::net::TrustedProxies;
-use crate::config::reader::Section;
 use crate::policy::client_address::ForwardedHeader;
+use crate::reader::Section;
 
 /// Default: a browser that cannot shake hands in ten seconds has gone; a thousand half-open connections have too.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::base::net::{DEFAULT_PREFIX_V4, DEFAULT_PREFIX_V6};
 use crate::base::units;
-use crate::config::reader::Section;
 use crate::login::attempt;
 use crate::policy::route_policy::SessionRules;
+use crate::reader::Section;
 use crate::session::binding::{AddressMode, AgentMode, Answer, BindingRules};
 use crate::session::cookie::{CookieSettings, SameSite};
 use crate::session::rotation::{DEFAULT_EVERY, DEFAULT_GRACE, RotationRule};

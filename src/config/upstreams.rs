@@ -1,7 +1,7 @@
 //! `[[upstream]]`: the applications.
 
-use crate::config::reader::{Located, Section};
 use crate::config::server::positive;
+use crate::reader::{Located, Section};
 use crate::upstream::pool::{
     DEFAULT_CONNECT_TIMEOUT, DEFAULT_FIRST_BYTE_TIMEOUT, DEFAULT_MAX_CONNECTIONS, UpstreamSettings,
 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use vestibule::config::Plan;
-use vestibule::config::reader::Document;
+use vestibule::reader::Document;
 
 use super::harness::{reference, users};
 

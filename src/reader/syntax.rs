@@ -9,7 +9,7 @@ use std::ops::Range;
 use toml::de::DeTable;
 
 use super::tree::{Kind, Node, Table};
-use crate::config::mistake::{Mistake, char_boundary};
+use crate::reader::mistake::{Mistake, char_boundary};
 
 /// How many broken places of a file are repaired to look for more. The whole file is parsed again for each.
 const MAX_REPAIRS: usize = 50;

@@ -1,4 +1,6 @@
-//! Reads `gateway.toml` so that all its mistakes come out in one go, each with its place and what to write instead.
+//! Floor 1: reads a TOML file that people write so that all its mistakes come out in one go, each with its place and what
+//! to write instead. What the keys mean is known further up: `gateway.toml` in [`crate::config`], the users file in
+//! [`crate::login`].
 //!
 //! [`Document`] holds the file. [`Section`]s are asked for keys by name and type; what is wrong is noted and the answer is
 //! then `None`, so that reading goes on. Whatever was never asked for is an unknown key: a section is read to its end
@@ -6,13 +8,15 @@
 //!
 //! ```
 //! # use std::time::Duration;
-//! # use vestibule::config::reader::Document;
+//! # use vestibule::reader::Document;
 //! let document = Document::parse("gateway.toml", "[session.lifetime]\nidel = \"30m\"");
 //! let lifetime = document.root().section_or_empty("session").section_or_empty("lifetime");
 //! let idle = lifetime.duration("idle").unwrap_or(Duration::from_secs(1800));
 //! let mistakes = document.finish().expect_err("a key that nobody asked for");
 //! assert_eq!(mistakes.list()[0].help.as_deref(), Some("did you mean \"idle\"?"));
 //! ```
+
+pub mod mistake;
 
 mod secret;
 mod section;
@@ -32,7 +36,7 @@ use std::path::{Path, PathBuf};
 pub use section::Section;
 pub use suggest::nearest;
 
-use super::mistake::{Mistake, Mistakes};
+use mistake::{Mistake, Mistakes};
 use tree::{Kind, Node, Table};
 
 /// The largest configuration file that is read, in bytes: 1 MiB, some ten thousand routes.
