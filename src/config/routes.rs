@@ -47,9 +47,11 @@ fn read_one(section: &Section<'_>, upstreams: &[Located<UpstreamSettings>], has_
         let help = "write [login.local] with users = \"users.toml\", or access = \"public\" for everybody";
         section.mistake_at(key, "this route asks for login, and nobody can sign in", help);
     }
+    // One without a name may be the one that is meant; where there are none at all, that has been said.
+    let all_are_named = !upstreams.is_empty() && upstreams.iter().all(|upstream| !upstream.value.name.is_empty());
     let upstream = section.located("upstream").and_then(|name| {
         let found = upstreams.iter().position(|upstream| *upstream.value.name == *name.value);
-        if found.is_none() && section.document().is_whole() {
+        if found.is_none() && all_are_named && section.document().is_whole() {
             let names = upstreams.iter().map(|upstream| &*upstream.value.name);
             let help = match nearest(&name.value, names) {
                 Some(near) => format!("did you mean \"{near}\"?"),

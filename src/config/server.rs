@@ -72,7 +72,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<ServerPlan> {
         section.require("listen", r#"listen = ["127.0.0.1:8443"]"#);
     }
     let listen = section.parsed_list("listen", address);
-    if listen.as_ref().is_some_and(Vec::is_empty) {
+    if section.is_written_empty("listen") {
         section.mistake_at("listen", "there is no address to listen on", "write listen = [\"127.0.0.1:8443\"]");
     }
     let mut seen = Vec::new();

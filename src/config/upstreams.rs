@@ -6,14 +6,16 @@ use crate::upstream::pool::{
     DEFAULT_CONNECT_TIMEOUT, DEFAULT_FIRST_BYTE_TIMEOUT, DEFAULT_MAX_CONNECTIONS, UpstreamSettings,
 };
 
-/// Reads every `[[upstream]]`, each with where its name is written.
+/// Reads every `[[upstream]]`, each with where its name is written. One that has a mistake in it is there as well, so that
+/// no route seems to lead nowhere; one whose name could not be read has an empty one.
 pub(super) fn read(root: &Section<'_>) -> Vec<Located<UpstreamSettings>> {
     root.require("upstream", "[[upstream]]\nname = \"app\"\nservers = [\"http://127.0.0.1:3000\"]");
     let mut all: Vec<Located<UpstreamSettings>> = Vec::new();
     for section in root.sections("upstream") {
-        let Some(upstream) = read_one(&section) else { continue };
-        if all.iter().any(|other| other.value.name == upstream.value.name) {
-            let message = format!("there are two upstreams named \"{}\"", upstream.value.name);
+        let upstream = read_one(&section);
+        let name = &upstream.value.name;
+        if !name.is_empty() && all.iter().any(|other| other.value.name == *name) {
+            let message = format!("there are two upstreams named \"{name}\"");
             section.mistake(&upstream.span, message, "give each its own name");
         }
         all.push(upstream);
@@ -21,7 +23,7 @@ pub(super) fn read(root: &Section<'_>) -> Vec<Located<UpstreamSettings>> {
     all
 }
 
-fn read_one(section: &Section<'_>) -> Option<Located<UpstreamSettings>> {
+fn read_one(section: &Section<'_>) -> Located<UpstreamSettings> {
     section.require("name", r#"name = "app""#).require("servers", r#"servers = ["http://127.0.0.1:3000"]"#);
     let name = section.parsed_located("name", |text| {
         if text.is_empty() {
@@ -30,22 +32,19 @@ fn read_one(section: &Section<'_>) -> Option<Located<UpstreamSettings>> {
             Ok(text.to_owned())
         }
     });
-    let servers = section.parsed_list("servers", server);
-    if servers.as_ref().is_some_and(Vec::is_empty) {
+    let servers = section.parsed_list("servers", server).unwrap_or_default();
+    if section.is_written_empty("servers") {
         section.mistake_at("servers", "there is no server", "write servers = [\"http://127.0.0.1:3000\"]");
     }
-    let connect_timeout = positive(section, "connect_timeout", DEFAULT_CONNECT_TIMEOUT);
-    let first_byte_timeout = positive(section, "first_byte_timeout", DEFAULT_FIRST_BYTE_TIMEOUT);
-    let max_connections = section.integer("max_connections", 1..=1_000_000).unwrap_or(DEFAULT_MAX_CONNECTIONS);
-    let name = name?;
+    let name = name.unwrap_or(Located { value: String::new(), span: 0..0 });
     let settings = UpstreamSettings {
         name: name.value.into(),
-        servers: servers?.into_iter().map(|server| server.value).collect(),
-        connect_timeout,
-        first_byte_timeout,
-        max_connections,
+        servers: servers.into_iter().map(|server| server.value).collect(),
+        connect_timeout: positive(section, "connect_timeout", DEFAULT_CONNECT_TIMEOUT),
+        first_byte_timeout: positive(section, "first_byte_timeout", DEFAULT_FIRST_BYTE_TIMEOUT),
+        max_connections: section.integer("max_connections", 1..=1_000_000).unwrap_or(DEFAULT_MAX_CONNECTIONS),
     };
-    Some(Located { value: settings, span: name.span })
+    Located { value: settings, span: name.span }
 }
 
 /// The `host:port` of a server's URL.

@@ -199,6 +199,12 @@ impl<'a> Section<'a> {
         self.parsed_list(key, |text| Ok(text.to_owned()))
     }
 
+    /// Whether the key is set to a list that is written without anything in it. One whose every entry was refused is
+    /// not: what is wrong with it has been said. Does not make the key known.
+    pub fn is_written_empty(&self, key: &str) -> bool {
+        self.peek(key).is_some_and(|entry| matches!(&entry.value.kind, Kind::List(items) if items.is_empty()))
+    }
+
     /// A list of texts that `read` makes something of, each with its place. What it refuses is left out.
     pub fn parsed_list<T>(&self, key: &str, read: impl Fn(&str) -> Result<T, String>) -> Option<Vec<Located<T>>> {
         let value = &self.get(key)?.value;

@@ -9,6 +9,7 @@ mod access;
 mod binary;
 mod binding;
 mod bodies;
+mod check;
 mod closing;
 mod connections;
 mod cookies;

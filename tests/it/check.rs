@@ -1,0 +1,86 @@
+//! What `vestibule check` finds: everything that would stop `serve`, as far as it can be known without starting, all of
+//! it at once, and in words that say what to do.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::harness::process::run;
+use super::harness::users;
+
+/// A configuration without a mistake, for each test to make some.
+const GOOD: &str = r#"[server]
+listen = ["127.0.0.1:8443"]
+[[server.certificate]]
+cert = "a.crt"
+key = "a.key"
+generate = true
+[login.local]
+users = "users.toml"
+[[upstream]]
+name = "app"
+servers = ["http://127.0.0.1:3000"]
+[[route]]
+path = "/"
+upstream = "app"
+"#;
+
+/// A folder with the tests' users and this configuration.
+fn folder(configuration: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("users.toml"), users()).expect("written");
+    fs::write(folder.path().join("gateway.toml"), configuration).expect("written");
+    folder
+}
+
+/// What `check` finds wrong in a folder. `serve` finds the same, and neither makes a file.
+fn told_in(folder: &Path) -> String {
+    let files = || fs::read_dir(folder).expect("a folder").count();
+    let before = files();
+    let checked = run(folder, &["check"], "");
+    assert_eq!((checked.code(), checked.stdout.as_str()), (Some(1), ""), "{}", checked.stderr);
+    let served = run(folder, &["serve"], "");
+    assert_eq!((served.code(), served.stderr.as_str()), (Some(1), checked.stderr.as_str()));
+    assert_eq!(files(), before, "nothing was started");
+    checked.stderr
+}
+
+/// As [`told_in`], for this configuration beside the tests' users.
+fn told(configuration: &str) -> String {
+    told_in(folder(configuration).path())
+}
+
+#[test]
+fn a_bad_entry_of_a_list_is_one_mistake_and_not_an_empty_list_too() {
+    let text = GOOD.replace("127.0.0.1:8443", "8443").replace("http://127.0.0.1:3000", "127.0.0.1");
+    let expected = r#"gateway.toml:2:11: "8443" is not an address with a port
+    2 | listen = ["8443"]
+      |           ^^^^^^ write one like "127.0.0.1:8443", "0.0.0.0:443" or "[::]:443"
+
+gateway.toml:11:12: "127.0.0.1" does not begin with http://
+   11 | servers = ["127.0.0.1"]
+      |            ^^^^^^^^^^^ write a scheme, a host and a port, like "http://127.0.0.1:3000"
+
+2 mistakes in gateway.toml
+"#;
+    assert_eq!(told(&text), expected);
+    let text = GOOD.replace("[\"127.0.0.1:8443\"]", "[]").replace("[\"http://127.0.0.1:3000\"]", "[]");
+    let shown = told(&text);
+    assert!(shown.contains("there is no address to listen on") && shown.contains("there is no server"), "{shown}");
+    assert!(shown.ends_with("\n2 mistakes in gateway.toml\n"), "{shown}");
+}
+
+#[test]
+fn an_upstream_with_a_mistake_in_it_is_there_for_its_routes() {
+    let shown = told(&GOOD.replace("servers =", "server ="));
+    assert!(shown.contains("\"servers\" is missing in [[upstream]]"), "{shown}");
+    assert!(shown.contains("did you mean \"servers\"?"), "{shown}");
+    assert!(!shown.contains("there is no upstream"), "{shown}");
+    for (line, said) in [("name = \"app\"\n", "\"name\" is missing"), ("[[upstream]]\n", "\"upstream\" is missing")] {
+        let shown = told(&GOOD.replace(line, ""));
+        assert!(shown.contains(said) && !shown.contains("there is no upstream"), "{shown}");
+    }
+    let shown = told(&GOOD.replace("upstream = \"app\"", "upstream = \"ap\""));
+    assert!(shown.contains("there is no upstream named \"ap\""), "{shown}");
+}
