@@ -3,6 +3,7 @@
 use crate::enforce::snapshot::PREFIX;
 use crate::login::users::check_role;
 use crate::policy::route_policy::{Access, RoutePolicy};
+use crate::reader::mistake::Mistake;
 use crate::reader::{Located, Section, nearest};
 use crate::route::pattern::{HostPattern, PathPrefix};
 use crate::route::table::Route;
@@ -44,8 +45,10 @@ fn read_one(section: &Section<'_>, upstreams: &[Located<UpstreamSettings>], has_
     }
     if access == Access::Authenticated && !has_login && !access_is_wrong && section.document().is_whole() {
         let key = if section.has("access") { "access" } else { "path" };
-        let help = "write [login.local] with users = \"users.toml\", or access = \"public\" for everybody";
-        section.mistake_at(key, "this route asks for login, and nobody can sign in", help);
+        let message = "this route asks for login, and nobody can sign in";
+        let help = "write access = \"public\" for everybody, or add at the end of the file:";
+        let mistake = Mistake::new(section.span_of(key), message, help);
+        section.document().note(mistake.with_lines("[login.local]\nusers = \"users.toml\""));
     }
     // One without a name may be the one that is meant; where there are none at all, that has been said.
     let all_are_named = !upstreams.is_empty() && upstreams.iter().all(|upstream| !upstream.value.name.is_empty());
@@ -53,11 +56,15 @@ fn read_one(section: &Section<'_>, upstreams: &[Located<UpstreamSettings>], has_
         let found = upstreams.iter().position(|upstream| *upstream.value.name == *name.value);
         if found.is_none() && all_are_named && section.document().is_whole() {
             let names = upstreams.iter().map(|upstream| &*upstream.value.name);
-            let help = match nearest(&name.value, names) {
-                Some(near) => format!("did you mean \"{near}\"?"),
-                None => format!("write [[upstream]] with name = \"{}\"", name.value),
-            };
-            section.mistake(&name.span, format!("there is no upstream named \"{}\"", name.value), help);
+            let message = format!("there is no upstream named \"{}\"", name.value);
+            let mistake = |help: &str| Mistake::new(Some(name.span.clone()), message, help);
+            section.document().note(match nearest(&name.value, names) {
+                Some(near) => mistake(&format!("did you mean \"{near}\"?")),
+                None => mistake("add at the end of the file:").with_lines(format!(
+                    "[[upstream]]\nname = {}\nservers = [\"http://127.0.0.1:3000\"]",
+                    toml_edit::Value::from(name.value.as_str())
+                )),
+            });
         }
         found
     });

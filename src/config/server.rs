@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use crate::base::net::TrustedProxies;
 use crate::policy::client_address::ForwardedHeader;
 use crate::reader::Section;
+use crate::reader::mistake::Mistake;
 
 /// Default: a browser that cannot shake hands in ten seconds has gone; a thousand half-open connections have too.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,11 +67,8 @@ pub struct ServerPlan {
 
 /// Reads `[server]`.
 pub(super) fn read(root: &Section<'_>) -> Option<ServerPlan> {
-    root.require("server", "[server]\nlisten = [\"127.0.0.1:8443\"]");
     let section = root.section_or_empty("server");
-    if root.has("server") {
-        section.require("listen", r#"listen = ["127.0.0.1:8443"]"#);
-    }
+    section.require("listen", r#"listen = ["127.0.0.1:8443"]"#);
     let listen = section.parsed_list("listen", address);
     if section.is_written_empty("listen") {
         section.mistake_at("listen", "there is no address to listen on", "write listen = [\"127.0.0.1:8443\"]");
@@ -102,13 +100,11 @@ pub(super) fn read(root: &Section<'_>) -> Option<ServerPlan> {
 }
 
 fn certificates(section: &Section<'_>) -> Vec<CertificatePlan> {
-    if section.document().is_whole() && section.path() == "server" && !section.has("certificate") {
-        let help = "write [[server.certificate]] with cert, key, and generate = true for a self-signed one";
-        section.mistake(
-            &section.span().unwrap_or_default(),
-            "there is no certificate, and the gateway only speaks TLS",
-            help,
-        );
+    if section.document().is_whole() && !section.has("certificate") {
+        let message = "there is no certificate, and the gateway only speaks TLS";
+        let mistake = Mistake::new(section.span(), message, "add at the end of the file, for a self-signed one:");
+        let lines = "[[server.certificate]]\ncert = \"certs/dev.crt\"\nkey = \"certs/dev.key\"\ngenerate = true";
+        section.document().note(mistake.with_lines(lines));
     }
     let read = |one: Section<'_>| {
         one.require("cert", r#"cert = "certs/dev.crt""#).require("key", r#"key = "certs/dev.key""#);

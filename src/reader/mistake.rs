@@ -32,13 +32,21 @@ pub struct Mistake {
     pub message: String,
     /// What to write instead.
     pub help: Option<String>,
+    /// Lines of TOML to be pasted, which the help speaks of.
+    pub lines: Option<String>,
 }
 
 impl Mistake {
     /// A mistake at `span`. An empty `help` is none.
     pub fn new(span: Option<Range<usize>>, message: impl Into<String>, help: impl Into<String>) -> Self {
         let help = help.into();
-        Self { span, message: message.into(), help: (!help.is_empty()).then_some(help) }
+        Self { span, message: message.into(), help: (!help.is_empty()).then_some(help), lines: None }
+    }
+
+    /// The same mistake, with lines of TOML below its help. They are shown as they are, so that they can be pasted.
+    pub fn with_lines(mut self, lines: impl Into<String>) -> Self {
+        self.lines = Some(lines.into());
+        self
     }
 }
 
@@ -116,19 +124,28 @@ impl Mistakes {
         let file = self.file.display();
         let message = printable(&mistake.message);
         let help = mistake.help.as_deref().map(printable);
-        let Some(span) = &mistake.span else {
+        if let Some(span) = &mistake.span {
+            let place = self.place(span);
+            let (line, before, width) = self.shown(&place);
+            writeln!(f, "{file}:{}:{}: {message}", place.number, place.column)?;
+            writeln!(f, "{}", format!("{:>5} | {line}", place.number).trim_end())?;
+            write!(f, "{:>5} | {:before$}{:^<width$}", "", "", "")?;
+            match help {
+                Some(help) => writeln!(f, " {help}")?,
+                None => writeln!(f)?,
+            }
+        } else {
             writeln!(f, "{file}: {message}")?;
-            return help.map_or(Ok(()), |help| writeln!(f, "{:>5} = {help}", ""));
-        };
-        let place = self.place(span);
-        let (line, before, width) = self.shown(&place);
-        writeln!(f, "{file}:{}:{}: {message}", place.number, place.column)?;
-        writeln!(f, "{}", format!("{:>5} | {line}", place.number).trim_end())?;
-        write!(f, "{:>5} | {:before$}{:^<width$}", "", "", "")?;
-        match help {
-            Some(help) => writeln!(f, " {help}"),
-            None => writeln!(f),
+            if let Some(help) = help {
+                writeln!(f, "{:>5} = {help}", "")?;
+            }
         }
+        // Nothing but spaces before them: TOML does not mind those.
+        mistake
+            .lines
+            .iter()
+            .flat_map(|lines| lines.lines())
+            .try_for_each(|line| writeln!(f, "{:8}{}", "", printable(line)))
     }
 
     /// The line as it is shown, and where its caret underline begins and how wide it is, in characters.

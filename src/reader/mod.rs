@@ -139,9 +139,14 @@ impl Document {
 
     /// Notes a mistake at `span`, or about the file as a whole. An empty `help` is none.
     pub fn mistake(&self, span: Option<Range<usize>>, message: impl Into<String>, help: impl Into<String>) {
+        self.note(Mistake::new(span, message, help));
+    }
+
+    /// Notes a mistake that was made elsewhere.
+    pub fn note(&self, mistake: Mistake) {
         let mut notes = self.notes.borrow_mut();
         if notes.mistakes.len() < MAX_NOTED {
-            notes.mistakes.push(Mistake::new(span, message, help));
+            notes.mistakes.push(mistake);
         }
     }
 

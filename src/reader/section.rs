@@ -5,6 +5,7 @@ use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::mistake::Mistake;
 use super::secret::{self, Refusal};
 use super::suggest::{either, nearest};
 use super::tree::{Entry, Kind, Node, Table};
@@ -72,16 +73,32 @@ impl<'a> Section<'a> {
         self
     }
 
-    /// Notes that `key` is missing, if it is. `example` is the line to add, like `path = "/admin"`.
+    /// Notes that `key` is missing, if it is. `example` is the line to add, like `path = "/admin"`, or the lines of a whole
+    /// table with its header.
     pub fn require(&self, key: &str, example: &str) -> &Self {
-        if self.get(key).is_none() && self.document.is_whole() {
-            let place = match (self.name.as_str(), self.kind.ends_with("[]")) {
-                ("", _) => String::new(),
-                (name, true) => format!(" in [[{name}]]"),
-                (name, false) => format!(" in [{name}]"),
-            };
-            self.document.mistake(self.span(), format!("\"{key}\" is missing{place}"), format!("add {example}"));
+        if self.get(key).is_some() || !self.document.is_whole() {
+            return self;
         }
+        let header = match (self.name.as_str(), self.kind.ends_with("[]")) {
+            ("", _) => None,
+            (name, true) => Some(format!("[[{name}]]")),
+            (name, false) => Some(format!("[{name}]")),
+        };
+        let table = example.lines().next().filter(|line| line.starts_with('['));
+        let mut message = table.map_or_else(|| format!("\"{key}\" is missing"), |table| format!("{table} is missing"));
+        if let Some(header) = &header {
+            message = format!("{message} in {header}");
+        }
+        // A whole table may stand anywhere but between the lines of another, so the end of the file is always right.
+        let lines = match header {
+            Some(header) if self.table.is_none() && table.is_none() => Some(format!("{header}\n{example}")),
+            Some(_) | None => table.map(|_| example.to_owned()),
+        };
+        let mistake = |help: &str| Mistake::new(self.span(), message, help);
+        self.document.note(match lines {
+            Some(lines) => mistake("add at the end of the file:").with_lines(lines),
+            None => mistake(&format!("add {example}")),
+        });
         self
     }
 

@@ -219,7 +219,9 @@ fn says_what_is_expected_and_what_was_found() {
          \"authenticated\"",
     ];
     assert_eq!(told(source), expected);
-    assert_eq!(told(""), ["0:0: \"listen\" is missing in [server] / add listen = [\"127.0.0.1:8443\"]"]);
+    let expected = "gateway.toml: \"listen\" is missing in [server]\n      = add at the end of the file:\n        [server]\n        \
+                    listen = [\"127.0.0.1:8443\"]\n\n1 mistake in gateway.toml";
+    assert_eq!(shown(""), expected);
 }
 
 #[test]

@@ -150,7 +150,9 @@ bad.toml:34:8: "/.vestibule/x" belongs to the gateway's own pages
 
 bad.toml:38:8: this route asks for login, and nobody can sign in
    38 | path = "/private"
-      |        ^^^^^^^^^^ write [login.local] with users = "users.toml", or access = "public" for everybody
+      |        ^^^^^^^^^^ write access = "public" for everybody, or add at the end of the file:
+        [login.local]
+        users = "users.toml"
 
 11 mistakes in bad.toml
 "#;

@@ -77,10 +77,74 @@ fn an_upstream_with_a_mistake_in_it_is_there_for_its_routes() {
     assert!(shown.contains("\"servers\" is missing in [[upstream]]"), "{shown}");
     assert!(shown.contains("did you mean \"servers\"?"), "{shown}");
     assert!(!shown.contains("there is no upstream"), "{shown}");
-    for (line, said) in [("name = \"app\"\n", "\"name\" is missing"), ("[[upstream]]\n", "\"upstream\" is missing")] {
+    for (line, said) in [("name = \"app\"\n", "\"name\" is missing"), ("[[upstream]]\n", "[[upstream]] is missing")] {
         let shown = told(&GOOD.replace(line, ""));
         assert!(shown.contains(said) && !shown.contains("there is no upstream"), "{shown}");
     }
     let shown = told(&GOOD.replace("upstream = \"app\"", "upstream = \"ap\""));
     assert!(shown.contains("there is no upstream named \"ap\""), "{shown}");
+}
+
+/// The lines that are to be added, as they are shown: with spaces before them, which TOML does not mind.
+fn lines_to_add(shown: &str) -> String {
+    let added = shown.lines().filter(|line| line.starts_with("        ") && !line.trim().is_empty());
+    added.flat_map(|line| [line, "\n"]).collect()
+}
+
+#[test]
+fn what_is_to_be_added_can_be_pasted() {
+    let expected = r#"gateway.toml: "listen" is missing in [server]
+      = add at the end of the file:
+        [server]
+        listen = ["127.0.0.1:8443"]
+
+gateway.toml: there is no certificate, and the gateway only speaks TLS
+      = add at the end of the file, for a self-signed one:
+        [[server.certificate]]
+        cert = "certs/dev.crt"
+        key = "certs/dev.key"
+        generate = true
+
+gateway.toml: [[upstream]] is missing
+      = add at the end of the file:
+        [[upstream]]
+        name = "app"
+        servers = ["http://127.0.0.1:3000"]
+
+gateway.toml: [[route]] is missing
+      = add at the end of the file:
+        [[route]]
+        path = "/"
+        upstream = "app"
+
+4 mistakes in gateway.toml
+"#;
+    let folder = folder("");
+    let shown = told_in(folder.path());
+    assert_eq!(shown, expected);
+    let file = folder.path().join("gateway.toml");
+    let mut text = lines_to_add(&shown);
+    fs::write(&file, &text).expect("written");
+    let expected = r#"gateway.toml:11:16: this route asks for login, and nobody can sign in
+   11 |         path = "/"
+      |                ^^^ write access = "public" for everybody, or add at the end of the file:
+        [login.local]
+        users = "users.toml"
+
+1 mistake in gateway.toml
+"#;
+    let shown = told_in(folder.path());
+    assert_eq!(shown, expected);
+    text += &lines_to_add(&shown);
+    fs::write(&file, &text).expect("written");
+    let checked = run(folder.path(), &["check"], "");
+    assert_eq!((checked.code(), checked.stderr.as_str()), (Some(0), ""));
+    // What is missing belongs to the application's name as it is written, whatever that is.
+    text = GOOD.replace("upstream = \"app\"", r#"upstream = "a \"b\" \\ c""#);
+    fs::write(&file, &text).expect("written");
+    let shown = told_in(folder.path());
+    assert!(shown.contains("add at the end of the file:\n        [[upstream]]\n"), "{shown}");
+    fs::write(&file, text + &lines_to_add(&shown)).expect("written");
+    let checked = run(folder.path(), &["check"], "");
+    assert_eq!((checked.code(), checked.stderr.as_str()), (Some(0), ""));
 }
