@@ -7,6 +7,7 @@ mod identity;
 mod limits;
 mod log;
 mod login;
+mod not_yet;
 mod portal;
 mod routes;
 mod server;

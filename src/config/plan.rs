@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config::admin::{self, AdminPlan};
 use crate::config::limits::{self, LimitPlan};
 use crate::config::log::{self, LogPlan};
+use crate::config::not_yet::NOT_YET;
 use crate::config::server::{self, ServerPlan};
 use crate::config::session::{self, SessionPlan};
 use crate::config::{identity, login, portal, routes, upstreams};
@@ -55,6 +56,7 @@ impl Plan {
     /// # Errors
     /// Every mistake in it.
     pub fn of(document: &Document) -> Result<Self, Mistakes> {
+        document.not_yet(NOT_YET);
         let root = document.root();
         let server = server::read(&root);
         let admin = admin::read(&root);

@@ -47,7 +47,6 @@ pub(super) fn read(root: &Section<'_>) -> Option<SessionPlan> {
 
 fn store(session: &Section<'_>) -> Option<StoreKind> {
     let section = session.section_or_empty("store");
-    section.know(&["path"]);
     let kind = section.parsed("kind", |text| match text {
         "memory" => Ok(StoreKind::Memory),
         "disk" | "redis" | "postgres" => Err(format!(
@@ -55,9 +54,6 @@ fn store(session: &Section<'_>) -> Option<StoreKind> {
         )),
         _ => Err(format!("\"{text}\" is not a kind of store; write kind = \"memory\"")),
     });
-    if kind == Some(StoreKind::Memory) {
-        section.unused(&["path"]);
-    }
     if section.has("kind") { kind } else { Some(StoreKind::Memory) }
 }
 

@@ -54,6 +54,17 @@ pub struct Located<T> {
     pub span: Range<usize>,
 }
 
+/// A key or a table that is planned and does not exist yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotYet {
+    /// The kind of table it belongs in, as in [`Document::known_keys`]; empty for the top of the file.
+    pub table: &'static str,
+    /// Its name.
+    pub key: &'static str,
+    /// What to do now.
+    pub help: &'static str,
+}
+
 /// A configuration file: what is written in it, and what was found wrong with it so far.
 pub struct Document {
     file: PathBuf,
@@ -68,6 +79,8 @@ pub struct Document {
 #[derive(Default)]
 struct Notes {
     mistakes: Vec<Mistake>,
+    /// What is planned.
+    not_yet: &'static [NotYet],
     /// Where secrets were written in place.
     hidden: Vec<Range<usize>>,
     /// The keys that were asked for as secrets, by the kind of their table.
@@ -150,6 +163,11 @@ impl Document {
         }
     }
 
+    /// Keys and tables that are told from misspelt ones, should they be written.
+    pub fn not_yet(&self, planned: &'static [NotYet]) {
+        self.notes.borrow_mut().not_yet = planned;
+    }
+
     /// Every key that was asked for, with its path: `server.listen`, `route[].path`, `roles.*.idle`.
     pub fn known_keys(&self) -> BTreeSet<String> {
         let notes = self.notes.borrow();
@@ -213,11 +231,15 @@ impl Document {
                 if unknown.len() >= MAX_NOTED || notes.asked.contains(&(table.id, key.clone())) {
                     continue;
                 }
-                let is_table = matches!(entry.value.kind, Kind::Table(_) | Kind::Tables(_));
                 if notes.may_be_secret(kind, key) {
                     entry.value.all_spans(&mut hidden);
                 }
-                let (message, help) = suggest::unknown(&notes.known, kind, key, is_table);
+                let form = suggest::Form::of(&entry.value.kind);
+                let planned = notes.not_yet.iter().find(|planned| planned.table == kind && planned.key == key);
+                let (message, help) = match planned {
+                    Some(planned) => (suggest::planned(kind, key, form), planned.help.to_owned()),
+                    None => suggest::unknown(&notes.known, kind, key, form),
+                };
                 unknown.push(Mistake::new(Some(entry.key.clone()), message, help));
             }
         });

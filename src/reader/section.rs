@@ -269,6 +269,7 @@ impl<'a> Section<'a> {
 
     /// A section in this one; `None` when it is not written.
     pub fn section(&self, key: &str) -> Option<Self> {
+        self.document.notes.borrow_mut().known.entry(join(&self.kind, key)).or_default();
         let value = &self.get(key)?.value;
         let name = join(&self.name, key);
         let help = match &value.kind {
@@ -289,9 +290,11 @@ impl<'a> Section<'a> {
 
     /// All the `[[key]]` sections in this one, in their order.
     pub fn sections(&self, key: &str) -> Vec<Self> {
-        let Some(entry) = self.get(key) else { return Vec::new() };
         let name = join(&self.name, key);
         let kind = format!("{}[]", join(&self.kind, key));
+        // Known to be a kind of table, even when there is none.
+        self.document.notes.borrow_mut().known.entry(kind.clone()).or_default();
+        let Some(entry) = self.get(key) else { return Vec::new() };
         let open = |table| Self::new(self.document, table, kind.clone(), name.clone());
         let help = match &entry.value.kind {
             Kind::Tables(tables) => return tables.iter().map(open).collect(),

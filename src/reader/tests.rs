@@ -185,6 +185,15 @@ fn says_which_key_or_table_was_probably_meant() {
         "16:8: there is no table [route.deep] / it can have \"access\", \"path\", \"roles\" and \"upstream\"",
     ];
     assert_eq!(told(source), expected);
+    let source = "[server]\nlisten = []\n[[routes]]\n[listen]\n[certificate]\n[role.x]\n";
+    let expected = [
+        "3:3: there is no table [[routes]] / did you mean [[route]]?",
+        "4:2: there is no table [listen] / it can have \"identity\", \"keys\", \"limits\", \"profile\", \"roles\", \"route\", \
+         \"server\" and \"session\"",
+        "5:2: there is no table [certificate] / did you mean [[server.certificate]]?",
+        "6:2: there is no table [role] / did you mean [roles]?",
+    ];
+    assert_eq!(told(source), expected);
     assert_eq!(nearest("per-sesion", ["per_session", "per_address"]), Some("per_session"));
     assert_eq!(nearest("x", ["path", "url"]), None);
 }

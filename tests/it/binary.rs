@@ -124,6 +124,10 @@ bad.toml:10:8: sessions cannot be kept in "disk" yet
    10 | kind = "disk"
       |        ^^^^^^ write kind = "memory", and know that a restart signs everybody out
 
+bad.toml:11:1: "path" does not exist in this version yet
+   11 | path = "sessions.redb"
+      | ^^^^ remove this line: sessions are kept in memory
+
 bad.toml:13:10: a cookie named __Host-… belongs to one host
    13 | domain = "example.test"
       |          ^^^^^^^^^^^^^^ give it a name that begins with __Secure-, or remove this line
@@ -154,7 +158,7 @@ bad.toml:38:8: this route asks for login, and nobody can sign in
         [login.local]
         users = "users.toml"
 
-11 mistakes in bad.toml
+12 mistakes in bad.toml
 "#;
 
 #[test]

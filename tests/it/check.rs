@@ -148,3 +148,80 @@ gateway.toml: [[route]] is missing
     let checked = run(folder.path(), &["check"], "");
     assert_eq!((checked.code(), checked.stderr.as_str()), (Some(0), ""));
 }
+
+#[test]
+fn what_is_to_come_is_told_from_what_is_misspelt() {
+    let more = r#"max_auth_age = "5m"
+[session.lifetime]
+on_idle = "lock"
+[session.store]
+kind = "disk"
+path = "sessions.redb"
+[session.remember_me]
+idle = "7d"
+[[session.level]]
+name = "established"
+[csrf]
+mode = "enforce"
+[[tenant]]
+name = "acme"
+[roles.admin]
+idle = "10m"
+[roles.staff]
+idle = "20m"
+[login.oidc]
+issuer = "https://login.example.test"
+[login.locale]
+"#;
+    let expected = r#"gateway.toml:1:1: "profile" does not exist in this version yet
+    1 | profile = "asvs-l2"
+      | ^^^^^^^ remove this line
+
+gateway.toml:16:1: "max_auth_age" does not exist in this version yet
+   16 | max_auth_age = "5m"
+      | ^^^^^^^^^^^^ remove this line
+
+gateway.toml:18:1: "on_idle" does not exist in this version yet
+   18 | on_idle = "lock"
+      | ^^^^^^^ remove this line: a session that is idle for too long ends
+
+gateway.toml:20:8: sessions cannot be kept in "disk" yet
+   20 | kind = "disk"
+      |        ^^^^^^ write kind = "memory", and know that a restart signs everybody out
+
+gateway.toml:21:1: "path" does not exist in this version yet
+   21 | path = "sessions.redb"
+      | ^^^^ remove this line: sessions are kept in memory
+
+gateway.toml:22:10: [session.remember_me] does not exist in this version yet
+   22 | [session.remember_me]
+      |          ^^^^^^^^^^^ remove this table: [session.lifetime] holds for everybody
+
+gateway.toml:24:11: [[session.level]] does not exist in this version yet
+   24 | [[session.level]]
+      |           ^^^^^ remove this table
+
+gateway.toml:26:2: [csrf] does not exist in this version yet
+   26 | [csrf]
+      |  ^^^^ remove this table: what keeps other sites' forms out is same_site in [session.cookie]
+
+gateway.toml:28:3: [[tenant]] does not exist in this version yet
+   28 | [[tenant]]
+      |   ^^^^^^ remove this table: each tenant needs a gateway of its own
+
+gateway.toml:30:2: [roles] does not exist in this version yet
+   30 | [roles.admin]
+      |  ^^^^^ remove every [roles.NAME]: [session.lifetime] holds for everybody
+
+gateway.toml:34:8: [login.oidc] does not exist in this version yet
+   34 | [login.oidc]
+      |        ^^^^ remove this table: people sign in with a password, by [login.local]
+
+gateway.toml:36:8: there is no table [login.locale]
+   36 | [login.locale]
+      |        ^^^^^^ did you mean [login.local]?
+
+12 mistakes in gateway.toml
+"#;
+    assert_eq!(told(&format!("profile = \"asvs-l2\"\n{GOOD}{more}")), expected);
+}

@@ -1,0 +1,67 @@
+//! What is planned and cannot be written yet. Whoever writes it has read of it somewhere, so it is told from a slip of the
+//! fingers. A line of this table goes when what it names is built.
+
+use crate::reader::NotYet;
+
+const REMOVE_LINE: &str = "remove this line";
+const REMOVE_TABLE: &str = "remove this table";
+const LIFETIME_FOR_ALL: &str = "remove this table: [session.lifetime] holds for everybody";
+const PASSWORDS_ONLY: &str = "remove this table: people sign in with a password, by [login.local]";
+const MEMORY_ONLY: &str = "remove this line: sessions are kept in memory";
+
+/// Each with the kind of table it belongs in, and what to do now.
+pub(super) const NOT_YET: &[NotYet] = &[
+    NotYet { table: "", key: "profile", help: REMOVE_LINE },
+    NotYet { table: "", key: "alerts", help: "remove this table: [log] has the audit events" },
+    NotYet { table: "", key: "api_key", help: REMOVE_TABLE },
+    NotYet { table: "", key: "audit", help: "remove this table: [log] has the audit events" },
+    NotYet {
+        table: "",
+        key: "csrf",
+        help: "remove this table: what keeps other sites' forms out is same_site in [session.cookie]",
+    },
+    NotYet { table: "", key: "keys", help: "remove this table: keys last as long as the process, as sessions do" },
+    NotYet { table: "", key: "roles", help: "remove every [roles.NAME]: [session.lifetime] holds for everybody" },
+    NotYet { table: "", key: "tenant", help: "remove this table: each tenant needs a gateway of its own" },
+    NotYet { table: "login", key: "client_cert", help: PASSWORDS_ONLY },
+    NotYet { table: "login", key: "ldap", help: PASSWORDS_ONLY },
+    NotYet { table: "login", key: "observed", help: PASSWORDS_ONLY },
+    NotYet { table: "login", key: "oidc", help: PASSWORDS_ONLY },
+    NotYet { table: "portal", key: "host", help: "remove this line: every host has the pages, below /.vestibule/" },
+    NotYet { table: "route[]", key: "csrf", help: REMOVE_LINE },
+    NotYet { table: "route[]", key: "level", help: REMOVE_LINE },
+    NotYet { table: "route[]", key: "max_auth_age", help: REMOVE_LINE },
+    NotYet { table: "server", key: "proxy_protocol", help: "remove this line, and switch it off in the proxy" },
+    NotYet { table: "server", key: "redirect", help: "remove this line: http:// must be redirected by something else" },
+    NotYet { table: "session", key: "concurrency", help: REMOVE_TABLE },
+    NotYet { table: "session", key: "data", help: REMOVE_TABLE },
+    NotYet { table: "session", key: "level", help: REMOVE_TABLE },
+    NotYet { table: "session", key: "remember_me", help: LIFETIME_FOR_ALL },
+    NotYet {
+        table: "session.lifetime",
+        key: "on_idle",
+        help: "remove this line: a session that is idle for too long ends",
+    },
+    NotYet { table: "session.store", key: "path", help: MEMORY_ONLY },
+    NotYet { table: "session.store", key: "url", help: MEMORY_ONLY },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Plan;
+    use crate::reader::Document;
+
+    #[test]
+    fn what_is_built_is_not_said_to_be_missing() {
+        let tables = "[[server.certificate]]\n[login.local]\n[[upstream]]\n[[route]]\n";
+        let document = Document::parse("gateway.toml", tables);
+        assert!(Plan::of(&document).is_err(), "it only has the kinds of tables");
+        let known = document.known_keys();
+        assert!(known.contains("server.workers") && known.contains("route[].path"), "{known:?}");
+        for NotYet { table, key, .. } in NOT_YET {
+            let path = if table.is_empty() { (*key).to_owned() } else { format!("{table}.{key}") };
+            assert!(!known.contains(&path), "{path} is built: take it out of the table");
+        }
+    }
+}
