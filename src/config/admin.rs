@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::reader::Section;
+use crate::base::net::canonical;
+use crate::config::server;
+use crate::reader::{Located, Section};
 
 /// What `[admin]` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,10 +16,19 @@ pub struct AdminPlan {
     pub metrics: Option<SocketAddr>,
 }
 
-/// Reads `[admin]`.
-pub(super) fn read(root: &Section<'_>) -> AdminPlan {
+/// Reads `[admin]`. `taken` is where the gateway listens otherwise.
+pub(super) fn read(root: &Section<'_>, taken: &[Located<SocketAddr>]) -> AdminPlan {
     let section = root.section_or_empty("admin");
-    AdminPlan { listen: section.parsed("listen", socket), metrics: section.parsed("metrics", loopback) }
+    let metrics = section.parsed("metrics", loopback);
+    if let Some((other, line)) = metrics.and_then(|address| server::taken(&section, address, taken)) {
+        let message = if canonical(other.ip()).is_unspecified() {
+            format!("line {line} takes this port on every address")
+        } else {
+            format!("line {line} takes this address already")
+        };
+        section.mistake_at("metrics", message, "write another port");
+    }
+    AdminPlan { listen: section.parsed("listen", socket), metrics }
 }
 
 fn socket(text: &str) -> Result<PathBuf, String> {

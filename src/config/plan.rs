@@ -58,8 +58,8 @@ impl Plan {
     pub fn of(document: &Document) -> Result<Self, Mistakes> {
         document.not_yet(NOT_YET);
         let root = document.root();
-        let server = server::read(&root);
-        let admin = admin::read(&root);
+        let (server, listen) = server::read(&root);
+        let admin = admin::read(&root, &listen);
         let session = session::read(&root);
         let limits = limits::read(&root);
         let users = login::read(&root);
@@ -69,8 +69,8 @@ impl Plan {
         let upstreams = upstreams::read(&root);
         let routes = routes::read(&root, &upstreams, users.is_some());
         document.finish()?;
-        match (server, session, identity) {
-            (Some(server), Some(session), Some(identity)) => Ok(Self {
+        match (session, identity) {
+            (Some(session), Some(identity)) => Ok(Self {
                 server,
                 admin,
                 session,

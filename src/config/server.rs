@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::base::net::TrustedProxies;
+use crate::base::net::{TrustedProxies, canonical};
 use crate::policy::client_address::ForwardedHeader;
-use crate::reader::Section;
 use crate::reader::mistake::Mistake;
+use crate::reader::{Located, Section};
+use crate::server::listener::overlap;
 
 /// Default: a browser that cannot shake hands in ten seconds has gone; a thousand half-open connections have too.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,27 +66,33 @@ pub struct ServerPlan {
     pub max_connections: usize,
 }
 
-/// Reads `[server]`.
-pub(super) fn read(root: &Section<'_>) -> Option<ServerPlan> {
+/// Reads `[server]`: what it says, and where each address to listen on is written.
+pub(super) fn read(root: &Section<'_>) -> (ServerPlan, Vec<Located<SocketAddr>>) {
     let section = root.section_or_empty("server");
     section.require("listen", r#"listen = ["127.0.0.1:8443"]"#);
     let listen = section.parsed_list("listen", address);
     if section.is_written_empty("listen") {
         section.mistake_at("listen", "there is no address to listen on", "write listen = [\"127.0.0.1:8443\"]");
     }
-    let mut seen = Vec::new();
-    for address in listen.iter().flatten() {
-        // On port 0, each is given a free port of its own.
-        if address.value.port() != 0 && seen.contains(&address.value) {
-            section.mistake(&address.span, "this address is written twice", "keep one of them");
+    let listen = listen.unwrap_or_default();
+    for (at, address) in listen.iter().enumerate() {
+        if let Some((first, line)) = taken(&section, address.value, &listen[..at]) {
+            let (message, help) = if canonical(first.ip()) == canonical(address.value.ip()) {
+                (format!("this address is written twice, first in line {line}"), "keep one of them")
+            } else if is_wide(address.value) && !is_wide(first) {
+                let message = format!("this takes the port on every address, and line {line} takes it on one of them");
+                (message, "keep one of them, or write another port")
+            } else {
+                (format!("line {line} takes this port on every address"), "keep one of them, or write another port")
+            };
+            section.mistake(&address.span, message, help);
         }
-        seen.push(address.value);
     }
     let certificates = certificates(&section);
     let trusted = section.parsed_list("trusted_proxies", trusted_network).unwrap_or_default();
     let forwarded = [("x-forwarded-for", ForwardedHeader::XForwardedFor), ("forwarded", ForwardedHeader::Forwarded)];
     let plan = ServerPlan {
-        listen: listen.unwrap_or_default().into_iter().map(|address| address.value).collect(),
+        listen: listen.iter().map(|address| address.value).collect(),
         workers: section.integer("workers", 1..=MAX_WORKERS),
         certificates,
         trusted_proxies: TrustedProxies::new(trusted.into_iter().map(|network| network.value).collect()),
@@ -96,7 +103,22 @@ pub(super) fn read(root: &Section<'_>) -> Option<ServerPlan> {
         drain_timeout: section.duration("drain_timeout").unwrap_or(DRAIN_TIMEOUT),
         max_connections: section.integer("max_connections", 1..=10_000_000).unwrap_or(MAX_CONNECTIONS),
     };
-    Some(plan)
+    (plan, listen)
+}
+
+/// The first of the `others` that cannot be listened on beside `address`, and its line.
+pub(super) fn taken(
+    section: &Section<'_>,
+    address: SocketAddr,
+    others: &[Located<SocketAddr>],
+) -> Option<(SocketAddr, usize)> {
+    let other = others.iter().find(|other| overlap(address, other.value))?;
+    Some((other.value, section.document().line(&other.span)))
+}
+
+/// Whether it stands for every address of the machine.
+fn is_wide(address: SocketAddr) -> bool {
+    canonical(address.ip()).is_unspecified()
 }
 
 fn certificates(section: &Section<'_>) -> Vec<CertificatePlan> {

@@ -144,6 +144,12 @@ impl Document {
         self.file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 
+    /// The line that a place is in, counted from 1, for a mistake that has to do with another place.
+    pub fn line(&self, span: &Range<usize>) -> usize {
+        let before = &self.source.as_bytes()[..span.start.min(self.source.len())];
+        before.iter().filter(|byte| **byte == b'\n').count() + 1
+    }
+
     /// Whether all of the file is TOML. If not, something may be absent only because its line could not be read, and a
     /// check that something is there should be left out.
     pub const fn is_whole(&self) -> bool {

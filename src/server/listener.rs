@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +61,27 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<StdListener>>
             Ok(socket.into())
         })
         .collect()
+}
+
+/// Whether one gateway cannot listen on both addresses. A socket on every address takes the port on each of them, and one
+/// on every IPv6 address takes IPv4 as well.
+pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    // On port 0, each is given a free port of its own.
+    if one.port() != other.port() || one.port() == 0 {
+        return false;
+    }
+    let covers = |wide: SocketAddr, narrow: SocketAddr| {
+        wide.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+            || canonical(wide.ip()) == IpAddr::V4(Ipv4Addr::UNSPECIFIED) && canonical(narrow.ip()).is_ipv4()
+    };
+    // The same link-local address may be there on several links.
+    let scope = |address| match address {
+        SocketAddr::V6(address) => address.scope_id(),
+        SocketAddr::V4(_) => 0,
+    };
+    canonical(one.ip()) == canonical(other.ip()) && scope(one) == scope(other)
+        || covers(one, other)
+        || covers(other, one)
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
@@ -151,4 +172,33 @@ async fn serve(serving: Serving, stream: TcpStream, peer: SocketAddr, tls: Tls) 
         known_fields: KnownFields::default(),
     });
     http::serve(Rc::clone(worker), conn, TokioIo::new(stream), tcp, deadline, is_h2).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_overlap_when_the_system_says_so() {
+        let all = ["127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::", "::ffff:127.0.0.1", "::ffff:0.0.0.0"];
+        let all = all.map(|address| address.parse::<IpAddr>().expect("an address"));
+        // Some machines have no IPv6.
+        let there = all.into_iter().filter(|address| bind((*address, 0).into(), 1).is_ok());
+        let there: Vec<IpAddr> = there.collect();
+        assert!(there.len() >= 3, "{there:?}");
+        for (one, other) in there.iter().flat_map(|one| there.iter().map(move |other| (*one, *other))) {
+            // Somebody else may have the port on the other address, so that it is tried with several.
+            let both = (0..20).any(|_| {
+                let held = bind((one, 0).into(), 1).expect("a port");
+                let port = held[0].local_addr().expect("an address").port();
+                let both = bind((other, port).into(), 1).is_ok();
+                assert!(!(both && overlap((one, port).into(), (other, port).into())), "{one} and {other}");
+                both
+            });
+            assert_eq!(!both, overlap((one, 1).into(), (other, 1).into()), "{one} and {other}");
+        }
+        assert!(!overlap(([127, 0, 0, 1], 0).into(), ([127, 0, 0, 1], 0).into()));
+        let on_links = ["[fe80::1%1]:1", "[fe80::1%2]:1"].map(|address| address.parse().expect("an address"));
+        assert!(overlap(on_links[0], on_links[0]) && !overlap(on_links[0], on_links[1]));
+    }
 }

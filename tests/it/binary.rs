@@ -108,7 +108,7 @@ path = "/private"
 upstream = "app"
 "#;
 
-const BAD_SHOWN: &str = r#"bad.toml:2:29: this address is written twice
+const BAD_SHOWN: &str = r#"bad.toml:2:29: this address is written twice, first in line 2
     2 | listen = ["127.0.0.1:8443", "127.0.0.1:8443"]
       |                             ^^^^^^^^^^^^^^^^ keep one of them
 

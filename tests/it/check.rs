@@ -225,3 +225,51 @@ gateway.toml:36:8: there is no table [login.locale]
 "#;
     assert_eq!(told(&format!("profile = \"asvs-l2\"\n{GOOD}{more}")), expected);
 }
+
+#[test]
+fn an_address_that_is_needed_twice_is_told_with_the_line_that_takes_it() {
+    let listen = r#"[
+    "127.0.0.1:8443",
+    "127.0.0.1:8443",
+    "0.0.0.0:8443",
+    "[::1]:8443",
+    "[::]:8444",
+    "127.0.0.1:8445",
+    "[::ffff:127.0.0.1]:8445",
+    "127.0.0.1:8444",
+    "127.0.0.1:0",
+    "127.0.0.1:0",
+]"#;
+    let text = GOOD.replace("[\"127.0.0.1:8443\"]", listen) + "[admin]\nmetrics = \"127.0.0.1:8444\"\n";
+    let expected = r#"gateway.toml:4:5: this address is written twice, first in line 3
+    4 |     "127.0.0.1:8443",
+      |     ^^^^^^^^^^^^^^^^ keep one of them
+
+gateway.toml:5:5: this takes the port on every address, and line 3 takes it on one of them
+    5 |     "0.0.0.0:8443",
+      |     ^^^^^^^^^^^^^^ keep one of them, or write another port
+
+gateway.toml:9:5: this address is written twice, first in line 8
+    9 |     "[::ffff:127.0.0.1]:8445",
+      |     ^^^^^^^^^^^^^^^^^^^^^^^^^ keep one of them
+
+gateway.toml:10:5: line 7 takes this port on every address
+   10 |     "127.0.0.1:8444",
+      |     ^^^^^^^^^^^^^^^^ keep one of them, or write another port
+
+gateway.toml:27:11: line 7 takes this port on every address
+   27 | metrics = "127.0.0.1:8444"
+      |           ^^^^^^^^^^^^^^^^ write another port
+
+5 mistakes in gateway.toml
+"#;
+    assert_eq!(told(&text), expected);
+    let text = GOOD.to_owned() + "[admin]\nmetrics = \"127.0.0.1:8443\"\n";
+    let expected = r#"gateway.toml:16:11: line 2 takes this address already
+   16 | metrics = "127.0.0.1:8443"
+      |           ^^^^^^^^^^^^^^^^ write another port
+
+1 mistake in gateway.toml
+"#;
+    assert_eq!(told(&text), expected);
+}
