@@ -18,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
@@ -30,6 +31,12 @@ use crate::session::store::Lookup;
 
 /// How many connections are served at once.
 const MAX_CONNECTIONS: usize = 16;
+
+/// How many connections may wait to be accepted: as many as the standard library takes.
+const BACKLOG: i32 = 128;
+
+/// The longest path of a Unix socket that Linux takes, in bytes (`sun_path`, unix(7), without the zero at its end).
+pub const MAX_SOCKET_PATH: usize = 107;
 
 /// A socket that is removed when dropped.
 pub struct AdminSocket {
@@ -56,17 +63,15 @@ pub fn bind(path: &Path) -> io::Result<AdminSocket> {
         if UnixStream::connect(path).is_ok() {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, "another gateway answers there"));
         }
+        fs::remove_file(path)?;
     }
-    // Made under another name and renamed when its mode is set: nobody else can open it in between.
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let made = path.with_file_name(name);
-    let _ = fs::remove_file(&made);
-    let listener = StdListener::bind(&made)?;
-    fs::set_permissions(&made, fs::Permissions::from_mode(0o600))?;
-    fs::rename(&made, path)?;
-    listener.set_nonblocking(true)?;
-    Ok(AdminSocket { listener, path: path.to_owned() })
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    // Nobody can connect to a socket that does not listen, so nobody else can before its mode is set.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(AdminSocket { listener: socket.into(), path: path.to_owned() })
 }
 
 /// Serves the socket for as long as it is run.

@@ -1,8 +1,9 @@
-//! Floor 0: time, randomness, network and unit types. Nothing here knows what a session is.
+//! Floor 0: time, randomness, network and unit types, and the shell's quotes. Nothing here knows what a session is.
 
 pub mod clock;
 pub mod deadline;
 pub mod net;
 pub mod random;
 pub mod secret;
+pub mod shell;
 pub mod units;

@@ -394,7 +394,7 @@ fn an_operator_sees_and_ends_sessions_by_the_socket() {
     assert_eq!(next.stop("TERM").code(), Some(0));
     fs::write(&socket, "a file of somebody's").expect("written");
     let refused = run(folder.path(), &["serve"], "");
-    assert!(refused.stderr.contains("there is another file of that name"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("there is another file at"), "{}", refused.stderr);
     assert!(socket.exists());
 }
 

@@ -2,11 +2,12 @@
 //! it at once, and in words that say what to do.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::harness::process::run;
+use super::harness::process::{Process, plain, run};
 use super::harness::users;
 
 /// A configuration without a mistake, for each test to make some.
@@ -272,4 +273,51 @@ gateway.toml:27:11: line 7 takes this port on every address
 1 mistake in gateway.toml
 "#;
     assert_eq!(told(&text), expected);
+}
+
+#[test]
+fn the_admin_sockets_place_must_be_there() {
+    let text = format!("{GOOD}[admin]\nlisten = \"unix:PATH\"\n");
+    let folder = folder("");
+    let (file, shown) = (folder.path().join("gateway.toml"), folder.path().display().to_string());
+    let told = |path: &str| {
+        fs::write(&file, text.replace("PATH", path)).expect("written");
+        told_in(folder.path())
+    };
+    let said = |path: &str, message: &str, help: &str| {
+        let told = told(path);
+        assert!(told.starts_with(&format!("gateway.toml:16:10: {message}\n")), "{told}");
+        assert!(told.contains(&format!(" {help}\n")) && told.ends_with("\n1 mistake in gateway.toml\n"), "{told}");
+    };
+    said(
+        &format!("{shown}/run/deep/admin.sock"),
+        &format!("there is no folder {shown}/run/deep"),
+        &format!("write another path, or make it with: mkdir -p {shown}/run/deep"),
+    );
+    said(
+        &format!("{shown}/gateway.toml/admin.sock"),
+        &format!("{shown}/gateway.toml is not a folder"),
+        "write another path, like \"unix:/run/vestibule.sock\"",
+    );
+    said(
+        &format!("{shown}/users.toml"),
+        &format!("there is another file at {shown}/users.toml"),
+        "write another path, or take that file away",
+    );
+    said("/run/", "\"unix:/run/\" is not a Unix socket", "write its whole path, like \"unix:/run/vestibule.sock\"");
+    // What the system takes is 107 bytes, whatever the folder is.
+    let longest = format!("{shown}/{}", "x".repeat(106 - shown.len()));
+    said(
+        &format!("{longest}x"),
+        "this path has 108 bytes, and the path of a Unix socket can have 107",
+        "write a shorter one, like \"unix:/run/vestibule.sock\"",
+    );
+    fs::write(&file, text.replace("PATH", &longest).replace(":8443", ":0")).expect("written");
+    let checked = run(folder.path(), &["check"], "");
+    assert_eq!((checked.code(), checked.stderr.as_str()), (Some(0), ""));
+    let gateway = Process::serve(folder.path());
+    assert_eq!(plain(UnixStream::connect(&longest).expect("connected"), "GET", "/ping").0, 200);
+    // A gateway that runs is none of the mistakes of the next one.
+    assert_eq!(run(folder.path(), &["check"], "").code(), Some(0));
+    assert_eq!(gateway.stop("TERM").code(), Some(0));
 }
