@@ -21,6 +21,7 @@ use crate::admin::metrics;
 use crate::base::clock::Clock;
 use crate::base::random::Random;
 use crate::base::units::Rate;
+use crate::config::CertificatePlan;
 use crate::config::Plan;
 use crate::config::StoreKind;
 use crate::crypto::keyring::KeyRing;
@@ -36,7 +37,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::sink::LogSink;
 use crate::route::table::RouteTable;
 use crate::server::listener::{self, Tls};
-use crate::server::tls::{CertificateFiles, Certificates, server_config};
+use crate::server::tls::{Certificates, server_config};
 use crate::server::worker::{ConnectionLimits, Worker};
 use crate::session::cookie::SessionCookie;
 use crate::session::store::SessionStore;
@@ -247,11 +248,7 @@ async fn flush(worker: Rc<Worker>) {
 }
 
 fn load_certificates(plan: &Plan) -> Result<Arc<Certificates>, String> {
-    let files = plan.server.certificates.iter().map(|certificate| CertificateFiles {
-        cert: &certificate.cert,
-        key: &certificate.key,
-        generate: certificate.generate,
-    });
+    let files = plan.server.certificates.iter().map(CertificatePlan::files);
     Certificates::load(files).map(Arc::new)
 }
 

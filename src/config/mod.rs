@@ -15,5 +15,6 @@ mod session;
 mod upstreams;
 
 pub use plan::Plan;
+pub use server::CertificatePlan;
 pub use session::StoreKind;
 pub use upstreams::server as upstream_server;

@@ -10,6 +10,7 @@ use crate::base::net::{TrustedProxies, canonical};
 use crate::policy::client_address::ForwardedHeader;
 use crate::reader::mistake::Mistake;
 use crate::reader::{Located, Section};
+use crate::server::certificate::{CertificateFiles, Fault, Side};
 use crate::server::listener::overlap;
 
 /// Default: a browser that cannot shake hands in ten seconds has gone; a thousand half-open connections have too.
@@ -39,6 +40,13 @@ pub struct CertificatePlan {
     pub key: PathBuf,
     /// Whether a self-signed one is made when the files do not exist.
     pub generate: bool,
+}
+
+impl CertificatePlan {
+    /// Its files.
+    pub fn files(&self) -> CertificateFiles<'_> {
+        CertificateFiles { cert: &self.cert, key: &self.key, generate: self.generate }
+    }
 }
 
 /// What `[server]` says.
@@ -128,19 +136,40 @@ fn certificates(section: &Section<'_>) -> Vec<CertificatePlan> {
         let lines = "[[server.certificate]]\ncert = \"certs/dev.crt\"\nkey = \"certs/dev.key\"\ngenerate = true";
         section.document().note(mistake.with_lines(lines));
     }
-    let read = |one: Section<'_>| {
+    let mut all: Vec<CertificatePlan> = Vec::new();
+    for one in section.sections("certificate") {
         one.require("cert", r#"cert = "certs/dev.crt""#).require("key", r#"key = "certs/dev.key""#);
-        let (cert, key) = (one.path_to("cert"), one.path_to("key"));
-        let generate = one.bool("generate").unwrap_or(false);
-        if let (Some(cert), false) = (&cert, generate)
-            && !cert.exists()
-        {
-            let help = "write the path of a PEM file, or generate = true for a self-signed certificate";
-            one.mistake_at("cert", format!("the file {} does not exist", cert.display()), help);
+        let (cert, key, generate) = (one.path_to("cert"), one.path_to("key"), one.bool("generate").unwrap_or(false));
+        let (Some(cert), Some(key)) = (cert, key) else { continue };
+        let plan = CertificatePlan { cert, key, generate };
+        for Fault { side, message, help } in plan.files().faults() {
+            one.mistake_at(key_of(side), message, help);
         }
-        Some(CertificatePlan { cert: cert?, key: key?, generate })
-    };
-    section.sections("certificate").into_iter().filter_map(read).collect()
+        if plan.files().are_to_be_made() {
+            made_twice(&one, &plan, &all);
+        }
+        all.push(plan);
+    }
+    all
+}
+
+const fn key_of(side: Side) -> &'static str {
+    match side {
+        Side::Cert => "cert",
+        Side::Key => "key",
+    }
+}
+
+/// Notes a file that is to be made for one of the certificates before, with another beside it: there would be one of the two
+/// when this one's turn comes.
+fn made_twice(section: &Section<'_>, plan: &CertificatePlan, before: &[CertificatePlan]) {
+    let differs = |other: &&CertificatePlan| (&other.cert, &other.key) != (&plan.cert, &plan.key);
+    let made: Vec<_> = before.iter().filter(differs).filter(|other| other.files().are_to_be_made()).collect();
+    for (side, path) in [(Side::Cert, &plan.cert), (Side::Key, &plan.key)] {
+        if made.iter().any(|other| other.cert == *path || other.key == *path) {
+            section.mistake_at(key_of(side), "this file is made for another certificate", "write another path");
+        }
+    }
 }
 
 /// A time-out that is not zero: zero would refuse everyone.

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::mistake::Mistake;
@@ -128,7 +128,9 @@ impl<'a> Section<'a> {
             if text.is_empty() {
                 Err("the path is empty; write the path of a file".to_owned())
             } else {
-                Ok(self.document.folder().join(text))
+                let path = self.document.folder().join(text);
+                // Shown as it is written, where that is the same.
+                Ok(if path == Path::new(".").join(text) { text.into() } else { path })
             }
         })
     }

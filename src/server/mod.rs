@@ -1,5 +1,6 @@
 //! Floor 6: connections in, answers out.
 
+pub mod certificate;
 pub mod conn;
 pub mod finish;
 pub mod handle;

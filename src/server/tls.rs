@@ -1,37 +1,19 @@
 //! TLS towards the clients: 1.2 and 1.3 by rustls, certificates chosen by the host that is named.
 
 use std::collections::HashMap;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-/// The names of a certificate made for development.
-const DEVELOPMENT_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+use crate::server::certificate::CertificateFiles;
 
 /// How many tickets a client is given after a TLS 1.3 handshake: one for its next connection. Each costs an encryption
 /// and 200 bytes.
 const TICKETS: usize = 1;
-
-/// A certificate, its files, and whether it may be made.
-#[derive(Clone, Copy, Debug)]
-pub struct CertificateFiles<'a> {
-    /// The chain, PEM.
-    pub cert: &'a Path,
-    /// The private key, PEM.
-    pub key: &'a Path,
-    /// Whether a self-signed one is made when neither file exists.
-    pub generate: bool,
-}
 
 /// Chooses a certificate by the host that the client names.
 #[derive(Debug)]
@@ -50,7 +32,7 @@ impl Certificates {
     pub fn load<'a>(files: impl IntoIterator<Item = CertificateFiles<'a>>) -> Result<Self, String> {
         let (mut exact, mut wildcard, mut first) = (HashMap::new(), HashMap::new(), None);
         for files in files {
-            let certified = Arc::new(load(files)?);
+            let certified = Arc::new(files.load()?);
             for name in names(&certified) {
                 match name.strip_prefix("*.") {
                     Some(rest) => wildcard.entry(rest.into()).or_insert_with(|| Arc::clone(&certified)),
@@ -102,52 +84,16 @@ pub fn server_config(certificates: Arc<Certificates>) -> Result<Arc<ServerConfig
     Ok(Arc::new(config))
 }
 
-fn load(files: CertificateFiles<'_>) -> Result<CertifiedKey, String> {
-    if files.generate && !files.cert.exists() && !files.key.exists() {
-        generate(files)?;
-    }
-    let shown = files.cert.display();
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(files.cert)
-        .and_then(Iterator::collect)
-        .map_err(|error| format!("{shown}: the certificate cannot be read: {error}"))?;
-    if chain.is_empty() {
-        return Err(format!("{shown}: there is no certificate in it; it must be PEM, with the server's own one first"));
-    }
-    let key = PrivateKeyDer::from_pem_file(files.key)
-        .map_err(|error| format!("{}: the private key cannot be read: {error}", files.key.display()))?;
-    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
-        .map_err(|error| format!("{shown} and {}: they cannot be used together: {error}", files.key.display()))
-}
-
 /// The names that a certificate is for.
 fn names(certified: &CertifiedKey) -> Vec<String> {
     let end_entity = certified.cert.first().and_then(|cert| webpki::EndEntityCert::try_from(cert).ok());
     end_entity.map(|cert| cert.valid_dns_names().map(str::to_ascii_lowercase).collect()).unwrap_or_default()
 }
 
-/// Makes a self-signed certificate for development: ECDSA P-256, for this machine's own names.
-fn generate(files: CertificateFiles<'_>) -> Result<(), String> {
-    let failed = |error: rcgen::Error| format!("a certificate cannot be made: {error}");
-    let mut params = CertificateParams::new(DEVELOPMENT_NAMES.map(str::to_owned)).map_err(failed)?;
-    params.distinguished_name.push(DnType::CommonName, "vestibule development");
-    let key = KeyPair::generate().map_err(failed)?;
-    let cert = params.self_signed(&key).map_err(failed)?;
-    write_new(files.key, key.serialize_pem().as_bytes(), 0o600)?;
-    write_new(files.cert, cert.pem().as_bytes(), 0o644)
-}
-
-fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("{}: cannot be written: {error}", path.display());
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).map_err(failed)?;
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
-    file.write_all(content).map_err(failed)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::fs;
+    use std::path::Path;
 
     use super::*;
 
@@ -169,26 +115,5 @@ mod tests {
         let is_b = |host| names(certificates.find(host)).contains(&"b.test".to_owned());
         assert!(is_b(Some("b.test")) && is_b(Some("x.b.test")));
         assert!(!is_b(Some("a.test")) && !is_b(Some("x.y.b.test")) && !is_b(None) && !is_b(Some("unknown")));
-    }
-
-    #[test]
-    fn makes_a_certificate_once_and_keeps_its_key_private() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (cert, key) = (folder.path().join("certs/dev.crt"), folder.path().join("certs/dev.key"));
-        let files = CertificateFiles { cert: &cert, key: &key, generate: true };
-        let first = load(files).expect("made");
-        assert_eq!(fs::metadata(&key).expect("a file").permissions().mode() & 0o777, 0o600);
-        assert_eq!(load(files).expect("read").cert, first.cert);
-        assert!(names(&first).contains(&"localhost".to_owned()));
-    }
-
-    #[test]
-    fn says_what_is_wrong_with_which_file() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let ((a, _), (_, b_key)) = (made(folder.path(), "a", &["a.test"]), made(folder.path(), "b", &["b.test"]));
-        let load = |cert: &Path, key: &Path| load(CertificateFiles { cert, key, generate: false }).expect_err("wrong");
-        assert!(load(&a, &b_key).contains("cannot be used together"));
-        assert!(load(&a, Path::new("/nowhere")).contains("/nowhere: the private key cannot be read"));
-        assert!(load(&b_key, &b_key).contains("there is no certificate in it"));
     }
 }

@@ -321,3 +321,159 @@ fn the_admin_sockets_place_must_be_there() {
     assert_eq!(run(folder.path(), &["check"], "").code(), Some(0));
     assert_eq!(gateway.stop("TERM").code(), Some(0));
 }
+
+/// Writes a certificate for `a.test` and its key as `NAME.crt` and `NAME.key`, and gives both as PEM.
+fn made(folder: &Path, name: &str) -> [String; 2] {
+    let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).expect("a certificate");
+    let both = [made.cert.pem(), made.signing_key.serialize_pem()];
+    for (text, ending) in both.iter().zip(["crt", "key"]) {
+        fs::write(folder.join(format!("{name}.{ending}")), text).expect("written");
+    }
+    both
+}
+
+/// [`GOOD`] with these certificates: the path of each, of its key, and more lines.
+fn with_certificates(all: &[(&str, &str, &str)]) -> String {
+    let (start, rest) = GOOD.split_once("[[server.certificate]]\n").expect("a certificate");
+    let (_, rest) = rest.split_once("generate = true\n").expect("a certificate");
+    let one = |(cert, key, more): &(&str, &str, &str)| {
+        format!("[[server.certificate]]\ncert = \"{cert}\"\nkey = \"{key}\"\n{more}")
+    };
+    format!("{start}worker = 2\n{}{rest}", all.iter().map(one).collect::<String>())
+}
+
+#[test]
+fn every_certificate_and_key_is_loaded() {
+    let folder = folder("");
+    let path = folder.path();
+    let ([a_cert, a_key], [b_cert, _]) = (made(path, "a"), made(path, "b"));
+    fs::write(path.join("chain.crt"), b_cert + &a_cert).expect("written");
+    fs::write(path.join("both.pem"), a_key.clone() + &a_cert).expect("written");
+    fs::write(path.join("cut.crt"), &a_cert[..a_cert.len() / 2]).expect("written");
+    fs::write(path.join("cut.key"), &a_key[..a_key.len() / 2]).expect("written");
+    fs::write(path.join("locked.key"), a_key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY")).expect("written");
+    let noise = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    fs::write(path.join("noise.crt"), noise).expect("written");
+    fs::write(path.join("noise.key"), noise.replace("CERTIFICATE", "PRIVATE KEY")).expect("written");
+    fs::create_dir(path.join("folder")).expect("a folder");
+    let generate = "generate = true\n";
+    let text = with_certificates(&[
+        ("none.crt", "none.key", ""),
+        ("folder", "users.toml/a.key", ""),
+        ("a.crt", "b.key", ""),
+        ("a.key", "a.crt", ""),
+        ("users.toml", "gateway.toml", ""),
+        ("chain.crt", "a.key", ""),
+        ("cut.crt", "cut.key", ""),
+        ("noise.crt", "a.key", ""),
+        ("a.crt", "noise.key", ""),
+        ("a.crt", "locked.key", ""),
+        ("a.crt", "none.key", generate),
+        ("none.crt", "a.key", generate),
+        ("none.pem", "none.pem", generate),
+        ("none/deep.crt", "a.crt/deep.key", generate),
+        ("one.crt", "one.key", generate),
+        ("other.crt", "one.key", generate),
+        ("both.pem", "both.pem", ""),
+        ("a.crt", "a.key", generate),
+        ("none/new.crt", "none/new.key", generate),
+    ]);
+    fs::write(path.join("gateway.toml"), text).expect("written");
+    assert_eq!(told_in(path), CERTIFICATES_SHOWN);
+    assert!(!path.join("none").exists() && !path.join("one.key").exists(), "a check makes nothing");
+    // What can be made is no mistake, and is made by `serve`.
+    fs::write(path.join("gateway.toml"), GOOD.replace(":8443", ":0").replace("a.", "new/a.")).expect("written");
+    let checked = run(path, &["check"], "");
+    assert_eq!((checked.code(), checked.stderr.as_str()), (Some(0), ""));
+    assert!(!path.join("new").exists(), "a check makes nothing");
+    assert_eq!(Process::serve(path).stop("TERM").code(), Some(0));
+    assert!(path.join("new/a.crt").exists() && path.join("new/a.key").exists());
+    assert_eq!(run(path, &["check"], "").code(), Some(0));
+}
+
+const CERTIFICATES_SHOWN: &str = r#"gateway.toml:3:1: there is no key "worker" in [server]
+    3 | worker = 2
+      | ^^^^^^ did you mean "workers"?
+
+gateway.toml:5:8: the file none.crt does not exist
+    5 | cert = "none.crt"
+      |        ^^^^^^^^^^ write the path of a PEM file, or generate = true for a self-signed certificate
+
+gateway.toml:6:7: the file none.key does not exist
+    6 | key = "none.key"
+      |       ^^^^^^^^^^ write the path of a PEM file
+
+gateway.toml:8:8: folder cannot be read: Is a directory (os error 21)
+    8 | cert = "folder"
+      |        ^^^^^^^^ write the path of a PEM file, or generate = true for a self-signed certificate
+
+gateway.toml:9:7: users.toml/a.key cannot be read: Not a directory (os error 20)
+    9 | key = "users.toml/a.key"
+      |       ^^^^^^^^^^^^^^^^^^ write the path of a PEM file
+
+gateway.toml:12:7: the key b.key does not belong to the certificate a.crt
+   12 | key = "b.key"
+      |       ^^^^^^^ write the key that the certificate was made with
+
+gateway.toml:14:8: a.key holds a private key and no certificate
+   14 | cert = "a.key"
+      |        ^^^^^^^ write the certificate's path here
+
+gateway.toml:15:7: a.crt holds a certificate and no private key
+   15 | key = "a.crt"
+      |       ^^^^^^^ write the private key's path here
+
+gateway.toml:17:8: there is no certificate in users.toml
+   17 | cert = "users.toml"
+      |        ^^^^^^^^^^^^ it must be PEM, with the server's own certificate first
+
+gateway.toml:18:7: there is no private key in gateway.toml
+   18 | key = "gateway.toml"
+      |       ^^^^^^^^^^^^^^ it must be PEM, without a passphrase
+
+gateway.toml:20:8: the server's own certificate is not the first in chain.crt
+   20 | cert = "chain.crt"
+      |        ^^^^^^^^^^^ move it to the beginning of that file
+
+gateway.toml:23:8: cut.crt is damaged: a part of it has no end, or is not Base64
+   23 | cert = "cut.crt"
+      |        ^^^^^^^^^ copy the file here again
+
+gateway.toml:24:7: cut.key is damaged: a part of it has no end, or is not Base64
+   24 | key = "cut.key"
+      |       ^^^^^^^^^ copy the file here again
+
+gateway.toml:26:8: the first certificate in noise.crt cannot be read
+   26 | cert = "noise.crt"
+      |        ^^^^^^^^^^^ copy the file here again
+
+gateway.toml:30:7: the private key in noise.key cannot be used
+   30 | key = "noise.key"
+      |       ^^^^^^^^^^^ use an RSA key of 2048 to 8192 bits, an ECDSA or an Ed25519 key
+
+gateway.toml:33:7: the key in locked.key is locked, and nobody is there to type its passphrase
+   33 | key = "locked.key"
+      |       ^^^^^^^^^^^^ write a key without one, made by: openssl pkey -in locked.key -out FILE
+
+gateway.toml:36:7: there is no key none.key, but a certificate a.crt
+   36 | key = "none.key"
+      |       ^^^^^^^^^^ write the path of its key, or have both made anew after: mv a.crt a.crt.old
+
+gateway.toml:39:8: there is no certificate none.crt, but a key a.key
+   39 | cert = "none.crt"
+      |        ^^^^^^^^^^ write the path of its certificate, or have both made anew after: mv a.key a.key.old
+
+gateway.toml:44:7: a certificate that is made needs another file for its key
+   44 | key = "none.pem"
+      |       ^^^^^^^^^^ write another path
+
+gateway.toml:48:7: a.crt is not a folder, so nothing can be made in it
+   48 | key = "a.crt/deep.key"
+      |       ^^^^^^^^^^^^^^^^ write another path
+
+gateway.toml:56:7: this file is made for another certificate
+   56 | key = "one.key"
+      |       ^^^^^^^^^ write another path
+
+21 mistakes in gateway.toml
+"#;
