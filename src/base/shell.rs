@@ -1,10 +1,10 @@
 //! Commands that messages propose, so that they can be pasted.
 
-use std::path::Path;
+use std::ffi::OsStr;
 
-/// `path` as a shell takes it: in quotes if it needs them.
-pub fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
+/// A path or a word as a shell takes it: in quotes if it needs them.
+pub fn quoted(word: impl AsRef<OsStr>) -> String {
+    let text = word.as_ref().to_string_lossy().into_owned();
     let is_plain = |char: char| char.is_ascii_alphanumeric() || "/._-+@%:,=".contains(char);
     if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
@@ -24,7 +24,7 @@ mod tests {
             ("~/x", "'~/x'"),
             ("", "''"),
         ] {
-            assert_eq!(quoted(Path::new(path)), expected);
+            assert_eq!(quoted(path), expected);
         }
     }
 }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::base::random::Random;
 use crate::login::users::{
     EditError, MAX_PASSWORD_BYTES, User, Users, add_user, check_email, check_group, check_name, check_password,
-    check_role, edit_file, hash_password, set_disabled, set_password,
+    check_role, edit_file, find_user, hash_password, set_disabled, set_password,
 };
 
 /// Manage the people who sign in with a password
@@ -111,7 +111,7 @@ fn execute(
         Action::Add(arguments) => add(arguments, random, password)?,
         Action::Passwd { who, source } => {
             // Asked before the password is, so that nobody types one for nothing.
-            known(&who)?;
+            find_user(&who.file.path, &who.name).map_err(|error| error.to_string())?;
             let password = password(&source)?;
             let hash = hash_password(&password, random.bytes()).map_err(|error| error.to_string())?;
             edit(&who.file.path, |document| set_password(document, &who.name, &hash))?;
@@ -185,14 +185,6 @@ fn once_each(words: Vec<String>) -> Vec<String> {
 
 fn load(path: &Path) -> Result<Users, String> {
     Users::load(path).map_err(|error| error.to_string())
-}
-
-fn known(who: &Who) -> Result<(), String> {
-    if load(&who.file.path)?.get(&who.name).is_some() {
-        return Ok(());
-    }
-    // The edit says it better, with the nearest name; nothing is written then.
-    edit(&who.file.path, |document| set_password(document, &who.name, ""))
 }
 
 fn edit(path: &Path, edit: impl FnOnce(&mut toml_edit::DocumentMut) -> Result<(), EditError>) -> Result<(), String> {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::login::users::Users;
+use crate::login::users::{Users, how_to_make};
 use crate::reader::Section;
+use crate::reader::mistake::Mistake;
 
 /// Reads `[login.*]`: `None` when no source is configured, `Some(None)` when one is and could not be read.
 pub(super) fn read(root: &Section<'_>) -> Option<Option<Arc<Users>>> {
@@ -11,17 +12,20 @@ pub(super) fn read(root: &Section<'_>) -> Option<Option<Arc<Users>>> {
     let local = login.section("local")?;
     local.require("users", r#"users = "users.toml""#);
     let Some(file) = local.path_to("users") else { return Some(None) };
+    let shown = file.display();
     if !file.exists() {
-        let shown = file.display();
-        let help = format!("make it with: vestibule user add NAME --users {shown} --roles admin");
-        local.mistake_at("users", format!("the users file {shown} does not exist"), help);
+        local.mistake_at("users", format!("the users file {shown} does not exist"), how_to_make(&file));
         return Some(None);
     }
     match Users::load(&file) {
-        Ok(users) => Some(Some(Arc::new(users))),
-        Err(error) => {
-            local.mistake_at("users", "the users file cannot be used", error.to_string());
-            Some(None)
-        }
+        Ok(users) => return Some(Some(Arc::new(users))),
+        Err(mistakes) => match mistakes.about_the_file() {
+            Some(Mistake { message, .. }) => {
+                let help = "write the path of a users file, as \"vestibule user add\" makes it";
+                local.mistake_at("users", format!("{shown}: {message}"), help);
+            }
+            None => root.document().other_file(mistakes),
+        },
     }
+    Some(None)
 }

@@ -17,6 +17,9 @@ use crate::route::table::Route;
 use crate::upstream::identity::IdentityHeaders;
 use crate::upstream::pool::UpstreamSettings;
 
+/// The largest configuration file that is read, in bytes: 1 MiB, some ten thousand routes.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
 /// A whole, valid configuration.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -48,7 +51,7 @@ impl Plan {
     /// # Errors
     /// Every mistake in it.
     pub fn load(file: &Path) -> Result<Self, Mistakes> {
-        Self::of(&Document::load(file)?)
+        Self::of(&Document::load(file, MAX_CONFIG_BYTES, "name another file with --config")?)
     }
 
     /// Validates a configuration that has been read.

@@ -16,20 +16,19 @@ mod password;
 mod tests;
 
 use std::collections::HashMap;
-use std::fmt;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::collections::hash_map::Entry as MapEntry;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::Deserialize;
-use toml::Spanned;
-
-pub use edit::{EditError, add_user, edit_file, set_disabled, set_password};
+pub use edit::{EditError, add_user, edit_file, find_user, set_disabled, set_password};
 pub use password::{
     LANES, MAX_PASSWORD_BYTES, MEMORY_KIB, MIN_PASSWORD_CHARS, PasswordError, TIME, check_password, check_phc,
     dummy_phc, hash_password, verify_password,
 };
+
+use crate::base::shell;
+use crate::reader::mistake::Mistakes;
+use crate::reader::{Document, Section};
 
 /// The largest users file that is read, in bytes: 16 MiB, some fifty thousand users.
 pub const MAX_USERS_BYTES: u64 = 16 << 20;
@@ -67,62 +66,21 @@ pub struct Users {
     by_name: HashMap<String, usize>,
 }
 
-/// What is wrong with a users file: all of it at once, as far as it is TOML.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UsersError {
-    /// The file as it was named.
-    pub file: PathBuf,
-    /// What is wrong, in the order of the places.
-    pub problems: Vec<UsersProblem>,
-}
-
-/// One thing that is wrong with a users file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UsersProblem {
-    /// Line and column, counted from 1, the column in characters; `None` when it is about the file as a whole.
-    pub position: Option<(usize, usize)>,
-    /// What is wrong and what to write instead. Never repeats a password.
-    pub message: String,
-}
-
 impl Users {
     /// Reads a users file.
     ///
     /// # Errors
-    /// All that is wrong with it, or that it cannot be read. A missing file is an error.
-    pub fn load(file: &Path) -> Result<Self, UsersError> {
-        let whole = |message: String| UsersError::whole_file(file, message);
-        let text = read_bounded(file).map_err(|error| whole(format!("the file cannot be read: {error}")))?;
-        Self::parse(file, &text)
+    /// All that is wrong with it, or that it cannot be read. A missing file is an error. No password is in it.
+    pub fn load(file: &Path) -> Result<Self, Mistakes> {
+        read(file, &Document::load(file, MAX_USERS_BYTES, &how_to_make(file))?)
     }
 
     /// Reads the text of a users file; `file` only names it.
     ///
     /// # Errors
-    /// All that is wrong with it.
-    pub fn parse(file: &Path, text: &str) -> Result<Self, UsersError> {
-        let mut problems = Vec::new();
-        let mut note = |span: Range<usize>, message: String| {
-            problems.push(UsersProblem { position: Some(position(text, span.start)), message });
-        };
-        let mut users = Self::default();
-        match toml::from_str::<RawFile>(text) {
-            Err(error) => note(error.span().unwrap_or(0..0), error.message().to_owned()),
-            Ok(raw) => {
-                for raw in raw.user {
-                    let span = raw.name.span();
-                    let user = raw.check(&mut note);
-                    if let Some(first) = users.by_name.insert(user.name.clone(), users.list.len()) {
-                        note(span, format!("there is a user \"{}\" already; keep one of them", user.name));
-                        users.by_name.insert(user.name, first);
-                    } else {
-                        users.list.push(user);
-                    }
-                }
-            }
-        }
-        problems.sort_by_key(|problem| problem.position);
-        if problems.is_empty() { Ok(users) } else { Err(UsersError { file: file.to_owned(), problems }) }
+    /// As [`Users::load`].
+    pub fn parse(file: &Path, text: &str) -> Result<Self, Mistakes> {
+        read(file, &Document::parse(file, text))
     }
 
     /// The user of exactly this name, disabled or not.
@@ -146,29 +104,12 @@ impl Users {
     }
 }
 
-impl UsersError {
-    fn whole_file(file: &Path, message: String) -> Self {
-        Self { file: file.to_owned(), problems: vec![UsersProblem { position: None, message }] }
-    }
+/// What to do when there is no such users file.
+pub fn how_to_make(file: &Path) -> String {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+    let first = folder.map(|folder| format!("mkdir -p {} && ", shell::quoted(folder))).unwrap_or_default();
+    format!("make it with: {first}vestibule user add NAME --users {} --roles admin", shell::quoted(file))
 }
-
-impl fmt::Display for UsersError {
-    /// A line for each problem: `users.toml:3:8: …`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.problems.iter().enumerate() {
-            if index > 0 {
-                f.write_str("\n")?;
-            }
-            match problem.position {
-                Some((line, column)) => write!(f, "{}:{line}:{column}: {}", self.file.display(), problem.message)?,
-                None => write!(f, "{}: {}", self.file.display(), problem.message)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for UsersError {}
 
 /// Whether `name` may be a user's. It travels in a header beside others, so it is made of visible ASCII characters other
 /// than comma, semicolon and double quote.
@@ -228,79 +169,67 @@ const fn is_header_safe(char: char) -> bool {
     char.is_ascii_graphic() && !matches!(char, ',' | ';' | '"')
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFile {
-    #[serde(default)]
-    user: Vec<RawUser>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawUser {
-    name: Spanned<String>,
-    password: Spanned<String>,
-    email: Option<Spanned<String>>,
-    roles: Option<Spanned<Vec<Spanned<String>>>>,
-    groups: Option<Spanned<Vec<Spanned<String>>>>,
-    #[serde(default)]
-    disabled: bool,
-}
-
-impl RawUser {
-    fn check(self, note: &mut impl FnMut(Range<usize>, String)) -> User {
-        let mut take = |text: Spanned<String>, check: Check| {
-            if let Err(message) = check(text.get_ref()) {
-                note(text.span(), message);
+fn read(file: &Path, document: &Document) -> Result<Users, Mistakes> {
+    document.conceal("user[]", "password", "set the password with \"vestibule user passwd\"");
+    let mut users = Users::default();
+    let mut places: Vec<Option<Range<usize>>> = Vec::new();
+    for section in document.root().sections("user") {
+        let (user, place) = read_one(file, &section);
+        match users.by_name.entry(user.name.clone()) {
+            // Names that could not be read are not the same one.
+            MapEntry::Occupied(first) if !user.name.is_empty() => {
+                let line = places.get(*first.get()).and_then(Option::as_ref).map_or(0, |first| document.line(first));
+                let message = format!("the user \"{}\" is there already, in line {line}", user.name);
+                section.mistake_at("name", message, "keep one of them");
             }
-            text.into_inner()
-        };
-        let name = take(self.name, check_name);
-        let password = take(self.password, check_phc);
-        let email = self.email.map(|email| take(email, check_email));
-        let roles = take_all(self.roles, check_role, note);
-        let groups = take_all(self.groups, check_group, note);
-        User { name, password, email, roles, groups, disabled: self.disabled }
+            MapEntry::Occupied(_) => {}
+            MapEntry::Vacant(entry) => {
+                entry.insert(users.list.len());
+                users.list.push(user);
+                places.push(place);
+            }
+        }
     }
+    document.finish()?;
+    Ok(users)
+}
+
+/// A user, as far as it can be read, and where the name is written.
+fn read_one(file: &Path, section: &Section<'_>) -> (User, Option<Range<usize>>) {
+    section.require("name", "name = \"alice\"");
+    let checked = |check: Check| move |text: &str| check(text).map(|()| text.to_owned());
+    let name = section.parsed_located("name", checked(check_name));
+    let shown = name.as_ref().map_or_else(|| "NAME".to_owned(), |name| shell::quoted(&name.value));
+    let set = format!("set the password with: vestibule user passwd {shown} --users {}", shell::quoted(file));
+    let because = |message: String| message.rsplit_once("; ").map_or(message.clone(), |(why, _)| why.to_owned());
+    let password = section.concealed("password", &set, |text| checked(check_phc)(text).map_err(because));
+    let user = User {
+        name: name.as_ref().map(|name| name.value.clone()).unwrap_or_default(),
+        password: password.unwrap_or_default(),
+        email: section.parsed("email", checked(check_email)),
+        roles: words(section, "roles", check_role),
+        groups: words(section, "groups", check_group),
+        disabled: section.bool("disabled").unwrap_or_default(),
+    };
+    (user, name.map(|name| name.span))
 }
 
 type Check = fn(&str) -> Result<(), String>;
 
-fn take_all(
-    list: Option<Spanned<Vec<Spanned<String>>>>,
-    check: Check,
-    note: &mut impl FnMut(Range<usize>, String),
-) -> Vec<String> {
-    let Some(list) = list else { return Vec::new() };
-    if list.get_ref().len() > MAX_ROLES {
-        note(list.span(), format!("there can be at most {MAX_ROLES} of them; they all travel in one header"));
+fn words(section: &Section<'_>, key: &str, check: Check) -> Vec<String> {
+    let list = section.parsed_list(key, |text| check(text).map(|()| text.to_owned())).unwrap_or_default();
+    let count = list.len();
+    if count > MAX_ROLES {
+        let message = format!("there are {count} of them, and there can be {MAX_ROLES}");
+        section.mistake_at(key, message, "leave some out: they all travel in one header");
     }
     let mut words: Vec<String> = Vec::new();
-    for word in list.into_inner() {
-        if let Err(message) = check(word.get_ref()) {
-            note(word.span(), message);
-        } else if words.contains(word.get_ref()) {
-            note(word.span(), format!("\"{}\" is there twice; keep one of them", word.get_ref()));
+    for word in list {
+        if words.contains(&word.value) {
+            section.mistake(&word.span, format!("\"{}\" is there twice", word.value), "keep one of them");
         } else {
-            words.push(word.into_inner());
+            words.push(word.value);
         }
     }
     words
-}
-
-/// Reads a file of at most [`MAX_USERS_BYTES`].
-fn read_bounded(file: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(file)?.take(MAX_USERS_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_USERS_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
-    }
-    Ok(text)
-}
-
-/// Line and column of a byte offset, counted from 1.
-fn position(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line = before.rsplit('\n').next().unwrap_or_default();
-    (before.matches('\n').count() + 1, line.chars().count() + 1)
 }

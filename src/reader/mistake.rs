@@ -50,13 +50,15 @@ impl Mistake {
     }
 }
 
-/// All mistakes of one file, in the order of their places; never empty when it is returned as an error.
+/// All mistakes of one file, in the order of their places, and those of other files that it names; never empty when it is
+/// returned as an error.
 #[derive(Clone)]
 pub struct Mistakes {
     file: PathBuf,
     source: String,
     list: Vec<Mistake>,
     hidden: Vec<Range<usize>>,
+    others: Vec<Self>,
 }
 
 impl Mistakes {
@@ -65,7 +67,7 @@ impl Mistakes {
         list.sort_by_key(|mistake| mistake.span.as_ref().map_or((usize::MAX, 0), |span| (span.start, span.end)));
         let mut seen = std::collections::HashSet::new();
         list.retain(|mistake| seen.insert((mistake.span.clone(), mistake.message.clone())));
-        Self { file: file.into(), source: source.into(), list, hidden: Vec::new() }
+        Self { file: file.into(), source: source.into(), list, hidden: Vec::new(), others: Vec::new() }
     }
 
     /// One mistake about the file as a whole.
@@ -77,6 +79,17 @@ impl Mistakes {
     pub fn hiding(mut self, hidden: Vec<Range<usize>>) -> Self {
         self.hidden = hidden;
         self
+    }
+
+    /// The same mistakes, and below them those of other files.
+    pub fn with_others(mut self, others: Vec<Self>) -> Self {
+        self.others = others;
+        self
+    }
+
+    /// The mistake, if there is only one and it is about the file as a whole: nothing in it could be read.
+    pub fn about_the_file(&self) -> Option<&Mistake> {
+        self.list.first().filter(|mistake| self.list.len() == 1 && mistake.span.is_none())
     }
 
     /// The file as it was named.
@@ -207,14 +220,23 @@ struct Place<'a> {
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for mistake in self.list.iter().take(MAX_SHOWN) {
-            self.write_one(f, mistake)?;
-            f.write_char('\n')?;
+        let files = || std::iter::once(self).chain(&self.others).filter(|file| !file.list.is_empty());
+        for file in files() {
+            for mistake in file.list.iter().take(MAX_SHOWN) {
+                file.write_one(f, mistake)?;
+                f.write_char('\n')?;
+            }
         }
-        let count = self.list.len();
-        let noun = if count == 1 { "mistake" } else { "mistakes" };
-        write!(f, "{count} {noun} in {}", self.file.display())?;
-        if count > MAX_SHOWN { write!(f, "; the first {MAX_SHOWN} are shown") } else { Ok(()) }
+        for (at, file) in files().enumerate() {
+            let count = file.list.len();
+            let noun = if count == 1 { "mistake" } else { "mistakes" };
+            let line_end = if at > 0 { "\n" } else { "" };
+            write!(f, "{line_end}{count} {noun} in {}", file.file.display())?;
+            if count > MAX_SHOWN {
+                write!(f, "; the first {MAX_SHOWN} are shown")?;
+            }
+        }
+        Ok(())
     }
 }
 

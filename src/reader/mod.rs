@@ -39,10 +39,7 @@ pub use suggest::nearest;
 use mistake::{Mistake, Mistakes};
 use tree::{Kind, Node, Table};
 
-/// The largest configuration file that is read, in bytes: 1 MiB, some ten thousand routes.
-pub const MAX_CONFIG_BYTES: u64 = 1 << 20;
-
-/// How many mistakes are noted; of unknown keys, as many again. A file with more of them is not a configuration.
+/// How many mistakes are noted; of unknown keys, as many again. A file with more of them is something else.
 const MAX_NOTED: usize = 1000;
 
 /// A value and where it is written, for checks that compare it with something elsewhere in the file.
@@ -65,7 +62,7 @@ pub struct NotYet {
     pub help: &'static str,
 }
 
-/// A configuration file: what is written in it, and what was found wrong with it so far.
+/// A file: what is written in it, and what was found wrong with it so far.
 pub struct Document {
     file: PathBuf,
     source: String,
@@ -83,8 +80,10 @@ struct Notes {
     not_yet: &'static [NotYet],
     /// Where secrets were written in place.
     hidden: Vec<Range<usize>>,
-    /// The keys that were asked for as secrets, by the kind of their table.
-    secrets: BTreeSet<(String, String)>,
+    /// The keys of secrets, by the kind of their table, each with what to do when one is not written as it should be.
+    secrets: BTreeMap<(String, String), &'static str>,
+    /// What is wrong with other files that this one names.
+    others: Vec<Mistakes>,
     /// The keys that were asked for, by their table's id.
     asked: HashSet<(usize, String)>,
     /// The keys that were asked for, by the kind of their table, like `route[]`.
@@ -94,22 +93,20 @@ struct Notes {
 }
 
 impl Document {
-    /// Reads and parses `file`. A broken file gives a document too; its mistakes come with [`Document::finish`].
+    /// Reads and parses `file`. A broken file gives a document too; its mistakes come with [`Document::finish`]. `if_missing`
+    /// is what to do when there is no such file.
     ///
     /// # Errors
-    /// One mistake, when the file cannot be read at all: it is missing, above [`MAX_CONFIG_BYTES`], or not UTF-8.
-    pub fn load(file: &Path) -> Result<Self, Mistakes> {
+    /// One mistake, when the file cannot be read at all: it is missing, above `most` bytes, or not UTF-8.
+    pub fn load(file: &Path, most: u64, if_missing: &str) -> Result<Self, Mistakes> {
         let whole = |message: String, help: &str| Mistakes::whole_file(file, message, help);
         let mut bytes = Vec::new();
-        File::open(file).and_then(|opened| opened.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes)).map_err(
-            |error| {
-                let is_missing = error.kind() == std::io::ErrorKind::NotFound;
-                let help = if is_missing { "name another file with --config" } else { "" };
-                whole(format!("the file cannot be read: {error}"), help)
-            },
-        )?;
-        if bytes.len() as u64 > MAX_CONFIG_BYTES {
-            return Err(whole("the file is larger than 1 MiB".to_owned(), "a configuration is a short text"));
+        File::open(file).and_then(|opened| opened.take(most + 1).read_to_end(&mut bytes)).map_err(|error| {
+            let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+            whole(format!("the file cannot be read: {error}"), if is_missing { if_missing } else { "" })
+        })?;
+        if bytes.len() as u64 > most {
+            return Err(whole(format!("the file is larger than {} MiB", most >> 20), ""));
         }
         let source = String::from_utf8(bytes).map_err(|error| {
             let start = error.utf8_error().valid_up_to();
@@ -121,15 +118,11 @@ impl Document {
         Ok(Self::parse(file, &source))
     }
 
-    /// Parses `source` as if it had been read from `file`, which need not exist.
+    /// Parses `source` as if it had been read from `file`, which need not exist. How long it may be is for the caller to say.
     pub fn parse(file: impl Into<PathBuf>, source: &str) -> Self {
         // A byte order mark is not a part of the text.
         let source = source.strip_prefix('\u{feff}').unwrap_or(source).to_owned();
-        let (root, syntax) = if source.len() as u64 > MAX_CONFIG_BYTES {
-            (Table::default(), vec![Mistake::new(None, "the file is larger than 1 MiB", "")])
-        } else {
-            syntax::parse(&source)
-        };
+        let (root, syntax) = syntax::parse(&source);
         let notes = Notes { opened: HashMap::from([(root.id, String::new())]), ..Notes::default() };
         Self { file: file.into(), source, root, syntax, notes: RefCell::new(notes) }
     }
@@ -169,6 +162,17 @@ impl Document {
         }
     }
 
+    /// Notes what is wrong with another file that this one names.
+    pub fn other_file(&self, mistakes: Mistakes) {
+        self.notes.borrow_mut().others.push(mistakes);
+    }
+
+    /// Makes `key` in tables of `kind` a secret's: what is written behind it is never shown, also where it is in the wrong
+    /// place or no TOML. `help` is what to do then.
+    pub fn conceal(&self, kind: &str, key: &str, help: &'static str) {
+        self.notes.borrow_mut().secrets.insert((kind.to_owned(), key.to_owned()), help);
+    }
+
     /// Keys and tables that are told from misspelt ones, should they be written.
     pub fn not_yet(&self, planned: &'static [NotYet]) {
         self.notes.borrow_mut().not_yet = planned;
@@ -205,10 +209,11 @@ impl Document {
         let read = notes.mistakes.iter().cloned().chain(unknown);
         let read = read.filter(|mistake| mistake.span.is_none() || !broken.contains(&line(mistake)));
         let list: Vec<Mistake> = syntax.into_iter().chain(read).collect();
-        if list.is_empty() {
+        if list.is_empty() && notes.others.is_empty() {
             return Ok(());
         }
-        Err(Mistakes::new(self.file.clone(), self.source.clone(), list).hiding(notes.hidden.clone()))
+        let own = Mistakes::new(self.file.clone(), self.source.clone(), list).hiding(notes.hidden.clone());
+        Err(own.with_others(notes.others.clone()))
     }
 
     /// `mistake`, or one that quotes nothing when its line holds what may be a secret. Such a line may not even be a key
@@ -217,13 +222,17 @@ impl Document {
         let Some(span) = &mistake.span else { return mistake.clone() };
         let line = syntax::line_at(&self.source, span.start);
         let text = &self.source[line.clone()];
-        let after = notes.secrets.iter().filter_map(|(_, key)| text.find(key.as_str()).map(|at| at + key.len())).min();
-        if let Some(after) = after {
+        let names = notes.secrets.iter().map(|((_, key), help)| (key.as_str(), *help));
+        let found = names.filter_map(|(key, help)| text.find(key).map(|at| (at + key.len(), help)));
+        let found = found.min_by_key(|(after, _)| *after);
+        if let Some((after, _)) = found {
             notes.hidden.push(line.start + after..line.end);
         }
         let meets = |hidden: &Range<usize>| hidden.start <= span.end && span.start <= hidden.end;
         if notes.hidden.iter().any(meets) {
-            return Mistake::new(Some(span.clone()), "this secret is not written as it should be", secret::HOW);
+            let help = found.map(|(_, help)| help).or_else(|| notes.secrets.values().next().copied());
+            let message = "this secret is not written as it should be";
+            return Mistake::new(Some(span.clone()), message, help.unwrap_or_default());
         }
         mistake.clone()
     }
@@ -257,8 +266,8 @@ impl Document {
 impl Notes {
     /// Whether an unknown key may be a secret's: misspelt, in the wrong place, or beside one.
     fn may_be_secret(&self, kind: &str, key: &str) -> bool {
-        let names = self.secrets.iter().map(|(_, name)| name.as_str());
-        self.secrets.iter().any(|(place, _)| place == kind) || suggest::nearest(key, names).is_some()
+        let names = self.secrets.keys().map(|(_, name)| name.as_str());
+        self.secrets.keys().any(|(place, _)| place == kind) || suggest::nearest(key, names).is_some()
     }
 }
 

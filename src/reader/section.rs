@@ -79,19 +79,11 @@ impl<'a> Section<'a> {
         if self.get(key).is_some() || !self.document.is_whole() {
             return self;
         }
-        let header = match (self.name.as_str(), self.kind.ends_with("[]")) {
-            ("", _) => None,
-            (name, true) => Some(format!("[[{name}]]")),
-            (name, false) => Some(format!("[{name}]")),
-        };
         let table = example.lines().next().filter(|line| line.starts_with('['));
-        let mut message = table.map_or_else(|| format!("\"{key}\" is missing"), |table| format!("{table} is missing"));
-        if let Some(header) = &header {
-            message = format!("{message} in {header}");
-        }
+        let message = table.map_or_else(|| self.missing(key), |table| format!("{table} is missing"));
         // A whole table may stand anywhere but between the lines of another, so the end of the file is always right.
-        let lines = match header {
-            Some(header) if self.table.is_none() && table.is_none() => Some(format!("{header}\n{example}")),
+        let lines = match self.header() {
+            Some(header) if self.table.is_none() => Some(format!("{header}\n{example}")),
             Some(_) | None => table.map(|_| example.to_owned()),
         };
         let mistake = |help: &str| Mistake::new(self.span(), message, help);
@@ -100,6 +92,17 @@ impl<'a> Section<'a> {
             None => mistake(&format!("add {example}")),
         });
         self
+    }
+
+    /// The header of the section as it is written; `None` for the root.
+    fn header(&self) -> Option<String> {
+        let name = &self.name;
+        (!name.is_empty()).then(|| if self.kind.ends_with("[]") { format!("[[{name}]]") } else { format!("[{name}]") })
+    }
+
+    fn missing(&self, key: &str) -> String {
+        let place = self.header().map(|header| format!(" in {header}"));
+        format!("\"{key}\" is missing{}", place.unwrap_or_default())
     }
 
     /// Notes a mistake at `span`. An empty `help` is none.
@@ -245,10 +248,26 @@ impl<'a> Section<'a> {
         Some(items.iter().filter_map(read_item).collect())
     }
 
+    /// A text that `read` makes something of and that is never shown, as [`Document::conceal`] has it. `help` is what to do
+    /// when it is missing or wrong; the error of `read` says why, and must not repeat the text.
+    pub fn concealed<T>(&self, key: &str, help: &str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let Some(entry) = self.get(key) else {
+            if self.document.is_whole() {
+                self.document.mistake(self.span(), self.missing(key), help);
+            }
+            return None;
+        };
+        entry.value.all_spans(&mut self.document.notes.borrow_mut().hidden);
+        let Kind::Text(text) = &entry.value.kind else {
+            return self.wrong(key, &entry.value, "a text", help.to_owned());
+        };
+        read(text).map_err(|message| self.mistake(&entry.value.span, message, help)).ok()
+    }
+
     /// A secret, which is written as `"env:NAME"` or `"file:PATH"` (from the folder of the file) and read from there.
     /// What is written in its place is never shown.
     pub fn secret(&self, key: &str) -> Option<Secret<String>> {
-        self.document.notes.borrow_mut().secrets.insert((self.kind.clone(), key.to_owned()));
+        self.document.conceal(&self.kind, key, secret::HOW);
         let value = &self.get(key)?.value;
         let hide = || value.all_spans(&mut self.document.notes.borrow_mut().hidden);
         let Kind::Text(text) = &value.kind else {

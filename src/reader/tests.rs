@@ -315,7 +315,7 @@ fn a_secret_is_read_from_a_file_beside_the_configuration() {
     write("large", &[b'x'; secret::MAX_SECRET_BYTES + 1]);
     write("bytes", &[0xff]);
     write("gateway.toml", b"a = 'file:good'\nb = 'file:empty'\nc = 'file:large'\nd = 'file:bytes'\ne = 'file:none'\nf = 'env:NO_SUCH_1'\n");
-    let document = Document::load(&folder.path().join("gateway.toml")).expect("a document");
+    let document = Document::load(&folder.path().join("gateway.toml"), 1 << 20, "").expect("a document");
     let root = document.root();
     assert_eq!(root.secret("a").map(|secret| secret.expose().clone()).as_deref(), Some("  top secret"));
     assert!(["b", "c", "d", "e", "f"].iter().all(|key| root.secret(key).is_none()));
@@ -335,9 +335,9 @@ fn a_secret_is_read_from_a_file_beside_the_configuration() {
 fn a_file_that_cannot_be_read_is_one_mistake() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("gateway.toml");
-    let load = || Document::load(&path).err().expect("a mistake").to_string();
-    assert!(load().contains("the file cannot be read: No such file"));
-    std::fs::write(&path, vec![b'#'; MAX_CONFIG_BYTES as usize + 1]).expect("a file");
+    let load = || Document::load(&path, 1 << 20, "make one").err().expect("a mistake").to_string();
+    assert!(load().contains("the file cannot be read: No such file") && load().contains("= make one\n"));
+    std::fs::write(&path, vec![b'#'; (1 << 20) + 1]).expect("a file");
     assert!(load().contains("the file is larger than 1 MiB"));
     std::fs::write(&path, b"a = 1\nb = \"\xc3\xa4\xff\"\n").expect("a file");
     assert!(
@@ -345,7 +345,7 @@ fn a_file_that_cannot_be_read_is_one_mistake() {
             .contains("gateway.toml:2:7: this byte is not UTF-8 text\n    2 | b = \"ä\u{fffd}\"\n      |       ^ save")
     );
     std::fs::write(&path, b"\xef\xbb\xbfa = 1\n").expect("a file");
-    let document = Document::load(&path).expect("a document");
+    let document = Document::load(&path, 1 << 20, "").expect("a document");
     assert_eq!(document.root().integer("a", 0..=1_u8), Some(1));
 }
 

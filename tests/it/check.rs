@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -477,3 +478,93 @@ gateway.toml:56:7: this file is made for another certificate
 
 21 mistakes in gateway.toml
 "#;
+
+#[test]
+fn the_users_file_is_checked_with_the_configuration() {
+    let folder = folder(&GOOD.replace("upstream = \"app\"", "upstrem = \"app\""));
+    let text =
+        "[[user]]\nname = \"alice\"\nrole = [\"admin\"]\npassword = \"secret\"\n[[user]]\nname = \"bob smith\"\n";
+    fs::write(folder.path().join("users.toml"), text).expect("written");
+    let expected = r#"gateway.toml:12:1: "upstream" is missing in [[route]]
+   12 | [[route]]
+      | ^^^^^^^^^ add upstream = "app"
+
+gateway.toml:14:1: there is no key "upstrem" in [[route]]
+   14 | upstrem = "app"
+      | ^^^^^^^ did you mean "upstream"?
+
+users.toml:3:1: there is no key "role" in [[user]]
+    3 | role = …
+      | ^^^^ did you mean "roles"?
+
+users.toml:4:12: this is not a password hash
+    4 | password = …
+      |            ^ set the password with: vestibule user passwd alice --users users.toml
+
+users.toml:5:1: "password" is missing in [[user]]
+    5 | [[user]]
+      | ^^^^^^^^ set the password with: vestibule user passwd NAME --users users.toml
+
+users.toml:6:8: a user's name cannot contain ' ', because it travels in a header
+    6 | name = "bob smith"
+      |        ^^^^^^^^^^^ write visible ASCII characters other than comma, semicolon and double quote
+
+2 mistakes in gateway.toml
+4 mistakes in users.toml
+"#;
+    assert_eq!(told_in(folder.path()), expected);
+    let listed = run(folder.path(), &["user", "list"], "");
+    assert_eq!(listed.code(), Some(1));
+    assert!(
+        expected.contains(&listed.stderr[..listed.stderr.find("\n\n4 mistakes").expect("a count")]),
+        "{}",
+        listed.stderr
+    );
+}
+
+#[test]
+fn a_users_file_that_is_not_there_is_told_with_how_to_make_it() {
+    let folder = folder(&GOOD.replace("users.toml", "my people/users.toml"));
+    let expected = r#"gateway.toml:8:9: the users file my people/users.toml does not exist
+    8 | users = "my people/users.toml"
+      |         ^^^^^^^^^^^^^^^^^^^^^^ make it with: mkdir -p 'my people' && vestibule user add NAME --users 'my people/users.toml' --roles admin
+
+1 mistake in gateway.toml
+"#;
+    assert_eq!(told_in(folder.path()), expected);
+    // What is proposed can be pasted into a shell, and is enough.
+    let (_, command) = expected.split_once("make it with: ").expect("a command");
+    let command = command.lines().next().expect("a line").replace("NAME", "alice");
+    let program = Path::new(env!("CARGO_BIN_EXE_vestibule")).parent().expect("a folder");
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").expect("a path"));
+    let line = format!("echo a long password | {{ {command} --password-stdin; }}");
+    let done = Process::start(
+        Command::new("sh").args(["-c", &line]).current_dir(folder.path()).env("PATH", path).stdin(Stdio::null()),
+    )
+    .wait();
+    assert_eq!(done.code(), Some(0), "{}", done.stderr);
+    assert_eq!(run(folder.path(), &["check"], "").code(), Some(0));
+    // A folder is no users file.
+    fs::remove_file(folder.path().join("my people/users.toml")).expect("removed");
+    fs::create_dir_all(folder.path().join("my people/users.toml")).expect("a folder");
+    let expected = r#"gateway.toml:8:9: my people/users.toml: the file cannot be read: Is a directory (os error 21)
+    8 | users = "my people/users.toml"
+      |         ^^^^^^^^^^^^^^^^^^^^^^ write the path of a users file, as "vestibule user add" makes it
+
+1 mistake in gateway.toml
+"#;
+    assert_eq!(told_in(folder.path()), expected);
+}
+
+#[test]
+fn a_password_written_by_hand_is_made_good_by_the_command_that_is_named() {
+    let folder = folder(GOOD);
+    fs::write(folder.path().join("users.toml"), "[[user]]\nname = \"alice\"\npassword = \"secret\"\n")
+        .expect("written");
+    let shown = told_in(folder.path());
+    let (_, command) = shown.split_once("set the password with: vestibule ").expect("a command");
+    let command: Vec<&str> = command.lines().next().expect("a line").split(' ').chain(["--password-stdin"]).collect();
+    let done = run(folder.path(), &command, "a long password\n");
+    assert_eq!(done.code(), Some(0), "{}", done.stderr);
+    assert_eq!(run(folder.path(), &["check"], "").code(), Some(0));
+}

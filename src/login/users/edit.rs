@@ -2,20 +2,21 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value, value};
 
-use super::{User, Users, UsersError, read_bounded};
+use super::{MAX_USERS_BYTES, User, Users};
+use crate::reader::mistake::Mistakes;
 
 /// Why a users file was not changed. It is then as it was before.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
-    /// The file is wrong already, or the change would make it wrong.
+    /// The file is wrong, and the change does not mend it; or the change would make it wrong.
     #[error(transparent)]
-    Users(#[from] UsersError),
+    Users(#[from] Mistakes),
     /// A user of this name is there already.
     #[error("there is a user \"{0}\" already; \"vestibule user passwd\" changes the password")]
     Exists(String),
@@ -118,13 +119,43 @@ pub fn edit_file<T>(file: &Path, edit: impl FnOnce(&mut DocumentMut) -> Result<T
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(failed("read")(error)),
     };
-    Users::parse(file, &text)?;
-    let mut document: DocumentMut = text.parse().map_err(|_| EditError::Form)?;
+    let mut document = parse(file, &text)?;
     let result = edit(&mut document)?;
-    let text = document.to_string();
-    Users::parse(file, &text)?;
-    write_whole(&target, text.as_bytes()).map_err(failed("written"))?;
+    let changed = document.to_string();
+    if let Err(after) = Users::parse(file, &changed) {
+        // What was wrong before is told as it is in the file.
+        return Err(Users::parse(file, &text).err().unwrap_or(after).into());
+    }
+    write_whole(&target, changed.as_bytes()).map_err(failed("written"))?;
     Ok(result)
+}
+
+/// Whether `file` has a user of this name, whatever else is wrong with it.
+///
+/// # Errors
+/// [`EditError::Unknown`], [`EditError::Form`], and when the file cannot be read.
+pub fn find_user(file: &Path, name: &str) -> Result<(), EditError> {
+    if !file.exists() {
+        // It says how to make one.
+        Users::load(file)?;
+    }
+    let failed = |source| EditError::File { verb: "read", path: file.to_owned(), source };
+    find(&mut parse(file, &read_bounded(file).map_err(failed)?)?, name).map(drop)
+}
+
+fn parse(file: &Path, text: &str) -> Result<DocumentMut, EditError> {
+    let wrong = || Users::parse(file, text).err().map_or(EditError::Form, EditError::Users);
+    text.parse().map_err(|_| wrong())
+}
+
+/// Reads a file of at most [`MAX_USERS_BYTES`].
+fn read_bounded(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(file)?.take(MAX_USERS_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_USERS_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
+    }
+    Ok(text)
 }
 
 /// Writes a file so that there is, at every moment and after a power cut, either the old or the new one.

@@ -6,7 +6,7 @@ use super::*;
 
 const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-fn parse(text: &str) -> Result<Users, UsersError> {
+fn parse(text: &str) -> Result<Users, Mistakes> {
     Users::parse(Path::new("users.toml"), &text.replace("HASH", HASH))
 }
 
@@ -33,40 +33,143 @@ fn reads_users_by_exact_name() {
 
 #[test]
 fn tells_all_that_is_wrong_at_once() {
-    let text = "[[user]]\nname = \"alice\"\npassword = \"hunter2\"\n[[user]]\nname = \"alice\"\npassword = \"HASH\"\n\
-                email = \"alice\"\nroles = [\"admin\", \"a,b\", \"admin\"]\n[[user]]\nname = \"\"\npassword = \"HASH\"\n\
-                groups = [\"\", \"ü\"]\n";
-    let expected = "users.toml:3:12: this is not a password hash; set the password with \"vestibule user passwd\"\n\
-        users.toml:5:8: there is a user \"alice\" already; keep one of them\n\
-        users.toml:7:9: this is not an email address as a header can carry it; write one like alice@example.test, in ASCII\n\
-        users.toml:8:19: a role's name cannot contain ',', because it travels in a header; write visible ASCII characters \
-        other than comma, semicolon and double quote\n\
-        users.toml:8:26: \"admin\" is there twice; keep one of them\n\
-        users.toml:10:8: a user's name cannot be empty; write 1 to 128 characters\n\
-        users.toml:12:11: a group's name cannot be empty; write 1 to 128 characters\n\
-        users.toml:12:15: a group's name cannot contain 'ü', because it travels in a header; write visible ASCII characters \
-        other than comma, semicolon and double quote";
-    assert_eq!(parse(text).expect_err("problems").to_string(), expected);
+    let text = r#"[[user]]
+name = "alice"
+password = "hunter2"
+[[user]]
+name = "alice"
+password = "HASH"
+email = "alice"
+roles = ["admin", "a,b", "admin"]
+[[user]]
+name = ""
+password = 'hunter2
+groups = ["", "ü"]
+grups = []
+disabled = "yes"
+[[users]]
+password = "hunter2"
+"#;
+    let expected = r#"users.toml:3:12: this is not a password hash
+    3 | password = …
+      |            ^ set the password with: vestibule user passwd alice --users users.toml
+
+users.toml:5:8: the user "alice" is there already, in line 2
+    5 | name = "alice"
+      |        ^^^^^^^ keep one of them
+
+users.toml:7:9: this is not an email address as a header can carry it
+    7 | email = "alice"
+      |         ^^^^^^^ write one like alice@example.test, in ASCII
+
+users.toml:8:19: a role's name cannot contain ',', because it travels in a header
+    8 | roles = ["admin", "a,b", "admin"]
+      |                   ^^^^^ write visible ASCII characters other than comma, semicolon and double quote
+
+users.toml:8:26: "admin" is there twice
+    8 | roles = ["admin", "a,b", "admin"]
+      |                          ^^^^^^^ keep one of them
+
+users.toml:10:8: a user's name cannot be empty
+   10 | name = ""
+      |        ^^ write 1 to 128 characters
+
+users.toml:11:20: this secret is not written as it should be
+   11 | password…
+      |          ^ set the password with "vestibule user passwd"
+
+users.toml:12:11: a group's name cannot be empty
+   12 | groups = ["", "ü"]
+      |           ^^ write 1 to 128 characters
+
+users.toml:12:15: a group's name cannot contain 'ü', because it travels in a header
+   12 | groups = ["", "ü"]
+      |               ^^^ write visible ASCII characters other than comma, semicolon and double quote
+
+users.toml:13:1: there is no key "grups" in [[user]]
+   13 | grups = …
+      | ^^^^^ did you mean "groups"?
+
+users.toml:14:12: "disabled" must be true or false, and this is a text
+   14 | disabled = "yes"
+      |            ^^^^^
+
+users.toml:15:3: there is no table [[users]]
+   15 | [[users]]
+      |   ^^^^^ did you mean [[user]]?
+
+12 mistakes in users.toml"#;
+    assert_eq!(parse(text).expect_err("mistakes").to_string(), expected);
+    let many = format!("[[user]]\nname = \"a\"\nroles = {:?}\n", (0..65).map(|n| n.to_string()).collect::<Vec<_>>());
+    let told = parse(&many).expect_err("mistakes").to_string();
+    for part in [
+        "users.toml:1:1: \"password\" is missing in [[user]]",
+        "set the password with: vestibule user passwd a --users users.toml",
+        "users.toml:3:9: there are 65 of them, and there can be 64",
+    ] {
+        assert!(told.contains(part), "{part} in {told}");
+    }
+}
+
+#[test]
+fn a_password_is_never_shown() {
+    for text in [
+        "[[user]]\npassword = \"hunter2\"\n",
+        "[[user]]\nname = \"a b\"\npassword = \"HASH\" # hunter2\npasword = \"hunter2\"\n",
+        "[[user]]\npw = \"hunter2\"\n",
+        "[[user]]\npassword = hunter2\n",
+        "[[user]]\npassword: hunter2\n",
+        "[[user]]\npassword = [\"hunter2\"]\n",
+        "password = \"hunter2\"\n",
+        "password: \"hunter2\"\n",
+        "[user]\npassword = \"hunter2\"\n",
+        "user = [{ name = \"a b\", password = \"hunter2\", x = 1 }]\n",
+        "user = [{ name = \"a b\", password = \"hunter2\" x = 1 }]\n",
+    ] {
+        let told = parse(text).expect_err(text).to_string();
+        assert!(
+            !told.contains("hunter2 ") && !told.contains("hunter2\"") && !told.contains("argon2"),
+            "{text}\n{told}"
+        );
+    }
 }
 
 #[test]
 fn refuses_what_is_not_a_users_file() {
     for (text, expected) in [
-        ("[[user]]\nname = \"a\"\n", "users.toml:1:1: missing field `password`"),
-        ("[[user]]\nname = \"a\"\npassword = \"HASH\"\nrole = []\n", "users.toml:4:1: unknown field `role`"),
-        ("[[users]]\n", "users.toml:1:3: unknown field `users`"),
-        ("x\n", "users.toml:1:2: key with no value"),
+        ("users = 1\n", "users.toml:1:1: there is no key \"users\" at the top of the file"),
+        ("x\n", "users.toml:1:2: this line sets nothing"),
     ] {
         let told = parse(text).expect_err(text).to_string();
         assert!(told.starts_with(expected), "{told}");
     }
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("users.toml");
-    assert!(
-        Users::load(&path).expect_err("none").to_string().contains("users.toml: the file cannot be read: No such file")
+    let told = || Users::load(&path).expect_err("refused").to_string();
+    let shown = path.display();
+    let expected = format!(
+        "{shown}: the file cannot be read: No such file or directory (os error 2)\n      = make it with: vestibule user add \
+         NAME --users {shown} --roles admin\n"
     );
+    assert!(told().starts_with(&expected), "{}", told());
     std::fs::write(&path, vec![b'#'; MAX_USERS_BYTES as usize + 1]).expect("a file");
-    assert!(Users::load(&path).expect_err("large").to_string().contains("larger than 16 MiB"));
+    assert!(told().contains("the file is larger than 16 MiB"), "{}", told());
+    std::fs::write(&path, b"# \xff\n").expect("a file");
+    assert!(told().contains("users.toml:1:3: this byte is not UTF-8 text"), "{}", told());
+}
+
+#[test]
+fn a_password_that_is_wrong_can_be_set_by_the_command_that_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("users.toml");
+    std::fs::write(&path, "[[user]]\nname = \"alice\"\npassword = \"hunter2\"\n").expect("written");
+    edit_file(&path, |document| set_password(document, "alice", HASH)).expect("set");
+    assert_eq!(Users::load(&path).expect("users").len(), 1);
+    // As long as something else is wrong, nothing is written, and what is told is what is in the file.
+    std::fs::write(&path, "[[user]]\nname = \"alice\"\nemail = 1\n").expect("written");
+    let told = edit_file(&path, |document| set_password(document, "alice", HASH)).expect_err("refused").to_string();
+    assert!(told.contains("users.toml:3:9: \"email\" must be a text"), "{told}");
+    assert!(told.contains("\n2 mistakes in "), "{told}");
 }
 
 #[test]
