@@ -32,7 +32,7 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "gateway.toml")]
         config: PathBuf,
     },
-    /// Read a configuration file and say what is wrong with it, without starting anything.
+    /// Read a configuration file and all that it names, and say what would keep the gateway from starting.
     Check {
         /// The configuration file.
         #[arg(long, value_name = "FILE", default_value = "gateway.toml")]

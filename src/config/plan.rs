@@ -49,15 +49,16 @@ impl Plan {
     /// Reads and validates a configuration file.
     ///
     /// # Errors
-    /// Every mistake in it.
+    /// As [`Plan::of`].
     pub fn load(file: &Path) -> Result<Self, Mistakes> {
         Self::of(&Document::load(file, MAX_CONFIG_BYTES, "name another file with --config")?)
     }
 
-    /// Validates a configuration that has been read.
+    /// Validates a configuration that has been read, and with it the files it names. It makes none and opens no port; what
+    /// only the system can tell when the gateway starts, as whether a port is free, is left to that.
     ///
     /// # Errors
-    /// Every mistake in it.
+    /// Every mistake in it and in those files.
     pub fn of(document: &Document) -> Result<Self, Mistakes> {
         document.not_yet(NOT_YET);
         let root = document.root();
