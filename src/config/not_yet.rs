@@ -1,5 +1,5 @@
-//! What is planned and cannot be written yet. Whoever writes it has read of it somewhere, so it is told from a slip of the
-//! fingers. A line of this table goes when what it names is built.
+//! What is planned and cannot be written yet. Whoever writes it has read of it somewhere, so it is told from a slip of
+//! the fingers. A line of this table goes when what it names is built.
 
 use crate::reader::NotYet;
 

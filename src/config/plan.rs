@@ -54,8 +54,8 @@ impl Plan {
         Self::of(&Document::load(file, MAX_CONFIG_BYTES, "name another file with --config")?)
     }
 
-    /// Validates a configuration that has been read, and with it the files it names. It makes none and opens no port; what
-    /// only the system can tell when the gateway starts, as whether a port is free, is left to that.
+    /// Validates a configuration that has been read, and with it the files it names. It makes none and opens no port:
+    /// what only the system can tell when the gateway starts, as whether a port is free, is left to that.
     ///
     /// # Errors
     /// Every mistake in it and in those files.

@@ -160,8 +160,8 @@ const fn key_of(side: Side) -> &'static str {
     }
 }
 
-/// Notes a file that is to be made for one of the certificates before, with another beside it: there would be one of the two
-/// when this one's turn comes.
+/// Notes a file that is to be made for one of the certificates before, with another beside it: there would be one of
+/// the two when this one's turn comes.
 fn made_twice(section: &Section<'_>, plan: &CertificatePlan, before: &[CertificatePlan]) {
     let differs = |other: &&CertificatePlan| (&other.cert, &other.key) != (&plan.cert, &plan.key);
     let made: Vec<_> = before.iter().filter(differs).filter(|other| other.files().are_to_be_made()).collect();

@@ -172,21 +172,21 @@ const fn is_header_safe(char: char) -> bool {
 fn read(file: &Path, document: &Document) -> Result<Users, Mistakes> {
     document.conceal("user[]", "password", "set the password with \"vestibule user passwd\"");
     let mut users = Users::default();
-    let mut places: Vec<Option<Range<usize>>> = Vec::new();
+    let mut places: Vec<Range<usize>> = Vec::new();
     for section in document.root().sections("user") {
         let (user, place) = read_one(file, &section);
         match users.by_name.entry(user.name.clone()) {
-            // Names that could not be read are not the same one.
-            MapEntry::Occupied(first) if !user.name.is_empty() => {
-                let line = places.get(*first.get()).and_then(Option::as_ref).map_or(0, |first| document.line(first));
-                let message = format!("the user \"{}\" is there already, in line {line}", user.name);
-                section.mistake_at("name", message, "keep one of them");
-            }
-            MapEntry::Occupied(_) => {}
             MapEntry::Vacant(entry) => {
                 entry.insert(users.list.len());
                 users.list.push(user);
                 places.push(place);
+            }
+            // Names that could not be read are not the same one.
+            MapEntry::Occupied(_) if user.name.is_empty() => {}
+            MapEntry::Occupied(first) => {
+                let line = places.get(*first.get()).map(|place| document.line(place)).unwrap_or_default();
+                let message = format!("the user \"{}\" is there already, in line {line}", user.name);
+                section.mistake(&place, message, "keep one of them");
             }
         }
     }
@@ -194,8 +194,8 @@ fn read(file: &Path, document: &Document) -> Result<Users, Mistakes> {
     Ok(users)
 }
 
-/// A user, as far as it can be read, and where the name is written.
-fn read_one(file: &Path, section: &Section<'_>) -> (User, Option<Range<usize>>) {
+/// A user, as far as it can be read, and where the name is written; a name that cannot be read is empty.
+fn read_one(file: &Path, section: &Section<'_>) -> (User, Range<usize>) {
     section.require("name", "name = \"alice\"");
     let checked = |check: Check| move |text: &str| check(text).map(|()| text.to_owned());
     let name = section.parsed_located("name", checked(check_name));
@@ -211,7 +211,7 @@ fn read_one(file: &Path, section: &Section<'_>) -> (User, Option<Range<usize>>) 
         groups: words(section, "groups", check_group),
         disabled: section.bool("disabled").unwrap_or_default(),
     };
-    (user, name.map(|name| name.span))
+    (user, name.map(|name| name.span).unwrap_or_default())
 }
 
 type Check = fn(&str) -> Result<(), String>;

@@ -1,6 +1,6 @@
-//! Floor 1: reads a TOML file that people write so that all its mistakes come out in one go, each with its place and what
-//! to write instead. What the keys mean is known further up: `gateway.toml` in [`crate::config`], the users file in
-//! [`crate::login`].
+//! Floor 1: reads a TOML file that people write so that all its mistakes come out in one go, each with its place and
+//! what to write instead. What the keys mean is known further up: `gateway.toml` in [`crate::config`], the users file
+//! in [`crate::login`].
 //!
 //! [`Document`] holds the file. [`Section`]s are asked for keys by name and type; what is wrong is noted and the answer is
 //! then `None`, so that reading goes on. Whatever was never asked for is an unknown key: a section is read to its end

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::mistake::Mistake;
 use super::secret::{self, Refusal};
 use super::suggest::{either, nearest};
+use super::syntax::line_at;
 use super::tree::{Entry, Kind, Node, Table};
 use super::{Document, Located, join};
 use crate::base::secret::Secret;
@@ -83,7 +84,7 @@ impl<'a> Section<'a> {
         let message = table.map_or_else(|| self.missing(key), |table| format!("{table} is missing"));
         // A whole table may stand anywhere but between the lines of another, so the end of the file is always right.
         let lines = match self.header() {
-            Some(header) if self.table.is_none() => Some(format!("{header}\n{example}")),
+            Some(header) if !self.has_place() => Some(format!("{header}\n{example}")),
             Some(_) | None => table.map(|_| example.to_owned()),
         };
         let mistake = |help: &str| Mistake::new(self.span(), message, help);
@@ -92,6 +93,16 @@ impl<'a> Section<'a> {
             None => mistake(&format!("add {example}")),
         });
         self
+    }
+
+    /// Whether a line can be added to the section where it is written. A table that is not written, or only there because
+    /// of the header of a table in it, has no such place.
+    fn has_place(&self) -> bool {
+        let Some(table) = self.table else { return false };
+        let source = &self.document.source;
+        let at = table.span.start.min(source.len());
+        let is_own = source[at..].starts_with(['[', '{']);
+        is_own || !source[line_at(source, at)].trim_start().starts_with('[')
     }
 
     /// The header of the section as it is written; `None` for the root.

@@ -141,7 +141,15 @@ gateway.toml: [[route]] is missing
     fs::write(&file, &text).expect("written");
     let checked = run(folder.path(), &["check"], "");
     assert_eq!((checked.code(), checked.stderr.as_str()), (Some(0), ""));
-    // What is missing belongs to the application's name as it is written, whatever that is.
+    // A table that is only there because of another has no header to put the line below.
+    text = GOOD.replace("[server]\nlisten = [\"127.0.0.1:8443\"]\n", "");
+    fs::write(&file, &text).expect("written");
+    let shown = told_in(folder.path());
+    assert!(shown.contains("^ add at the end of the file:\n        [server]\n        listen = "), "{shown}");
+    fs::write(&file, text + &lines_to_add(&shown)).expect("written");
+    let checked = run(folder.path(), &["check"], "");
+    assert_eq!((checked.code(), checked.stderr.as_str()), (Some(0), ""));
+    // The application's name is as it is written, whatever that is.
     text = GOOD.replace("upstream = \"app\"", r#"upstream = "a \"b\" \\ c""#);
     fs::write(&file, &text).expect("written");
     let shown = told_in(folder.path());
