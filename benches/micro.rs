@@ -34,7 +34,7 @@ use vestibule::policy::route_policy::{Access, RoutePolicy, SessionRules};
 use vestibule::policy::trace::NoTrace;
 use vestibule::reader::Document;
 use vestibule::route::pattern::{HostPattern, PathPrefix};
-use vestibule::route::table::{Route, RouteTable};
+use vestibule::route::table::{DEFAULT_WEBSOCKET_TIMEOUT, Route, RouteTable};
 use vestibule::session::binding::{AddressMode, AgentMode, Answer, BindingRules, Bound};
 use vestibule::session::cookie::{CookieSecret, CookieSettings, SessionCookie};
 use vestibule::session::handle::SessionHandle;
@@ -131,6 +131,7 @@ fn routes(group: &mut Group<'_>) {
                 .expect("a path"),
             policy: policy(&[]),
             upstream: 0,
+            websocket_timeout: DEFAULT_WEBSOCKET_TIMEOUT,
         };
         let table = RouteTable::new((0..count).map(route).collect());
         let path = format!("/app-{}/area/reports/2025/11", count - 1);

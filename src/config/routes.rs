@@ -6,7 +6,7 @@ use crate::policy::route_policy::{Access, RoutePolicy};
 use crate::reader::mistake::Mistake;
 use crate::reader::{Located, Section, nearest};
 use crate::route::pattern::{HostPattern, PathPrefix};
-use crate::route::table::Route;
+use crate::route::table::{DEFAULT_WEBSOCKET_TIMEOUT, Route};
 use crate::upstream::pool::UpstreamSettings;
 
 /// Reads every `[[route]]`.
@@ -69,7 +69,8 @@ fn read_one(section: &Section<'_>, upstreams: &[Located<UpstreamSettings>], has_
         found
     });
     let policy = RoutePolicy { access, roles: roles.into_iter().map(|role| role.value).collect() };
-    Some(Route { host: host?, path: path?, policy, upstream: upstream? })
+    let websocket_timeout = section.duration("websocket_timeout").unwrap_or(DEFAULT_WEBSOCKET_TIMEOUT);
+    Some(Route { host: host?, path: path?, policy, upstream: upstream?, websocket_timeout })
 }
 
 fn path(text: &str) -> Result<PathPrefix, String> {

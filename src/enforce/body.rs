@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
@@ -10,8 +11,9 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::base::deadline::Deadline;
-use crate::enforce::lease::Leased;
+use crate::enforce::lease::{Lease, Leased};
 use crate::upstream::forward::UpstreamBody;
+use crate::upstream::http1::link::Link;
 use crate::upstream::upload::Upload;
 
 /// The body of a request on its way to an application.
@@ -23,6 +25,18 @@ pub enum AnswerBody {
     Own(OwnBody),
     /// What an application sends, for as long as the session lasts.
     Upstream(Leased<UpstreamBody<RequestBody>>),
+    /// None: what follows the head is a WebSocket.
+    Switched(Option<Box<Switched>>),
+}
+
+/// What a WebSocket is made of.
+pub struct Switched {
+    /// The connection to the application.
+    pub link: Box<Link>,
+    /// It ends with this.
+    pub lease: Option<Lease>,
+    /// How long both sides may say nothing.
+    pub silence: Duration,
 }
 
 impl AnswerBody {
@@ -38,6 +52,11 @@ impl AnswerBody {
         if let Self::Own(body) = self {
             body.unread = Some(Box::new(Unread { body: unread, left: MAX_DISCARDED, deadline }));
         }
+    }
+
+    /// The WebSocket, if it is to become one.
+    pub const fn take_switched(&mut self) -> Option<Box<Switched>> {
+        if let Self::Switched(switched) = self { switched.take() } else { None }
     }
 
     /// Takes a body of ours out of the answer to a HEAD, which has only its length (RFC 9110 section 9.3.2). Over
@@ -111,6 +130,7 @@ impl Body for AnswerBody {
         match &mut *self {
             Self::Own(body) => body.poll_frame(context).map(|frame| frame.map(Ok)),
             Self::Upstream(body) => Pin::new(body).poll_frame(context),
+            Self::Switched(_) => Poll::Ready(None),
         }
     }
 
@@ -118,6 +138,7 @@ impl Body for AnswerBody {
         match self {
             Self::Own(body) => body.is_end_stream(),
             Self::Upstream(body) => body.is_end_stream(),
+            Self::Switched(_) => true,
         }
     }
 
@@ -125,6 +146,7 @@ impl Body for AnswerBody {
         match self {
             Self::Own(body) => body.content.size_hint(),
             Self::Upstream(body) => body.size_hint(),
+            Self::Switched(_) => SizeHint::with_exact(0),
         }
     }
 }

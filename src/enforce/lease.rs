@@ -102,6 +102,14 @@ impl Lease {
         // It may have ended between the first look and the registration.
         self.check()
     }
+
+    /// Ready once its session has ended; until then, that wakes whoever asked.
+    pub fn poll_ended(&mut self, context: &Context<'_>) -> Poll<SessionEnded> {
+        match self.watch(context) {
+            Err(ended) => Poll::Ready(ended),
+            Ok(()) => Poll::Pending,
+        }
+    }
 }
 
 impl Drop for Lease {

@@ -39,6 +39,8 @@ pub enum BadRequest {
     HostsDiffer,
     /// Its target is for proxies that tunnel (`CONNECT`, `*`).
     Target,
+    /// It asks for a WebSocket and has a body, which would then be its first frames.
+    UpgradeWithBody,
 }
 
 impl BadRequest {
@@ -49,6 +51,7 @@ impl BadRequest {
             Self::Host => "The request must name exactly one valid host.",
             Self::HostsDiffer => "The host in the request's target is not the one in its Host header.",
             Self::Target => "This is not a request that a web application can answer.",
+            Self::UpgradeWithBody => "A request for a WebSocket must not have a body.",
         }
     }
 }

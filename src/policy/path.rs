@@ -57,6 +57,14 @@ pub struct RequestPath<'request> {
 }
 
 impl<'request> RequestPath<'request> {
+    /// What the application is sent, when that is not what came.
+    pub fn changed(&self) -> Option<String> {
+        match &self.forwarded {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(path) => Some(path.clone()),
+        }
+    }
+
     /// Reads a path without its query.
     ///
     /// # Errors

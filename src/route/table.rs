@@ -2,6 +2,7 @@
 //! longest.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use crate::policy::route_policy::RoutePolicy;
 use crate::route::pattern::{HostPattern, PathPrefix};
@@ -17,7 +18,13 @@ pub struct Route {
     pub policy: RoutePolicy,
     /// Which of the upstreams, by place.
     pub upstream: usize,
+    /// How long a WebSocket may say nothing.
+    pub websocket_timeout: Duration,
 }
+
+/// Default for `websocket_timeout`: many applications send a sign of life every half minute, some none at all, and a
+/// page left open over lunch should still be alive. Its session's own limits end a WebSocket too.
+pub const DEFAULT_WEBSOCKET_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// All routes, ready to be looked up.
 #[derive(Debug, Default)]
@@ -117,6 +124,7 @@ mod tests {
             path: PathPrefix::parse(path).expect("a path"),
             policy: policy.clone(),
             upstream: at,
+            websocket_timeout: DEFAULT_WEBSOCKET_TIMEOUT,
         };
         RouteTable::new(routes.iter().enumerate().map(route).collect())
     }

@@ -92,6 +92,14 @@ impl Finish {
         response.map(|body| FinishedBody { body, line, activity })
     }
 
+    /// Sends the answer on its way that makes the connection a WebSocket; the line is written when that ends.
+    pub fn switch(mut self, response: Response<AnswerBody>) -> (Response<FinishedBody>, Rest, Option<Activity>) {
+        let status = response.status().as_u16();
+        self.worker.counters.answered(status);
+        let (rest, activity) = (Rest(self.line(status)), self.activity.take());
+        (response.map(|body| FinishedBody { body, line: None, activity: None }), rest, activity)
+    }
+
     fn line(&mut self, status: u16) -> Option<Box<Line>> {
         let (head, worker, noted) = (self.head.take()?, Rc::clone(&self.worker), self.noted.take());
         Some(Box::new(Line { worker, head, peer: self.peer, noted, status, bytes: 0 }))
@@ -155,6 +163,18 @@ impl Drop for Line {
             user: self.noted.user.as_deref().unwrap_or_default(),
             reason: self.noted.reason.unwrap_or_default(),
         });
+    }
+}
+
+/// What is left of a request that has become a WebSocket. It has ended when this is dropped.
+pub struct Rest(Option<Box<Line>>);
+
+impl Rest {
+    /// Counts bytes that were passed on.
+    pub fn count(&mut self, bytes: u64) {
+        if let Some(line) = &mut self.0 {
+            line.bytes += bytes;
+        }
     }
 }
 

@@ -5,31 +5,38 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, Version, header};
 use hyper::body::{Body, Incoming};
+use hyper::ext::Protocol;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 
 use crate::base::clock::Timestamp;
 use crate::enforce::authorize::{AnswerCookies, Authorized, authorize};
-use crate::enforce::body::AnswerBody;
+use crate::enforce::body::{AnswerBody, Switched};
 use crate::enforce::challenge::challenge;
 use crate::enforce::establish::{self, Place};
 use crate::enforce::lease::{Lease, Leased};
 use crate::enforce::respond::{self, Refusal, is_for_person};
 use crate::observe::metrics::Metrics;
 use crate::policy::client_address::client_address;
-use crate::policy::facts::{Facts, is_navigation};
+use crate::policy::facts::{BadRequest, Facts, is_navigation};
 use crate::policy::verdict::{Grant, Verdict};
 use crate::portal::{self, Visit};
+use crate::route::table::Route;
 use crate::server::conn::ConnInfo;
 use crate::server::finish::{Finish, FinishedBody, Noted};
 use crate::server::http::Activity;
+use crate::server::tunnel::Tunnel;
 use crate::server::worker::{Current, Worker};
 use crate::session::live::Live;
 use crate::upstream::forward::{Way, forward, rewrite};
 use crate::upstream::headers::ClientSide;
 use crate::upstream::upload::Upload;
+use crate::upstream::websocket;
 use std::sync::Arc;
 
 /// Answers one request.
@@ -37,10 +44,14 @@ pub async fn handle(
     worker: Rc<Worker>,
     conn: Rc<ConnInfo>,
     activity: Activity,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<FinishedBody>, Infallible> {
     let now = worker.clock().now();
-    let (parts, body) = request.into_parts();
+    let connect = websocket_of_http_2(&mut request);
+    let (mut parts, body) = request.into_parts();
+    if connect.is_some() {
+        websocket::translate_connect(&mut parts, &worker.shared.random);
+    }
     let finish = Finish::begin(&worker, activity, &parts, conn.peer.ip(), now);
     let is_person = is_for_person(&parts.method, &parts.headers);
     let is_h2 = parts.version == Version::HTTP_2;
@@ -50,7 +61,8 @@ pub async fn handle(
     let mut body = Some(body);
     let noted = &finish.noted;
     // A panic is this request's alone, and reads as a fault of ours: never as a permission.
-    let answered = AssertUnwindSafe(answer(&worker, &conn, parts, &mut body, now, noted)).catch_unwind().await;
+    let answered =
+        AssertUnwindSafe(answer(&worker, &conn, parts, &mut body, connect.is_some(), now, noted)).catch_unwind().await;
     let mut response = match answered {
         Ok(Ok(response)) => response,
         Ok(Err(refusal)) => {
@@ -68,6 +80,9 @@ pub async fn handle(
             respond::refused(&Refusal::Internal, is_person)
         }
     };
+    if let Some(switched) = response.body_mut().take_switched() {
+        return Ok(switch(worker, finish, response, switched, connect));
+    }
     if let Some(unread) = body.filter(|body| may_be_sending && !body.is_end_stream()) {
         let deadline = worker.deadlines.set(Some(now.plus(DISCARDING)));
         response.body_mut().end_after(unread, deadline);
@@ -78,6 +93,46 @@ pub async fn handle(
     Ok(finish.answer(response))
 }
 
+/// The stream that an extended CONNECT of HTTP/2 asks to be made a WebSocket (RFC 8441).
+fn websocket_of_http_2(request: &mut Request<Incoming>) -> Option<OnUpgrade> {
+    let is_one = request.method() == Method::CONNECT
+        && request.extensions().get::<Protocol>().is_some_and(|protocol| protocol.as_str() == "websocket");
+    is_one.then(|| hyper::upgrade::on(request))
+}
+
+/// The answer that makes a connection, or a stream of one, a WebSocket, which runs from then on.
+fn switch(
+    worker: Rc<Worker>,
+    finish: Finish,
+    response: Response<AnswerBody>,
+    switched: Box<Switched>,
+    connect: Option<OnUpgrade>,
+) -> Response<FinishedBody> {
+    let (mut head, body) = response.into_parts();
+    match connect {
+        None => {
+            websocket::say_upgrade(&mut head.headers);
+            let (response, rest, activity) = finish.switch(Response::from_parts(head, body));
+            if let Some(activity) = activity {
+                activity.hand_over(Tunnel::new(worker, switched, rest, None));
+            }
+            response
+        }
+        Some(stream) => {
+            websocket::translate_consent(&mut head.status, &mut head.headers);
+            let (response, rest, activity) = finish.switch(Response::from_parts(head, body));
+            let tunnel = Tunnel::new(worker, switched, rest, activity);
+            tokio::task::spawn_local(async move {
+                // The stream may be gone before it is one.
+                if let Ok(stream) = stream.await {
+                    tunnel.run(TokioIo::new(stream), Bytes::new()).await;
+                }
+            });
+            response
+        }
+    }
+}
+
 /// How long the body of a request that is refused may still come.
 const DISCARDING: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -86,6 +141,7 @@ async fn answer(
     conn: &ConnInfo,
     parts: Parts,
     body: &mut Option<Incoming>,
+    is_connect: bool,
     now: Timestamp,
     noted: &RefCell<Noted>,
 ) -> Result<Response<AnswerBody>, Refusal> {
@@ -93,6 +149,7 @@ async fn answer(
     let (shared, snapshot) = (&worker.shared, &*current.snapshot);
     let client = client_address(conn.peer.ip(), &parts.headers, &snapshot.rewriting.trusted, snapshot.forwarded_header);
     noted.borrow_mut().client = Some(client);
+    let is_websocket = is_connect || asks_for_websocket(&parts, body.as_ref())?;
     let facts = Facts::read(&parts, client).map_err(Refusal::Malformed)?;
     if !conn.serves(&facts.host) {
         return Err(Refusal::Misdirected);
@@ -134,12 +191,9 @@ async fn answer(
     if let (Some(live), Some(limit)) = (&live, &snapshot.limits.per_session) {
         limit.admit(live).map_err(|full| Refusal::TooMany("session_limit", full.retry_after))?;
     }
-    let changed_path = match &facts.path.forwarded {
-        std::borrow::Cow::Borrowed(_) => None,
-        std::borrow::Cow::Owned(path) => Some(path.clone()),
-    };
+    let changed_path = facts.path.changed();
     let authority = facts.authority.to_owned();
-    let sent = Sent { now, client, authority, changed_path, upstream: route.upstream };
+    let sent = Sent { now, client, authority, changed_path, route, is_websocket };
     let is_person = is_for_person(&parts.method, &parts.headers);
     let passed = pass(worker, &current, conn, grant, live, parts, body, sent).await;
     let mut response = match passed {
@@ -149,6 +203,12 @@ async fn answer(
     };
     cookies.write(shared, snapshot, response.headers_mut());
     Ok(response)
+}
+
+/// Whether an HTTP/1.1 request asks for a WebSocket.
+fn asks_for_websocket(parts: &Parts, body: Option<&Incoming>) -> Result<bool, Refusal> {
+    let has_body = body.is_some_and(|body| !body.is_end_stream());
+    websocket::is_asked_for(parts, has_body).map_err(|_| Refusal::Malformed(BadRequest::UpgradeWithBody))
 }
 
 /// The answer to a refusal that still has cookies to hand out.
@@ -167,12 +227,13 @@ fn refused_in_passing(
 const ANONYMOUS_RETRY: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// What the request's facts say of how it is sent on, once its head is taken apart.
-struct Sent {
+struct Sent<'a> {
     now: Timestamp,
     client: std::net::IpAddr,
     authority: String,
     changed_path: Option<String>,
-    upstream: usize,
+    route: &'a Route,
+    is_websocket: bool,
 }
 
 /// Sends a permitted request to its application, for as long as its session lasts.
@@ -185,14 +246,17 @@ async fn pass(
     live: Option<Arc<Live>>,
     mut parts: Parts,
     body: &mut Option<Incoming>,
-    sent: Sent,
+    sent: Sent<'_>,
 ) -> Result<Response<AnswerBody>, Refusal> {
-    let pool = current.pools.get(sent.upstream).ok_or(Refusal::Internal)?;
+    let pool = current.pools.get(sent.route.upstream).ok_or(Refusal::Internal)?;
     let rewriting = &current.snapshot.rewriting;
     let side = ClientSide { peer: conn.peer.ip(), client: sent.client, authority: &sent.authority };
     rewrite(&grant, &mut parts, sent.changed_path, side, rewriting, &conn.known_fields);
+    if sent.is_websocket {
+        websocket::say_upgrade(&mut parts.headers);
+    }
     let lease = || live.as_ref().map(|live| Lease::new(worker.shared.leases.clone(), Arc::clone(live)));
-    let way = Way { pool, deadlines: &worker.deadlines, now: sent.now };
+    let way = Way { pool, deadlines: &worker.deadlines, now: sent.now, is_websocket: sent.is_websocket };
     let body = body.take().ok_or(Refusal::Internal)?;
     let body = Upload::new(Leased::new(body, lease()), worker.clock());
     let answered = forward(&grant, parts, body, way, &rewriting.cookies).await;
@@ -202,7 +266,13 @@ async fn pass(
         return Err(Refusal::Unauthenticated(crate::policy::verdict::Reason::Ended(reason)));
     }
     let response = answered?;
-    Ok(response.map(|body| AnswerBody::Upstream(Leased::new(body, lease()))))
+    Ok(response.map(|mut body| match body.take_switched() {
+        None => AnswerBody::Upstream(Leased::new(body, lease())),
+        Some(link) => {
+            let silence = sent.route.websocket_timeout;
+            AnswerBody::Switched(Some(Box::new(Switched { link, lease: lease(), silence })))
+        }
+    }))
 }
 
 async fn own_page(

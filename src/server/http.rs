@@ -1,8 +1,10 @@
 //! Serving one connection after its handshake: HTTP/1.1 or HTTP/2, with its time-outs.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -13,16 +15,18 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::rt::{Executor, Read, ReadBufCursor, Write};
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::TokioIo;
 use slab::Slab;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadline;
 use crate::server::conn::ConnInfo;
-use crate::server::finish;
+use crate::server::finish::{self, FinishedBody};
 use crate::server::handle::handle;
 use crate::server::tcp::Tcp;
+use crate::server::tunnel::Tunnel;
 use crate::server::worker::Worker;
 
 /// How often it is looked whether the client of a request under way is still there.
@@ -68,6 +72,8 @@ pub struct ConnState {
     is_reading_head: Cell<bool>,
     /// Whether the client may be sending while we close: a body that nobody reads, or what HTTP/2 says on its own.
     may_send: Cell<bool>,
+    /// What an HTTP/1.1 connection is to become.
+    tunnel: RefCell<Option<Tunnel>>,
 }
 
 impl ConnState {
@@ -75,7 +81,8 @@ impl ConnState {
     pub fn new(worker: &Rc<Worker>, tcp: Tcp, deadline: Deadline, is_h2: bool) -> Rc<Self> {
         let (worker, wrote_at) = (Rc::clone(worker), Cell::new(worker.connection_deadlines.recent()));
         let (under_way, is_reading_head, may_send) = (RefCell::default(), Cell::new(false), Cell::new(is_h2));
-        let state = Self { worker, tcp, deadline, under_way, wrote_at, is_reading_head, is_h2, may_send };
+        let tunnel = RefCell::default();
+        let state = Self { worker, tcp, deadline, under_way, wrote_at, is_reading_head, is_h2, may_send, tunnel };
         // A handshake that was under way when the gateway stopped has come too late.
         let patience = if state.worker.is_stopping() { Duration::ZERO } else { state.worker.limits.header };
         state.deadline.move_to(Some(state.now().plus(patience)));
@@ -137,6 +144,11 @@ impl Activity {
         self.set(None);
     }
 
+    /// The connection speaks HTTP no more once the answer has left.
+    pub fn hand_over(self, tunnel: Tunnel) {
+        self.state.tunnel.replace(Some(tunnel));
+    }
+
     fn set(&self, moved: Option<Timestamp>) {
         if let Some(known) = self.state.under_way.borrow_mut().get_mut(self.key) {
             *known = moved;
@@ -169,54 +181,78 @@ where
         })
     };
     let io = Watched { io, state: Rc::clone(&state) };
-    // What ends a connection early is its client's affair; what it asked for has been logged, but for what hyper cannot
-    // read and answers by itself.
-    let end = if is_h2 {
-        let connection = http2::Builder::new(LocalExecutor)
-            .max_concurrent_streams(MAX_STREAMS)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buf_size(SEND_BUFFER)
-            .max_header_list_size(MAX_HEAD as u32)
-            .serve_connection(io, service);
-        let mut connection = pin!(connection);
-        drive(&state, |context, is_over| {
-            if is_over {
-                connection.as_mut().graceful_shutdown();
-            }
-            connection.as_mut().poll(context).map(|ended| if ended.is_ok() { End::Closed } else { End::Broken })
-        })
-        .await
-    } else {
-        let connection = http1::Builder::new()
-            .max_headers(MAX_HEADERS)
-            .max_buf_size(MAX_HEAD)
-            .header_read_timeout(None)
-            // hyper would try to read during every answer, only to learn whether the client has left. That is looked
-            // at below, now and then.
-            .half_close(true)
-            .serve_connection(io, service);
-        let mut connection = pin!(connection);
-        drive(&state, |context, is_over| {
-            if is_over {
-                connection.as_mut().graceful_shutdown();
-            }
-            connection.as_mut().poll(context).map(|ended| match ended {
-                Ok(()) => End::Closed,
-                Err(error) if error.is_parse() || error.is_parse_too_large() => {
-                    finish::unreadable(&worker, peer, error.is_parse_too_large());
-                    state.may_send.set(true);
-                    End::Closed
-                }
-                Err(_) => End::Broken,
-            })
-        })
-        .await
-    };
+    let end =
+        if is_h2 { serve_http_2(&state, io, service).await } else { serve_http_1(&state, io, service, peer).await };
     if end == End::Closed && state.may_send.get() {
         // Boxed, so that a connection at work does not carry the buffer about.
         Box::pin(linger(&state)).await;
     }
+}
+
+async fn serve_http_2<I, S>(state: &Rc<ConnState>, io: Watched<I>, service: S) -> End
+where
+    I: Read + Write + Unpin + 'static,
+    S: HttpService<Incoming, ResBody = FinishedBody, Error = Infallible>,
+    S::Future: 'static,
+{
+    let connection = http2::Builder::new(LocalExecutor)
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(MAX_HEAD as u32)
+        .enable_connect_protocol()
+        .serve_connection(io, service);
+    let mut connection = pin!(connection);
+    drive(state, |context, is_over| {
+        if is_over {
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.as_mut().poll(context).map(|ended| if ended.is_ok() { End::Closed } else { End::Gone })
+    })
+    .await
+}
+
+async fn serve_http_1<I, S>(state: &Rc<ConnState>, io: Watched<I>, service: S, peer: IpAddr) -> End
+where
+    I: Read + Write + Unpin + 'static,
+    S: HttpService<Incoming, ResBody = FinishedBody, Error = Infallible> + Unpin,
+{
+    let mut connection = http1::Builder::new()
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD)
+        .header_read_timeout(None)
+        // hyper would try to read during every answer, only to learn whether the client has left. That is looked
+        // at below, now and then.
+        .half_close(true)
+        .serve_connection(io, service);
+    // What ends a connection early is its client's affair; what it asked for has been logged, but for what hyper cannot
+    // read and answers by itself.
+    let end = drive(state, |context, is_over| {
+        let mut connection = Pin::new(&mut connection);
+        if is_over {
+            connection.as_mut().graceful_shutdown();
+        }
+        connection.poll(context).map(|ended| match ended {
+            Ok(()) => End::Closed,
+            Err(error) if error.is_parse() || error.is_parse_too_large() => {
+                finish::unreadable(&state.worker, peer, error.is_parse_too_large());
+                state.may_send.set(true);
+                End::Closed
+            }
+            Err(_) => End::Gone,
+        })
+    })
+    .await;
+    // Taken whatever became of the connection: it must not keep itself alive.
+    let tunnel = state.tunnel.take();
+    if let (End::Closed, Some(tunnel)) = (end, tunnel) {
+        let parts = connection.into_parts();
+        state.deadline.move_to(None);
+        Box::pin(tunnel.run(TokioIo::new(parts.io), parts.read_buf)).await;
+        return End::Gone;
+    }
+    end
 }
 
 /// How serving a connection came to its end.
@@ -224,8 +260,8 @@ where
 enum End {
     /// We have said everything, and that it was everything.
     Closed,
-    /// It broke, or was cut.
-    Broken,
+    /// It broke, was cut, or is none any more.
+    Gone,
 }
 
 /// Takes what the client still sends, and throws it away, until it closes too, or has had its time.
@@ -268,7 +304,7 @@ async fn drive(state: &ConnState, mut poll: impl FnMut(&mut Context<'_>, bool) -
         if state.is_busy() {
             // Whoever has left gets no answer, and the application need not go on with it.
             if state.tcp.is_closed_by_peer() || state.has_stalled() {
-                return Poll::Ready(End::Broken);
+                return Poll::Ready(End::Gone);
             }
             state.deadline.move_to(Some(state.now().plus(CLIENT_CHECK)));
             let _ = state.deadline.poll_passed(context);
@@ -276,7 +312,7 @@ async fn drive(state: &ConnState, mut poll: impl FnMut(&mut Context<'_>, bool) -
                 return Poll::Pending;
             }
         } else if was_told || state.is_reading_head.get() {
-            return Poll::Ready(End::Broken);
+            return Poll::Ready(End::Gone);
         }
         was_told = true;
         if state.is_busy() {

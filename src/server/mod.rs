@@ -8,4 +8,5 @@ pub mod http;
 pub mod listener;
 pub mod tcp;
 pub mod tls;
+pub mod tunnel;
 pub mod worker;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, Version, header};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::base::clock::Timestamp;
@@ -21,6 +21,7 @@ use crate::session::principal::Principal;
 use crate::upstream::headers::{self, Believed, ClientFields, ClientSide};
 use crate::upstream::http1::Broken;
 use crate::upstream::http1::exchange::{Exchange, Part};
+use crate::upstream::http1::link::Link;
 use crate::upstream::identity::IdentityHeaders;
 use crate::upstream::pool::{Connection, Pool, UpstreamError};
 use crate::upstream::upload::Upload;
@@ -46,6 +47,8 @@ pub struct Way<'a> {
     pub deadlines: &'a Rc<Deadlines>,
     /// When the request came.
     pub now: Timestamp,
+    /// Whether it asks for a WebSocket.
+    pub is_websocket: bool,
 }
 
 /// How many fields are added to a request at most, beside identity headers of one's own.
@@ -168,7 +171,7 @@ where
     loop {
         let connect_by = way.now.plus(settings.connect_timeout);
         let Connection { link, server, is_used } = pool.connection(&deadline, connect_by, may_be_used).await?;
-        let mut exchange = Box::new(Exchange::begin(link, &parts, body.take()));
+        let mut exchange = Box::new(Exchange::begin(link, &parts, body.take(), way.is_websocket));
         deadline.move_to(Some(way.now.plus(settings.first_byte_timeout)));
         let answered = loop {
             let answered = deadline.limit(exchange.answer()).await;
@@ -183,7 +186,12 @@ where
             Ok(Ok(response)) => {
                 let (mut parts, ()) = response.into_parts();
                 guard(&mut parts.headers, names);
-                let body = UpstreamBody { exchange: Some(exchange), broken: None, pool: Rc::clone(pool), server };
+                let (exchange, switched) = if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+                    (None, Some(exchange.into_switched()))
+                } else {
+                    (Some(exchange), None)
+                };
+                let body = UpstreamBody { exchange, switched, broken: None, pool: Rc::clone(pool), server };
                 return Ok(Response::from_parts(parts, body.settled()));
             }
             // It was closed while it was idle, just before the request was sent.
@@ -205,6 +213,8 @@ fn guard(headers: &mut HeaderMap, names: &[Box<str>]) {
 pub struct UpstreamBody<B> {
     /// Until then.
     exchange: Option<Box<Exchange<B>>>,
+    /// The connection, when it is no longer one for HTTP.
+    switched: Option<Box<Link>>,
     /// What it broke off with, until that is told.
     broken: Option<Broken>,
     pool: Rc<Pool>,
@@ -222,6 +232,11 @@ where
         {
             self.pool.keep(self.server, link);
         }
+    }
+
+    /// The connection, when the application has agreed to a WebSocket.
+    pub const fn take_switched(&mut self) -> Option<Box<Link>> {
+        self.switched.take()
     }
 
     fn settled(mut self) -> Self {

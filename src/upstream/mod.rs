@@ -6,3 +6,4 @@ pub mod http1;
 pub mod identity;
 pub mod pool;
 pub mod upload;
+pub mod websocket;

@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 
 use super::harness::{Gateway, Hello, Raw, Scripted, Setup, advance_until};
 use super::http2::{
-    ACK, AUTHORITY, Connection, DATA, END_HEADERS, END_STREAM, HEADERS, METHOD, PATH, PING, RST_STREAM, Read, SCHEME,
+    ACK, AUTHORITY, Connection, DATA, END_HEADERS, END_STREAM, HEADERS, METHOD, PATH, PING, RST_STREAM, SCHEME,
     WINDOW_UPDATE, block, frame,
 };
 
@@ -52,7 +52,7 @@ fn is_taken_to_its_end(gateway: &Gateway, path: (&'static str, &'static str), bo
     let mut connection = Connection::to(gateway);
     let post = block(&[(":method", "POST"), SCHEME, AUTHORITY, path]);
     connection.send(&[frame(HEADERS, END_HEADERS, 1, &post)]);
-    until(&mut connection, HEADERS);
+    connection.next_of(HEADERS);
     connection.send(body);
     let mut has_ended = false;
     loop {
@@ -88,9 +88,9 @@ fn who_never_ends_a_refused_upload_is_told_to_stop() {
     let mut connection = Connection::to(&gateway);
     let post = block(&[(":method", "POST"), SCHEME, AUTHORITY, (":path", "/")]);
     connection.send(&[frame(HEADERS, END_HEADERS, 1, &post), frame(DATA, 0, 1, b"a beginning")]);
-    until(&mut connection, DATA);
+    connection.next_of(DATA);
     gateway.advance(10);
-    until(&mut connection, RST_STREAM);
+    connection.next_of(RST_STREAM);
 }
 
 #[test]
@@ -123,9 +123,9 @@ fn a_slow_reader_gets_the_end_of_a_download_when_the_gateway_stops() {
     }
     gateway.running().stop();
     // It asks whether everything that was sent before has been seen, and is told so; and we know that it was told.
-    let asked = until(&mut connection, PING);
+    let asked = connection.next_of(PING);
     connection.send(&[frame(PING, ACK, 0, &asked.payload), frame(PING, 0, 0, b"are here")]);
-    until(&mut connection, PING);
+    connection.next_of(PING);
     go_on.send(()).expect("it waits");
     gateway.log.wait_for(&["/public", "200"]);
     while let Some(read) = connection.next() {
@@ -138,14 +138,4 @@ fn a_slow_reader_gets_the_end_of_a_download_when_the_gateway_stops() {
     assert_eq!(received, LENGTH);
     drop(connection);
     gateway.stop();
-}
-
-/// The next frame of a kind.
-fn until(connection: &mut Connection, kind: u8) -> Read {
-    loop {
-        let read = connection.next().expect("a frame");
-        if read.kind == kind {
-            return read;
-        }
-    }
 }

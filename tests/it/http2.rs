@@ -38,8 +38,12 @@ pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     for (name, value) in fields {
         block.push(0);
         for text in [name, value] {
-            assert!(text.len() < 127, "no need for long ones");
-            block.push(text.len() as u8);
+            // RFC 7541 section 5.1: what seven bits cannot hold goes on in the next ones.
+            match text.len().checked_sub(127) {
+                None => block.push(text.len() as u8),
+                Some(more @ 0..128) => block.extend([127, more as u8]),
+                Some(more) => block.extend([127, (more % 128) as u8 | 128, (more / 128) as u8]),
+            }
             block.extend(text.as_bytes());
         }
     }
@@ -93,6 +97,16 @@ impl Connection {
                 return None;
             }
             self.read.extend(more);
+        }
+    }
+
+    /// Reads until a frame of a kind comes.
+    pub(super) fn next_of(&mut self, kind: u8) -> Read {
+        loop {
+            let read = self.next().expect("a frame");
+            if read.kind == kind {
+                return read;
+            }
         }
     }
 
@@ -200,7 +214,7 @@ fn a_head_of_the_wrong_kind_is_refused() {
         &[(":method", "G T"), SCHEME, AUTHORITY, PATH],
         &[(":method", ""), SCHEME, AUTHORITY, PATH],
         &[(":method", "CONNECT"), AUTHORITY],
-        &[(":method", "CONNECT"), (":protocol", "websocket"), SCHEME, AUTHORITY, PATH],
+        &[(":method", "CONNECT"), (":protocol", "connect-tcp"), SCHEME, AUTHORITY, PATH],
         &[(":method", "CONNECT"), SCHEME, AUTHORITY, PATH],
     ];
     for head in heads {

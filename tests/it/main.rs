@@ -31,3 +31,4 @@ mod simulation;
 mod smuggling;
 mod upstream_faults;
 mod walk;
+mod websockets;

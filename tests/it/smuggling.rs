@@ -265,15 +265,22 @@ fn a_malformed_request_ends_its_connection() {
 }
 
 #[test]
-fn a_request_to_switch_protocols_opens_no_tunnel() {
-    let gateway = Setup::new().start();
-    let mut connection = Raw::to(gateway.address);
-    connection.send(format!(
-        "GET /public HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n{HIDDEN}"
-    ));
-    assert_eq!(connection.answer().expect("an answer").status, 200);
-    assert_eq!(connection.answer().expect("an answer").status, 401, "what follows is a request like any other");
-    let received = gateway.application.received();
-    assert_eq!(received.len(), 1, "{received:?}");
-    assert_eq!((received[0].header("upgrade"), received[0].header("connection")), (None, None));
+fn a_request_to_switch_protocols_opens_no_tunnel_unless_the_application_agrees() {
+    for (protocol, is_passed_on) in
+        [("websocket", true), ("h2c", false), ("TLS/1.0", false), ("x, websocket;v=1", false)]
+    {
+        let gateway = Setup::new().start();
+        let mut connection = Raw::to(gateway.address);
+        connection.send(format!(
+            "GET /public HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\n\
+             HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n{HIDDEN}"
+        ));
+        assert_eq!(connection.answer().expect("an answer").status, 200);
+        assert_eq!(connection.answer().expect("an answer").status, 401, "what follows is a request like any other");
+        let received = gateway.application.received();
+        assert_eq!(received.len(), 1, "{received:?}");
+        let passed = is_passed_on.then_some(("websocket", "Upgrade"));
+        assert_eq!(received[0].header("upgrade").zip(received[0].header("connection")), passed, "{protocol}");
+        assert_eq!(received[0].header("http2-settings"), None);
+    }
 }

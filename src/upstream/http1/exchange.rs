@@ -6,13 +6,14 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http::request::Parts;
-use http::{HeaderMap, Method, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Response, StatusCode, Version, header};
 use http_body::{Body, SizeHint};
 
 use crate::upstream::http1::Broken;
 use crate::upstream::http1::body::{Framing, Piece};
 use crate::upstream::http1::head::{AnswerHead, RequestLength, read_answer, write_request};
 use crate::upstream::http1::link::Link;
+use crate::upstream::websocket::has_token;
 
 /// How much of a chunk's first line is written at most: sixteen hexadecimal digits and two line ends.
 const CHUNK_LINE: usize = 20;
@@ -28,6 +29,8 @@ pub struct Exchange<B> {
     has_heard: bool,
     framing: Framing,
     keeps_alive: bool,
+    /// Whether a WebSocket was asked for.
+    may_switch: bool,
 }
 
 struct Upload<B> {
@@ -49,8 +52,9 @@ impl<B> Exchange<B>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
 {
-    /// Begins one: the head is ready to be written, `body` to be asked, if there is one.
-    pub fn begin(mut link: Box<Link>, parts: &Parts, body: Option<B>) -> Self {
+    /// Begins one: the head is ready to be written, `body` to be asked, if there is one. `may_switch` when it asks for a
+    /// WebSocket.
+    pub fn begin(mut link: Box<Link>, parts: &Parts, body: Option<B>, may_switch: bool) -> Self {
         let upload = body.map(|body| Upload { left: body.size_hint().exact(), body, is_first: true });
         let length = match &upload {
             None => RequestLength::None,
@@ -66,6 +70,7 @@ where
             has_heard: false,
             framing: Framing::Ended,
             keeps_alive: false,
+            may_switch,
         }
     }
 
@@ -108,6 +113,11 @@ where
         (is_done && self.is_over() && self.keeps_alive).then_some(self.link)
     }
 
+    /// The connection, when both sides have agreed to speak by WebSocket on it.
+    pub fn into_switched(self) -> Box<Link> {
+        self.link
+    }
+
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<AnswerHead, Broken>> {
         self.poll_upload(context)?;
         loop {
@@ -115,7 +125,10 @@ where
                 && let Some(head) = read_answer(&mut self.link.input, &self.method)?
             {
                 match head.status {
-                    // The wish to switch is not passed on, so behind this head comes nothing that we could read.
+                    StatusCode::SWITCHING_PROTOCOLS if self.may_switch && consents(&head.headers) => {
+                        return Poll::Ready(Ok(head));
+                    }
+                    // Nobody asked for it, so behind this head comes nothing that we could read.
                     StatusCode::SWITCHING_PROTOCOLS => return Poll::Ready(Err(Broken::Switched)),
                     interim if interim.is_informational() => continue,
                     _ => return Poll::Ready(Ok(head)),
@@ -181,6 +194,11 @@ where
             }
         }
     }
+}
+
+/// Whether an answer says what it switches to, and that it is what was asked for (RFC 6455 section 4.2.2).
+fn consents(headers: &HeaderMap) -> bool {
+    has_token(headers, &header::CONNECTION, b"upgrade") && has_token(headers, &header::UPGRADE, b"websocket")
 }
 
 /// How far a body has come.

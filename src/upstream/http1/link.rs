@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// How much is read at once, in bytes: at first, and at most. In between it follows what comes, so that a page with its
@@ -27,7 +27,7 @@ pub struct Link {
     /// What is to be written after `output`.
     pub(super) data: Bytes,
     next_read: usize,
-    _counted: Counted,
+    counted: Counted,
 }
 
 impl Link {
@@ -44,7 +44,7 @@ impl Link {
             written: 0,
             data: Bytes::new(),
             next_read: FIRST_READ,
-            _counted: counted,
+            counted,
         }))
     }
 
@@ -60,6 +60,11 @@ impl Link {
             Poll::Ready(Err(_)) => true,
         };
         self.input.is_empty() && !has_news()
+    }
+
+    /// The socket, and what was read of it already.
+    pub fn into_parts(self) -> (Switched, Bytes) {
+        (Switched { stream: self.stream, _counted: self.counted }, self.input.freeze())
     }
 
     /// Gives back the memory that it needed while it was in use.
@@ -105,6 +110,37 @@ impl Link {
             self.next_read = (self.next_read / 2).max(FIRST_READ);
         }
         Poll::Ready(Ok(count))
+    }
+}
+
+/// A connection that no longer speaks HTTP. It counts as one all the same.
+#[derive(Debug)]
+pub struct Switched {
+    stream: TcpStream,
+    _counted: Counted,
+}
+
+impl AsyncRead for Switched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Switched {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

@@ -105,6 +105,11 @@ impl Line {
         let _ = self.stream.write_all(bytes.as_ref());
     }
 
+    /// The connection itself, and where what is read of it is written down.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Says that nothing more is sent.
     pub fn finish(&mut self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Write);
