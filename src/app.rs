@@ -43,6 +43,7 @@ use crate::session::cookie::SessionCookie;
 use crate::session::store::SessionStore;
 use crate::store::memory::MemoryStore;
 use crate::upstream::forward::Rewriting;
+use crate::upstream::group::Upstream;
 
 /// How often sessions that are over are ended and forgotten. Each request checks its own session anyway.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -119,7 +120,6 @@ pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
             listeners: listeners.iter_mut().filter_map(Vec::pop).collect(),
             tls: tls.clone(),
             limits,
-            workers,
             access: plan.log.access.then(|| AccessLog::new(plan.log.format, shared.sink.clone())),
             stopped: stopped.clone(),
             drain: plan.server.drain_timeout,
@@ -158,7 +158,6 @@ struct WorkerStart {
     listeners: Vec<StdListener>,
     tls: Tls,
     limits: ConnectionLimits,
-    workers: usize,
     access: Option<AccessLog>,
     stopped: watch::Receiver<bool>,
     drain: Duration,
@@ -174,8 +173,8 @@ impl WorkerStart {
     }
 
     async fn serve(self) {
-        let Self { shared, listeners, tls, limits, workers, access, mut stopped, drain } = self;
-        let worker = Worker::new(shared, access, limits, workers);
+        let Self { shared, listeners, tls, limits, access, mut stopped, drain } = self;
+        let worker = Worker::new(shared, access, limits);
         for deadlines in [&worker.deadlines, &worker.connection_deadlines] {
             let (deadlines, clock) = (Rc::clone(deadlines), worker.clock().clone());
             let watch = move || Rc::clone(&deadlines).watch(clock.clone());
@@ -296,7 +295,7 @@ pub fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
     // Half of the cores, so that a crowd that signs in leaves the rest to those who are.
     let hashing = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
     Ok(Shared {
-        snapshot: ArcSwap::from_pointee(snapshot(plan, &ring, &parts.clock)),
+        snapshot: ArcSwap::from_pointee(snapshot(plan, &ring, &parts.clock)?),
         store,
         leases: Leases::default(),
         passwords: PasswordPool::start(hashing).map_err(thread)?,
@@ -309,10 +308,10 @@ pub fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
     })
 }
 
-fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Snapshot {
+fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Result<Snapshot, String> {
     let per_address = |rate: Rate| PerAddress::new(rate, clock.clone());
     let rules = plan.session.rules;
-    Snapshot {
+    Ok(Snapshot {
         routes: RouteTable::new(plan.routes.clone()),
         rules,
         cookie: SessionCookie::new(plan.session.cookie.clone(), Arc::clone(ring), TENANT, rules.lifetime.absolute),
@@ -324,7 +323,7 @@ fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Snapshot {
             forwarded_header: plan.server.forwarded_header,
             cookies: vec![plan.session.cookie.name.clone(), attempt::COOKIE.into()],
         },
-        upstreams: plan.upstreams.clone(),
+        upstreams: plan.upstreams.iter().cloned().map(Upstream::new).collect::<Result<_, _>>()?,
         users: plan.users.clone(),
         limits: Limits {
             per_session: plan.limits.per_session.map(|rate| PerSession::new(rate, clock.clone())),
@@ -332,7 +331,7 @@ fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Snapshot {
             login: plan.limits.login.map(per_address),
         },
         title: plan.title.clone(),
-    }
+    })
 }
 
 /// The small runtime beside the workers: sweeps and the operator's listeners.

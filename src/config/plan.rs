@@ -15,7 +15,7 @@ use crate::reader::Document;
 use crate::reader::mistake::Mistakes;
 use crate::route::table::Route;
 use crate::upstream::identity::IdentityHeaders;
-use crate::upstream::pool::UpstreamSettings;
+use crate::upstream::settings::UpstreamSettings;
 
 /// The largest configuration file that is read, in bytes: 1 MiB, some ten thousand routes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;

@@ -7,7 +7,7 @@ use crate::reader::mistake::Mistake;
 use crate::reader::{Located, Section, nearest};
 use crate::route::pattern::{HostPattern, PathPrefix};
 use crate::route::table::{DEFAULT_WEBSOCKET_TIMEOUT, Route};
-use crate::upstream::pool::UpstreamSettings;
+use crate::upstream::settings::UpstreamSettings;
 
 /// Reads every `[[route]]`.
 pub(super) fn read(root: &Section<'_>, upstreams: &[Located<UpstreamSettings>], has_login: bool) -> Vec<Route> {

@@ -2,9 +2,11 @@
 
 use crate::config::server::positive;
 use crate::reader::{Located, Section};
-use crate::upstream::pool::{
-    DEFAULT_CONNECT_TIMEOUT, DEFAULT_FIRST_BYTE_TIMEOUT, DEFAULT_MAX_CONNECTIONS, UpstreamSettings,
+use crate::upstream::settings::{
+    Balance, DEFAULT_CONNECT_TIMEOUT, DEFAULT_FIRST_BYTE_TIMEOUT, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_WAITING,
+    ServerAddress, TlsSettings, UpstreamSettings,
 };
+use crate::upstream::tls;
 
 /// Reads every `[[upstream]]`, each with where its name is written. One that has a mistake in it is there as well, so that
 /// no route seems to lead nowhere; one whose name could not be read has an empty one.
@@ -37,33 +39,92 @@ fn read_one(section: &Section<'_>) -> Located<UpstreamSettings> {
         section.mistake_at("servers", "there is no server", "write servers = [\"http://127.0.0.1:3000\"]");
     }
     let name = name.unwrap_or(Located { value: String::new(), span: 0..0 });
+    let choices =
+        [("round_robin", Balance::RoundRobin), ("least_requests", Balance::LeastRequests), ("sticky", Balance::Sticky)];
     let settings = UpstreamSettings {
         name: name.value.into(),
         servers: servers.into_iter().map(|server| server.value).collect(),
+        balance: section.one_of("balance", &choices).unwrap_or(Balance::RoundRobin),
+        tls: tls_of(section),
         connect_timeout: positive(section, "connect_timeout", DEFAULT_CONNECT_TIMEOUT),
         first_byte_timeout: positive(section, "first_byte_timeout", DEFAULT_FIRST_BYTE_TIMEOUT),
         max_connections: section.integer("max_connections", 1..=1_000_000).unwrap_or(DEFAULT_MAX_CONNECTIONS),
+        max_waiting: section.integer("max_waiting", 0..=1_000_000).unwrap_or(DEFAULT_MAX_WAITING),
     };
+    check_tls(section, &settings);
     Located { value: settings, span: name.span }
 }
 
-/// The `host:port` of a server's URL.
+/// How TLS is spoken to the servers.
+fn tls_of(section: &Section<'_>) -> TlsSettings {
+    let server_name = section.parsed("server_name", |text| {
+        let is_name = rustls::pki_types::ServerName::try_from(text).is_ok();
+        if is_name { Ok(text.into()) } else { Err(format!("\"{text}\" is not the name of a host")) }
+    });
+    let (cert, key) = (section.path_to("client_cert"), section.path_to("client_key"));
+    let client = match (cert, key) {
+        (Some(cert), Some(key)) => Some((cert, key)),
+        (Some(_), None) if !section.has("client_key") => {
+            section.mistake_at(
+                "client_cert",
+                "there is no \"client_key\" to it",
+                "add the path of its private key, PEM",
+            );
+            None
+        }
+        (None, Some(_)) if !section.has("client_cert") => {
+            section.mistake_at(
+                "client_key",
+                "there is no \"client_cert\" to it",
+                "add the path of its certificate, PEM",
+            );
+            None
+        }
+        _ => None,
+    };
+    TlsSettings { ca: section.path_to("ca"), server_name, client }
+}
+
+/// Looks whether TLS can be spoken as configured, and is spoken at all.
+fn check_tls(section: &Section<'_>, settings: &UpstreamSettings) {
+    if !settings.has_tls() {
+        for key in ["ca", "server_name", "client_cert", "client_key"] {
+            if section.has(key) && section.document().is_whole() {
+                let help = "write https:// in \"servers\", or take this line away";
+                section.mistake_at(key, "no server of this upstream is spoken to by TLS", help);
+            }
+        }
+    } else if settings.tls.ca.is_none() {
+        if !section.has("ca") {
+            let help = "add ca = \"ca.pem\", the file of the certificates that are believed, or \
+                        ca = \"/etc/ssl/certs/ca-certificates.crt\" for those that this machine believes";
+            section.mistake_at("servers", "a server with https:// needs a \"ca\"", help);
+        }
+    } else if let Err(fault) = tls::connector(&settings.tls) {
+        section.mistake_at(fault.key, fault.message, "write the path of a PEM file");
+    }
+}
+
+/// Where a server is, from its URL.
 ///
 /// # Errors
 /// A sentence that says what to write instead.
-pub fn server(text: &str) -> Result<Box<str>, String> {
+pub fn server(text: &str) -> Result<ServerAddress, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if path.starts_with('/') {
+            return Ok(ServerAddress::Unix(path.into()));
+        }
+        return Err(format!("\"{text}\" names no socket; write its whole path, like \"unix:/run/app.sock\""));
+    }
     let wrong =
         |why: &str| format!("\"{text}\" {why}; write a scheme, a host and a port, like \"http://127.0.0.1:3000\"");
     let uri: http::Uri = text.parse().map_err(|_| wrong("is not a server's URL"))?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => {
-            return Err(format!(
-                "\"{text}\" asks for TLS to the server, which does not exist yet; write an http:// URL"
-            ));
-        }
-        Some(_) | None => return Err(wrong("does not begin with http://")),
-    }
+    let is_tls = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        Some(_) | None => return Err(wrong("does not begin with http://, https:// or unix:")),
+    };
     let authority = uri.authority().ok_or_else(|| wrong("names no host"))?;
     if authority.as_str().contains('@') {
         return Err(wrong("has a user name in it, which is not used"));
@@ -71,10 +132,11 @@ pub fn server(text: &str) -> Result<Box<str>, String> {
     if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
         return Err(wrong("has a path, which is not used: requests keep their own"));
     }
-    match authority.port_u16() {
-        Some(0) => Err(wrong("has no port that can be reached")),
-        Some(_) => Ok(authority.as_str().into()),
-        None if authority.as_str().ends_with(':') => Err(wrong("has no port")),
-        None => Ok(format!("{authority}:80").into()),
-    }
+    let address: Box<str> = match authority.port_u16() {
+        Some(0) => return Err(wrong("has no port that can be reached")),
+        Some(_) => authority.as_str().into(),
+        None if authority.as_str().ends_with(':') => return Err(wrong("has no port")),
+        None => format!("{authority}:{}", if is_tls { 443 } else { 80 }).into(),
+    };
+    Ok(if is_tls { ServerAddress::Tls(address) } else { ServerAddress::Tcp(address) })
 }

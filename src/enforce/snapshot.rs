@@ -10,7 +10,7 @@ use crate::policy::route_policy::SessionRules;
 use crate::route::table::RouteTable;
 use crate::session::cookie::SessionCookie;
 use crate::upstream::forward::Rewriting;
-use crate::upstream::pool::UpstreamSettings;
+use crate::upstream::group::Upstream;
 
 /// How many anonymous sessions one address may have: an office behind one address has visitors, a flood has more.
 pub const MAX_ANONYMOUS_PER_ADDRESS: usize = 1000;
@@ -44,7 +44,7 @@ pub struct Snapshot {
     /// How requests are changed on their way.
     pub rewriting: Rewriting,
     /// The applications.
-    pub upstreams: Vec<UpstreamSettings>,
+    pub upstreams: Vec<Arc<Upstream>>,
     /// The local users, when that source is configured.
     pub users: Option<Arc<Users>>,
     /// The limits.

@@ -51,7 +51,6 @@ pub struct Worker {
     /// Told when a connection is closed.
     pub closed: Notify,
     is_stopping: Cell<bool>,
-    workers: usize,
     current: RefCell<Rc<Current>>,
 }
 
@@ -64,10 +63,10 @@ pub struct Current {
 }
 
 impl Worker {
-    /// One of `workers` workers.
-    pub fn new(shared: Arc<Shared>, access: Option<AccessLog>, limits: ConnectionLimits, workers: usize) -> Rc<Self> {
+    /// One worker.
+    pub fn new(shared: Arc<Shared>, access: Option<AccessLog>, limits: ConnectionLimits) -> Rc<Self> {
         let (counters, now) = (shared.metrics.worker(), shared.clock.now());
-        let current = RefCell::new(Rc::new(Current::new(shared.snapshot.load_full(), workers)));
+        let current = RefCell::new(Rc::new(Current::new(shared.snapshot.load_full())));
         Rc::new(Self {
             shared,
             deadlines: Deadlines::new(now),
@@ -78,7 +77,6 @@ impl Worker {
             connections: Cell::new(0),
             closed: Notify::new(),
             is_stopping: Cell::new(false),
-            workers,
             current,
         })
     }
@@ -88,7 +86,7 @@ impl Worker {
         let newest = self.shared.snapshot.load();
         let mut current = self.current.borrow_mut();
         if !Arc::ptr_eq(&newest, &current.snapshot) {
-            *current = Rc::new(Current::new(Arc::clone(&newest), self.workers));
+            *current = Rc::new(Current::new(Arc::clone(&newest)));
         }
         Rc::clone(&current)
     }
@@ -134,8 +132,8 @@ impl Worker {
 }
 
 impl Current {
-    fn new(snapshot: Arc<Snapshot>, workers: usize) -> Self {
-        let pools = snapshot.upstreams.iter().map(|settings| Pool::new(settings.clone(), workers)).collect();
+    fn new(snapshot: Arc<Snapshot>) -> Self {
+        let pools = snapshot.upstreams.iter().map(|upstream| Pool::new(Arc::clone(upstream))).collect();
         Self { snapshot, pools }
     }
 }

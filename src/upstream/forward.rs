@@ -18,12 +18,13 @@ use crate::base::net::TrustedProxies;
 use crate::policy::client_address::ForwardedHeader;
 use crate::policy::verdict::{Grant, Subject};
 use crate::session::principal::Principal;
+use crate::upstream::group::UnderWay;
 use crate::upstream::headers::{self, Believed, ClientFields, ClientSide};
 use crate::upstream::http1::Broken;
 use crate::upstream::http1::exchange::{Exchange, Part};
 use crate::upstream::http1::link::Link;
 use crate::upstream::identity::IdentityHeaders;
-use crate::upstream::pool::{Connection, Pool, UpstreamError};
+use crate::upstream::pool::{Connection, Pool, UpstreamError, Wanted};
 use crate::upstream::upload::Upload;
 
 /// How requests are changed on their way.
@@ -152,7 +153,7 @@ fn origin_form(uri: &Uri, path: Option<String>) -> Uri {
 /// # Errors
 /// What went wrong with the upstream.
 pub async fn forward<B>(
-    _permission: &Grant,
+    permission: &Grant,
     parts: Parts,
     body: Upload<B>,
     way: Way<'_>,
@@ -161,7 +162,12 @@ pub async fn forward<B>(
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
 {
-    let (pool, settings) = (way.pool, way.pool.settings());
+    let (pool, upstream) = (way.pool, way.pool.upstream());
+    let settings = &upstream.settings;
+    let session = match permission.subject() {
+        Subject::Nobody => None,
+        Subject::Anonymous(handle) | Subject::User(handle, _) => Some(*handle),
+    };
     let deadline = way.deadlines.set(None);
     let progress = body.progress();
     let mut body = (!body.is_end_stream()).then_some(body);
@@ -169,8 +175,9 @@ where
     let mut may_repeat = body.is_none() && parts.method.is_idempotent();
     let mut may_be_used = true;
     loop {
-        let connect_by = way.now.plus(settings.connect_timeout);
-        let Connection { link, server, is_used } = pool.connection(&deadline, connect_by, may_be_used).await?;
+        let wanted = Wanted { session, may_be_used, now: way.now };
+        let Connection { link, server, is_used } = pool.connection(&deadline, wanted).await?;
+        let under_way = upstream.begin(server);
         let mut exchange = Box::new(Exchange::begin(link, &parts, body.take(), way.is_websocket));
         deadline.move_to(Some(way.now.plus(settings.first_byte_timeout)));
         let answered = loop {
@@ -191,7 +198,7 @@ where
                 } else {
                     (Some(exchange), None)
                 };
-                let body = UpstreamBody { exchange, switched, broken: None, pool: Rc::clone(pool), server };
+                let body = UpstreamBody { exchange, switched, broken: None, under_way, pool: Rc::clone(pool), server };
                 return Ok(Response::from_parts(parts, body.settled()));
             }
             // It was closed while it was idle, just before the request was sent.
@@ -217,6 +224,8 @@ pub struct UpstreamBody<B> {
     switched: Option<Box<Link>>,
     /// What it broke off with, until that is told.
     broken: Option<Broken>,
+    /// Counts as a request until then.
+    under_way: Option<UnderWay>,
     pool: Rc<Pool>,
     server: usize,
 }
@@ -227,10 +236,11 @@ where
 {
     /// Gives the connection back as soon as nothing more is to be read from it.
     fn settle(&mut self) {
-        if self.exchange.as_ref().is_some_and(|exchange| exchange.is_over())
-            && let Some(link) = self.exchange.take().and_then(|exchange| exchange.into_link())
-        {
-            self.pool.keep(self.server, link);
+        if self.exchange.as_ref().is_some_and(|exchange| exchange.is_over()) {
+            self.under_way = None;
+            if let Some(link) = self.exchange.take().and_then(|exchange| exchange.into_link()) {
+                self.pool.keep(self.server, link);
+            }
         }
     }
 

@@ -1,9 +1,12 @@
 //! Floor 3: the applications behind the gateway, and how a request gets there.
 
 pub mod forward;
+pub mod group;
 pub mod headers;
 pub mod http1;
 pub mod identity;
 pub mod pool;
+pub mod settings;
+pub mod tls;
 pub mod upload;
 pub mod websocket;

@@ -3,42 +3,25 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
 
-use tokio::net::TcpStream;
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadline;
+use crate::session::handle::SessionHandle;
+use crate::upstream::group::Upstream;
 use crate::upstream::http1::Broken;
-use crate::upstream::http1::link::{Counted, Link};
+use crate::upstream::http1::link::{Link, Stream};
+use crate::upstream::settings::{Balance, ServerAddress};
 
-/// Default for `upstream.connect_timeout`: a server in the same building answers in milliseconds, one across an ocean
-/// in a third of a second; three tries of TCP fit in between.
-pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Default for `upstream.first_byte_timeout`: what nginx, Apache and most applications' own servers allow.
-pub const DEFAULT_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Default for `upstream.max_connections`: over all workers; more than most old applications can serve at once.
-pub const DEFAULT_MAX_CONNECTIONS: usize = 1024;
+/// How many servers are tried for one request.
+const MAX_TRIED: usize = 3;
 
 /// How many idle connections a worker keeps to one server. More are closed after use.
 const MAX_IDLE: usize = 128;
-
-/// One upstream as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamSettings {
-    /// The name routes call it by.
-    pub name: Box<str>,
-    /// `host:port` of each server; they take turns.
-    pub servers: Vec<Box<str>>,
-    /// How long a connection may take to be made.
-    pub connect_timeout: Duration,
-    /// How long an answer may take to begin.
-    pub first_byte_timeout: Duration,
-    /// How many connections there may be, over all workers.
-    pub max_connections: usize,
-}
 
 /// The upstream failed us.
 #[derive(Debug, thiserror::Error)]
@@ -90,16 +73,12 @@ impl UpstreamError {
 }
 
 /// The connections of one worker to the servers of one upstream.
-#[derive(Debug)]
 pub struct Pool {
-    settings: UpstreamSettings,
+    upstream: Arc<Upstream>,
     /// The idle connections to each server.
     #[expect(clippy::vec_box, reason = "a connection goes from exchange to exchange and is never moved itself")]
     idle: Vec<RefCell<Vec<Box<Link>>>>,
     turn: Cell<usize>,
-    open: Rc<Cell<usize>>,
-    /// This worker's part of `max_connections`.
-    most: usize,
 }
 
 /// A connection to use.
@@ -113,68 +92,118 @@ pub struct Connection {
     pub is_used: bool,
 }
 
+/// For which request a connection is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Whose request it is.
+    pub session: Option<SessionHandle>,
+    /// Whether one will do that has been used before.
+    pub may_be_used: bool,
+    /// When it is wanted.
+    pub now: Timestamp,
+}
+
 impl Pool {
-    /// A pool for one of `workers` workers.
-    pub fn new(settings: UpstreamSettings, workers: usize) -> Rc<Self> {
-        let most = settings.max_connections.div_ceil(workers.max(1));
-        let idle = settings.servers.iter().map(|_| RefCell::default()).collect();
-        Rc::new(Self { settings, idle, turn: Cell::new(0), open: Rc::default(), most })
+    /// No connections yet.
+    pub fn new(upstream: Arc<Upstream>) -> Rc<Self> {
+        let idle = upstream.settings.servers.iter().map(|_| RefCell::default()).collect();
+        Rc::new(Self { upstream, idle, turn: Cell::new(0) })
     }
 
-    /// What it was made from.
-    pub const fn settings(&self) -> &UpstreamSettings {
-        &self.settings
+    /// The upstream.
+    pub const fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
     }
 
     /// The server's name, as configured.
     pub fn server(&self, server: usize) -> Box<str> {
-        self.settings.servers.get(server).cloned().unwrap_or_default()
+        self.upstream.settings.servers.get(server).map(ToString::to_string).unwrap_or_default().into()
     }
 
-    /// A connection: an idle one if `may_be_used`, or else a new one. `deadline` is left at some time in the past or
-    /// future.
+    /// A connection: an idle one if that will do, or else a new one, to the server whose turn it is, or, when that
+    /// cannot be reached, to the next. `deadline` is left at some time in the past or future.
     ///
     /// # Errors
     /// When none can be had.
-    pub async fn connection(
-        &self,
-        deadline: &Deadline,
-        connect_by: Timestamp,
-        may_be_used: bool,
-    ) -> Result<Connection, UpstreamError> {
-        let server = self.turn.get();
-        self.turn.set((server + 1) % self.settings.servers.len().max(1));
-        if may_be_used && let Some(link) = self.take_idle(server) {
-            return Ok(Connection { link, server, is_used: true });
+    pub async fn connection(&self, deadline: &Deadline, wanted: Wanted) -> Result<Connection, UpstreamError> {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        let mut last = None;
+        for server in self.upstream.order(turn, wanted.session, wanted.now).take(MAX_TRIED) {
+            if wanted.may_be_used
+                && let Some(link) = self.take_idle(server)
+            {
+                return Ok(Connection { link, server, is_used: true });
+            }
+            let place = match self.upstream.place() {
+                Some(place) => place,
+                // Only connections in use are used up: an idle one to another server does as well, or makes room.
+                None => match self.any_idle() {
+                    Some(other) if self.upstream.settings.balance != Balance::Sticky => return Ok(other),
+                    other => {
+                        drop(other);
+                        self.place(deadline, wanted.now).await?
+                    }
+                },
+            };
+            deadline.move_to(Some(wanted.now.plus(self.upstream.settings.connect_timeout)));
+            let error = match deadline.limit(Box::pin(self.connect(server))).await {
+                Ok(Ok(stream)) => {
+                    self.upstream.reached(server);
+                    return Ok(Connection { link: Link::new(stream, place), server, is_used: false });
+                }
+                Ok(Err(source)) => UpstreamError::Connect { server: self.server(server), source },
+                Err(_) => UpstreamError::ConnectTimeout { server: self.server(server) },
+            };
+            self.upstream.not_reached(server, wanted.now);
+            last = Some(error);
         }
-        if self.open.get() >= self.most {
-            // Only connections in use are used up: an idle one to another server does as well.
-            let other = (0..self.idle.len()).find_map(|other| Some((other, self.take_idle(other)?)));
-            let (server, link) = other.ok_or(UpstreamError::Exhausted)?;
-            return Ok(Connection { link, server, is_used: true });
-        }
-        deadline.move_to(Some(connect_by));
-        match deadline.limit(Box::pin(self.connect(server))).await {
-            Ok(Ok(link)) => Ok(Connection { link, server, is_used: false }),
-            Ok(Err(source)) => Err(UpstreamError::Connect { server: self.server(server), source }),
-            Err(_) => Err(UpstreamError::ConnectTimeout { server: self.server(server) }),
-        }
+        Err(last.unwrap_or(UpstreamError::Exhausted))
+    }
+
+    /// A place for one more connection, waited for as long as connecting may take.
+    async fn place(&self, deadline: &Deadline, now: Timestamp) -> Result<OwnedSemaphorePermit, UpstreamError> {
+        deadline.move_to(Some(now.plus(self.upstream.settings.connect_timeout)));
+        let waited = deadline.limit(Box::pin(self.upstream.wait_for_place())).await;
+        waited.ok().flatten().ok_or(UpstreamError::Exhausted)
     }
 
     /// The idle connection that was used last: the likeliest to be still open.
     fn take_idle(&self, server: usize) -> Option<Box<Link>> {
         let mut idle = self.idle.get(server)?.borrow_mut();
-        std::iter::from_fn(|| idle.pop()).find(|link| link.is_quiet())
+        std::iter::from_fn(|| idle.pop()).find_map(|mut link| link.is_quiet().then_some(link))
     }
 
-    async fn connect(&self, server: usize) -> io::Result<Box<Link>> {
-        let address = self.settings.servers.get(server).ok_or(io::ErrorKind::NotFound)?;
-        let counted = Counted::new(&self.open);
-        Link::new(TcpStream::connect(&**address).await?, counted)
+    fn any_idle(&self) -> Option<Connection> {
+        let found = (0..self.idle.len()).find_map(|server| Some((server, self.take_idle(server)?)));
+        found.map(|(server, link)| Connection { link, server, is_used: true })
+    }
+
+    async fn connect(&self, server: usize) -> io::Result<Stream> {
+        let settings = &self.upstream.settings;
+        let tcp = async |address: &str| {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true).map(|()| stream)
+        };
+        match settings.servers.get(server).ok_or(io::ErrorKind::NotFound)? {
+            ServerAddress::Tcp(address) => tcp(address).await.map(Stream::Tcp),
+            ServerAddress::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
+            ServerAddress::Tls(address) => {
+                let name = settings.tls.server_name.as_deref().unwrap_or_else(|| host_of(address));
+                let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+                let connector = self.upstream.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+                let stream = connector.connect(name, tcp(address).await?).await?;
+                Ok(Stream::Tls(Box::new(stream)))
+            }
+        }
     }
 
     /// Takes back a connection that can be used again.
     pub fn keep(&self, server: usize, link: Box<Link>) {
+        // Its place is for whoever waits: they may be on another core, and want another server.
+        if self.upstream.waiting() > 0 {
+            return;
+        }
         if let Some(idle) = self.idle.get(server) {
             let mut idle = idle.borrow_mut();
             if idle.len() < MAX_IDLE {
@@ -183,13 +212,22 @@ impl Pool {
         }
     }
 
-    /// Closes the idle connections that their servers have closed, and frees what memory the others do not need. To be
-    /// called now and then.
+    /// Closes the idle connections that their servers have closed, or whose places others wait for, and frees what memory
+    /// the rest do not need. To be called now and then.
     pub fn tidy(&self) {
         for idle in &self.idle {
             let mut idle = idle.borrow_mut();
-            idle.retain(|link| link.is_quiet());
+            if self.upstream.waiting() > 0 {
+                idle.clear();
+            }
+            idle.retain_mut(|link| link.is_quiet());
             idle.iter_mut().for_each(|link| link.rest());
         }
     }
+}
+
+/// The host in `host:port`.
+fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }

@@ -60,7 +60,7 @@ fn a_bad_entry_of_a_list_is_one_mistake_and_not_an_empty_list_too() {
     2 | listen = ["8443"]
       |           ^^^^^^ write one like "127.0.0.1:8443", "0.0.0.0:443" or "[::]:443"
 
-gateway.toml:11:12: "127.0.0.1" does not begin with http://
+gateway.toml:11:12: "127.0.0.1" does not begin with http://, https:// or unix:
    11 | servers = ["127.0.0.1"]
       |            ^^^^^^^^^^^ write a scheme, a host and a port, like "http://127.0.0.1:3000"
 
@@ -574,5 +574,38 @@ fn a_password_written_by_hand_is_made_good_by_the_command_that_is_named() {
     let command: Vec<&str> = command.lines().next().expect("a line").split(' ').chain(["--password-stdin"]).collect();
     let done = run(folder.path(), &command, "a long password\n");
     assert_eq!(done.code(), Some(0), "{}", done.stderr);
+    assert_eq!(run(folder.path(), &["check"], "").code(), Some(0));
+}
+
+#[test]
+fn what_tls_to_servers_needs_is_looked_at() {
+    let by_tls = GOOD.replace("http://127.0.0.1:3000", "https://127.0.0.1:3000");
+    let with = |keys: &str| by_tls.replace("[[route]]", &format!("{keys}\n[[route]]"));
+    let folder = folder(&by_tls);
+    for name in ["client", "other"] {
+        made(folder.path(), name);
+    }
+    let expect = |configuration: &str, words: &[&str]| {
+        fs::write(folder.path().join("gateway.toml"), configuration).expect("written");
+        let shown = told_in(folder.path());
+        assert!(words.iter().all(|words| shown.contains(words)), "{words:?} in\n{shown}");
+        assert!(shown.ends_with("1 mistake in gateway.toml\n"), "{shown}");
+    };
+    expect(&by_tls, &["11:11: a server with https:// needs a \"ca\"", "add ca = \"ca.pem\""]);
+    expect(&with("ca = \"nowhere.pem\""), &["nowhere.pem: the certificates cannot be read: No such file"]);
+    expect(
+        &with("ca = \"users.toml\""),
+        &["users.toml: there is no certificate in it", "write the path of a PEM file"],
+    );
+    let ca = "ca = \"client.crt\"\n";
+    expect(&with(&format!("{ca}client_cert = \"client.crt\"")), &["there is no \"client_key\" to it"]);
+    expect(&with(&format!("{ca}client_key = \"client.key\"")), &["there is no \"client_cert\" to it"]);
+    let both = |key: &str| format!("{ca}client_cert = \"client.crt\"\nclient_key = \"{key}\"");
+    expect(&with(&both("other.key")), &["14:14:", "it cannot be used with"]);
+    expect(&with(&both("users.toml")), &["users.toml: the private key cannot be read: there is none in it"]);
+    expect(&with(&format!("{ca}server_name = \"a b\"")), &["\"a b\" is not the name of a host"]);
+    expect(&GOOD.replace("[[route]]", &format!("{ca}[[route]]")), &["no server of this upstream is spoken to by TLS"]);
+    expect(&GOOD.replace("http://127.0.0.1:3000", "unix:app.sock"), &["write its whole path"]);
+    fs::write(folder.path().join("gateway.toml"), with(&both("client.key"))).expect("written");
     assert_eq!(run(folder.path(), &["check"], "").code(), Some(0));
 }

@@ -30,5 +30,6 @@ mod rotation;
 mod simulation;
 mod smuggling;
 mod upstream_faults;
+mod upstreams;
 mod walk;
 mod websockets;

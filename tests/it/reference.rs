@@ -60,6 +60,12 @@ fn written_out(only_defaults: bool) -> String {
 fn with<T>(text: &str, read: impl FnOnce(&Document) -> T) -> T {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("users.toml"), users()).expect("written");
+    let made = rcgen::generate_simple_self_signed(vec!["app.internal".to_owned()]).expect("a certificate");
+    for (name, content) in
+        [("ca.pem", made.cert.pem()), ("client.crt", made.cert.pem()), ("client.key", made.signing_key.serialize_pem())]
+    {
+        std::fs::write(folder.path().join(name), content).expect("written");
+    }
     read(&Document::parse(folder.path().join("gateway.toml"), text))
 }
 
@@ -79,8 +85,9 @@ fn it_is_accepted_as_it_stands() {
 
 #[test]
 fn it_shows_every_key_that_the_code_knows() {
-    // A cookie's domain needs another kind of name.
+    // A cookie's domain needs another kind of name, and a CA a server that is spoken to by TLS.
     let text = written_out(false).replace("\"__Host-session\"", "\"__Secure-session\"");
+    let text = text.replace("servers = [\"http://", "servers = [\"https://");
     with(&text, |document| {
         let _ = Plan::of(document).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let written = document.written_keys();

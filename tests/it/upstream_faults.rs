@@ -390,7 +390,7 @@ fn more_connections_than_allowed_are_not_made() {
     });
     let mut setup = Setup::new().in_front_of(&server);
     setup.workers = 1;
-    setup.upstream = "max_connections = 1".to_owned();
+    setup.upstream = "max_connections = 1\nmax_waiting = 0".to_owned();
     let gateway = setup.start();
     let held = in_background(gateway.client(), "/public/held");
     eventually("the server is asked", || server.received().len() == 1);

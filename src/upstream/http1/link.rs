@@ -1,24 +1,35 @@
 //! One connection to a server: its socket, what was read and not yet used, what is to be written and not yet gone.
 
-use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_rustls::client::TlsStream;
 
 /// How much is read at once, in bytes: at first, and at most. In between it follows what comes, so that a page with its
 /// pictures inlined comes in one read and an idle connection holds little.
 const FIRST_READ: usize = 8 * 1024;
 const LARGEST_READ: usize = 256 * 1024;
 
+/// What a connection to a server is made of.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP.
+    Tcp(TcpStream),
+    /// TLS over TCP.
+    Tls(Box<TlsStream<TcpStream>>),
+    /// A Unix socket.
+    Unix(UnixStream),
+}
+
 /// A connection to a server.
 #[derive(Debug)]
 pub struct Link {
-    stream: TcpStream,
+    stream: Stream,
     /// What was read and not yet used.
     pub(super) input: BytesMut,
     /// What is to be written before `data`.
@@ -27,44 +38,36 @@ pub struct Link {
     /// What is to be written after `output`.
     pub(super) data: Bytes,
     next_read: usize,
-    counted: Counted,
+    place: OwnedSemaphorePermit,
 }
 
 impl Link {
-    /// A link over `stream`, counted in `open` for as long as it is.
-    ///
-    /// # Errors
-    /// When the socket cannot be set up.
-    pub fn new(stream: TcpStream, counted: Counted) -> io::Result<Box<Self>> {
-        stream.set_nodelay(true)?;
-        Ok(Box::new(Self {
+    /// A link over `stream`, which takes up `place` for as long as it is.
+    pub fn new(stream: Stream, place: OwnedSemaphorePermit) -> Box<Self> {
+        Box::new(Self {
             stream,
             input: BytesMut::new(),
             output: Vec::new(),
             written: 0,
             data: Bytes::new(),
             next_read: FIRST_READ,
-            counted,
-        }))
+            place,
+        })
     }
 
     /// Whether it is as an idle connection must be: open, and nothing said that nobody asked for. Costs a call of the
     /// kernel only if something has happened on it.
-    pub fn is_quiet(&self) -> bool {
-        let has_news = || match self.stream.poll_read_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Pending => false,
-            // Either it was closed, or there are bytes, or it was a false alarm.
-            Poll::Ready(Ok(())) => {
-                !matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-            }
-            Poll::Ready(Err(_)) => true,
-        };
-        self.input.is_empty() && !has_news()
+    pub fn is_quiet(&mut self) -> bool {
+        let (mut byte, mut context) = ([0], Context::from_waker(Waker::noop()));
+        // What is read is either the end, or bytes that nobody asked for.
+        let is_silent =
+            || Pin::new(&mut self.stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending();
+        self.input.is_empty() && { is_silent }()
     }
 
     /// The socket, and what was read of it already.
     pub fn into_parts(self) -> (Switched, Bytes) {
-        (Switched { stream: self.stream, _counted: self.counted }, self.input.freeze())
+        (Switched { stream: self.stream, _place: self.place }, self.input.freeze())
     }
 
     /// Gives back the memory that it needed while it was in use.
@@ -96,7 +99,8 @@ impl Link {
         }
         self.output.clear();
         self.written = 0;
-        Poll::Ready(Ok(()))
+        // TLS may hold bytes back.
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     /// Reads what has come; how much it was, nothing being the end.
@@ -113,11 +117,11 @@ impl Link {
     }
 }
 
-/// A connection that no longer speaks HTTP. It counts as one all the same.
+/// A connection that no longer speaks HTTP. It takes up a place all the same.
 #[derive(Debug)]
 pub struct Switched {
-    stream: TcpStream,
-    _counted: Counted,
+    stream: Stream,
+    _place: OwnedSemaphorePermit,
 }
 
 impl AsyncRead for Switched {
@@ -144,20 +148,49 @@ impl AsyncWrite for Switched {
     }
 }
 
-/// A count of open connections, one higher for as long as this lives.
-#[derive(Debug)]
-pub struct Counted(Rc<Cell<usize>>);
-
-impl Counted {
-    /// Counts one more.
-    pub fn new(open: &Rc<Cell<usize>>) -> Self {
-        open.set(open.get() + 1);
-        Self(Rc::clone(open))
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(context, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
     }
 }
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(context, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(context, pieces),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(context),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        }
     }
 }

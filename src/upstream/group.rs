@@ -1,0 +1,191 @@
+//! The servers of one upstream as all workers see them: which are out of order, and how many connections there are.
+
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsConnector;
+
+use crate::base::clock::Timestamp;
+use crate::session::handle::SessionHandle;
+use crate::upstream::settings::{Balance, UpstreamSettings};
+use crate::upstream::tls;
+
+/// How often in a row no connection can be made to a server before it is left alone for a while.
+const MAX_FAILURES: u32 = 3;
+
+/// For how long: what HAProxy and nginx wait, roughly.
+const LEFT_ALONE: Duration = Duration::from_secs(10);
+
+/// One upstream, shared by all workers.
+pub struct Upstream {
+    /// What it was made from.
+    pub settings: UpstreamSettings,
+    /// How TLS is spoken to its servers, if it is.
+    pub tls: Option<TlsConnector>,
+    servers: Vec<Server>,
+    permits: Arc<Semaphore>,
+    waiting: AtomicUsize,
+}
+
+/// What is known of a server.
+#[derive(Default)]
+struct Server {
+    /// How often in a row it could not be reached.
+    failures: AtomicU32,
+    /// Until when it is left alone, in milliseconds.
+    back_at: AtomicU64,
+    /// How many requests are under way; counted only when somebody asks.
+    under_way: AtomicUsize,
+}
+
+/// A request under way to a server.
+pub struct UnderWay {
+    upstream: Arc<Upstream>,
+    server: usize,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if let Some(server) = self.upstream.servers.get(self.server) {
+            server.under_way.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Waits for a place; forgotten about when dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Upstream {
+    /// An upstream whose servers are all believed to work.
+    ///
+    /// # Errors
+    /// What is wrong with the files that TLS needs.
+    pub fn new(settings: UpstreamSettings) -> Result<Arc<Self>, String> {
+        let tls =
+            if settings.has_tls() { Some(tls::connector(&settings.tls).map_err(|fault| fault.message)?) } else { None };
+        let servers = settings.servers.iter().map(|_| Server::default()).collect();
+        let permits = Arc::new(Semaphore::new(settings.max_connections));
+        Ok(Arc::new(Self { settings, tls, servers, permits, waiting: AtomicUsize::new(0) }))
+    }
+
+    /// The servers in the order in which they should be tried for a request: those that work first. `turn` counts a
+    /// worker's requests.
+    pub fn order(&self, turn: usize, session: Option<SessionHandle>, now: Timestamp) -> Order<'_> {
+        let count = self.servers.len().max(1);
+        let first = match (self.settings.balance, session) {
+            _ if count == 1 => 0,
+            (Balance::LeastRequests, _) => self.least_busy(turn, now),
+            (Balance::Sticky, Some(session)) => self.chosen_by(session, now),
+            (Balance::RoundRobin, _) | (Balance::Sticky, None) => turn % count,
+        };
+        Order { upstream: self, first, at: 0, now }
+    }
+
+    fn works(&self, server: usize, now: Timestamp) -> bool {
+        self.servers.get(server).is_some_and(|server| server.back_at.load(Ordering::Relaxed) <= now.as_millis())
+    }
+
+    fn least_busy(&self, turn: usize, now: Timestamp) -> usize {
+        let count = self.servers.len();
+        let busy = |at: &usize| self.servers.get(*at).map_or(0, |server| server.under_way.load(Ordering::Relaxed));
+        // Beginning with another each time, so that equals take turns.
+        let all = (0..count).map(|at| (turn + at) % count);
+        all.min_by_key(|at| (!self.works(*at, now), busy(at))).unwrap_or(0)
+    }
+
+    /// The server with the highest number for this session: when one fails, only its own sessions move.
+    fn chosen_by(&self, session: SessionHandle, now: Timestamp) -> usize {
+        let hasher = BuildHasherDefault::<DefaultHasher>::default();
+        let all = self.settings.servers.iter().enumerate();
+        let number =
+            |(at, server): (usize, &_)| (self.works(at, now), hasher.hash_one((session, format!("{server}"))), at);
+        all.map(number).max().map_or(0, |(.., at)| at)
+    }
+
+    /// Notes that a request is under way to a server, if anybody wants to know.
+    pub fn begin(self: &Arc<Self>, server: usize) -> Option<UnderWay> {
+        if self.settings.balance != Balance::LeastRequests {
+            return None;
+        }
+        self.servers.get(server)?.under_way.fetch_add(1, Ordering::Relaxed);
+        Some(UnderWay { upstream: Arc::clone(self), server })
+    }
+
+    /// Notes that a server was reached.
+    pub fn reached(&self, server: usize) {
+        if let Some(server) = self.servers.get(server)
+            && server.failures.load(Ordering::Relaxed) > 0
+        {
+            server.failures.store(0, Ordering::Relaxed);
+            server.back_at.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that a server could not be reached.
+    pub fn not_reached(&self, server: usize, now: Timestamp) {
+        let (Some(state), Some(address)) = (self.servers.get(server), self.settings.servers.get(server)) else {
+            return;
+        };
+        let failures = state.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if failures >= MAX_FAILURES && self.servers.len() > 1 {
+            if failures == MAX_FAILURES {
+                tracing::warn!("{address}: cannot be reached, and is left alone for {} s", LEFT_ALONE.as_secs());
+            }
+            state.back_at.store(now.plus(LEFT_ALONE).as_millis(), Ordering::Relaxed);
+        }
+    }
+
+    /// A place for one more connection, if there is one.
+    pub fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).try_acquire_owned().ok()
+    }
+
+    /// Waits for a place; `None` when too many wait already.
+    pub async fn wait_for_place(&self) -> Option<OwnedSemaphorePermit> {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.settings.max_waiting {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        let _waiting = Waiting(&self.waiting);
+        Arc::clone(&self.permits).acquire_owned().await.ok()
+    }
+
+    /// How many requests wait for a place.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+}
+
+/// The servers in the order in which they should be tried.
+pub struct Order<'a> {
+    upstream: &'a Upstream,
+    first: usize,
+    /// Once round for those that work, once more for the others.
+    at: usize,
+    now: Timestamp,
+}
+
+impl Iterator for Order<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let count = self.upstream.servers.len();
+        while self.at < 2 * count {
+            let (server, is_second_round) = ((self.first + self.at) % count, self.at >= count);
+            self.at += 1;
+            if self.upstream.works(server, self.now) != is_second_round {
+                return Some(server);
+            }
+        }
+        None
+    }
+}

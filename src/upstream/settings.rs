@@ -1,0 +1,90 @@
+//! One upstream as configured: its servers, and how they are reached and shared out.
+
+use std::fmt::{self, Display, Formatter};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Default for `upstream.connect_timeout`: a server in the same building answers in milliseconds, one across an ocean
+/// in a third of a second; three tries of TCP fit in between.
+pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Default for `upstream.first_byte_timeout`: what nginx, Apache and most applications' own servers allow.
+pub const DEFAULT_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Default for `upstream.max_connections`: over all workers; more than most old applications can serve at once.
+pub const DEFAULT_MAX_CONNECTIONS: usize = 1024;
+
+/// Default for `upstream.max_waiting`: as many again. A request that waits costs little; one that is refused costs a
+/// person's patience.
+pub const DEFAULT_MAX_WAITING: usize = 1024;
+
+/// One upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamSettings {
+    /// The name routes call it by.
+    pub name: Box<str>,
+    /// Its servers.
+    pub servers: Vec<ServerAddress>,
+    /// Which of them is chosen for a request.
+    pub balance: Balance,
+    /// How TLS is spoken to those that are reached by it.
+    pub tls: TlsSettings,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// How long an answer may take to begin.
+    pub first_byte_timeout: Duration,
+    /// How many connections there may be, over all workers.
+    pub max_connections: usize,
+    /// How many requests may wait for one, over all workers.
+    pub max_waiting: usize,
+}
+
+/// Which server is chosen for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// Each in turn.
+    RoundRobin,
+    /// The one with the fewest requests under way.
+    LeastRequests,
+    /// The same one for all requests of a session; in turn for those without.
+    Sticky,
+}
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerAddress {
+    /// `host:port`, spoken to in the clear.
+    Tcp(Box<str>),
+    /// `host:port`, spoken to by TLS.
+    Tls(Box<str>),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl Display for ServerAddress {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(formatter, "{address}"),
+            Self::Tls(address) => write!(formatter, "{address} (TLS)"),
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// How TLS is spoken to servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Whose certificates are believed: a file of PEM.
+    pub ca: Option<PathBuf>,
+    /// The name that is asked for and must be in the certificate, if it is not the host of the address.
+    pub server_name: Option<Box<str>>,
+    /// What we show who asks for it: the files of a certificate and of its key, PEM.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+impl UpstreamSettings {
+    /// Whether any of its servers is reached by TLS.
+    pub fn has_tls(&self) -> bool {
+        self.servers.iter().any(|server| matches!(server, ServerAddress::Tls(_)))
+    }
+}
