@@ -1,7 +1,8 @@
 //! The bodies that go out: an application's, or our own.
 
+use std::any::Any;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,19 +11,18 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use crate::base::deadline::Deadline;
 use crate::enforce::lease::{Lease, Leased};
-use crate::upstream::forward::UpstreamBody;
+use crate::upstream::answer::UpstreamBody;
 use crate::upstream::http1::link::Link;
 use crate::upstream::upload::Upload;
 
 /// The body of a request on its way to an application.
-pub type RequestBody = Upload<Leased<Incoming>>;
+pub type RequestBody = Upload<Leased<ClientBody>>;
 
 /// The body of an answer.
 pub enum AnswerBody {
     /// One of our own pages.
-    Own(OwnBody),
+    Own(Full<Bytes>),
     /// What an application sends, for as long as the session lasts.
     Upstream(Leased<UpstreamBody<RequestBody>>),
     /// None: what follows the head is a WebSocket.
@@ -42,16 +42,7 @@ pub struct Switched {
 impl AnswerBody {
     /// A body of ours.
     pub fn own(content: impl Into<Bytes>) -> Self {
-        Self::Own(OwnBody { content: Full::new(content.into()), unread: None })
-    }
-
-    /// Ends our own answer only after `unread`, what is left of its request's body, has been taken and thrown away, or
-    /// was too much of it, or `deadline` passed. Over HTTP/2 an end before would reset the stream under a client that is
-    /// still sending, and some clients then throw the answer away.
-    pub fn end_after(&mut self, unread: Incoming, deadline: Deadline) {
-        if let Self::Own(body) = self {
-            body.unread = Some(Box::new(Unread { body: unread, left: MAX_DISCARDED, deadline }));
-        }
+        Self::Own(Full::new(content.into()))
     }
 
     /// The WebSocket, if it is to become one.
@@ -63,59 +54,44 @@ impl AnswerBody {
     /// HTTP/2 nobody else does. An application has left its own out already.
     pub fn leave_out(response: &mut Response<Self>) {
         if let Self::Own(body) = response.body_mut() {
-            let length = body.content.size_hint().exact().unwrap_or_default();
-            body.content = Full::default();
+            let length = body.size_hint().exact().unwrap_or_default();
+            *body = Full::default();
             response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
     }
 }
 
-/// How much of a refused request's body is taken in vain, in bytes: a form with a few pictures, not a film.
-const MAX_DISCARDED: usize = 1024 * 1024;
-
-/// The body of an answer of ours.
-pub struct OwnBody {
-    content: Full<Bytes>,
-    unread: Option<Box<Unread>>,
+/// The body of a request, as the client sends it.
+pub struct ClientBody {
+    incoming: Incoming,
+    /// Until it is over, or given up, the client's connection is at work.
+    _at_work: Option<Box<dyn Any>>,
 }
 
-/// What is left of the body of a request that has been answered.
-struct Unread {
-    body: Incoming,
-    /// How many bytes are still taken.
-    left: usize,
-    deadline: Deadline,
+impl ClientBody {
+    /// A body that holds on to `at_work`.
+    pub fn new(incoming: Incoming, at_work: Option<Box<dyn Any>>) -> Self {
+        Self { incoming, _at_work: at_work }
+    }
 }
 
-impl OwnBody {
-    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
-        if let Some(Ok(frame)) = ready!(Pin::new(&mut self.content).poll_frame(context)) {
-            return Poll::Ready(Some(frame));
-        }
-        if let Some(unread) = &mut self.unread {
-            ready!(unread.poll_over(context));
-            self.unread = None;
-        }
-        Poll::Ready(None)
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut self.incoming).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.content.is_end_stream() && self.unread.is_none()
+        self.incoming.is_end_stream()
     }
-}
 
-impl Unread {
-    /// Ready when nothing more is taken.
-    fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        while let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
-            let Some(Ok(frame)) = frame else { return Poll::Ready(()) };
-            let length = frame.data_ref().map_or(0, Bytes::len);
-            match self.left.checked_sub(length) {
-                Some(left) => self.left = left,
-                None => return Poll::Ready(()),
-            }
-        }
-        self.deadline.poll_passed(context).map(drop)
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
     }
 }
 
@@ -128,7 +104,7 @@ impl Body for AnswerBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match &mut *self {
-            Self::Own(body) => body.poll_frame(context).map(|frame| frame.map(Ok)),
+            Self::Own(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
             Self::Upstream(body) => Pin::new(body).poll_frame(context),
             Self::Switched(_) => Poll::Ready(None),
         }
@@ -144,7 +120,7 @@ impl Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Own(body) => body.content.size_hint(),
+            Self::Own(body) => body.size_hint(),
             Self::Upstream(body) => body.size_hint(),
             Self::Switched(_) => SizeHint::with_exact(0),
         }

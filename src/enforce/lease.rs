@@ -131,6 +131,11 @@ impl<B> Leased<B> {
     pub const fn new(inner: B, lease: Option<Lease>) -> Self {
         Self { inner, lease }
     }
+
+    /// What it is a lease on.
+    pub fn into_inner(self) -> B {
+        self.inner
+    }
 }
 
 impl<B> Body for Leased<B>

@@ -6,12 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
 
 use crate::base::deadline::Deadline;
 use crate::base::secret::Secret;
 use crate::enforce::authorize::{AnswerCookies, current_session};
-use crate::enforce::body::AnswerBody;
+use crate::enforce::body::{AnswerBody, ClientBody};
 use crate::enforce::establish::{self, Place};
 use crate::enforce::pages::LoginPage;
 use crate::enforce::respond::{self, Refusal};
@@ -45,7 +44,7 @@ pub fn show(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Response<A
 /// Takes the posted form.
 pub async fn take(
     visit: &Visit<'_>,
-    body: &mut Incoming,
+    body: &mut ClientBody,
     deadline: &Deadline,
     cookies: &mut AnswerCookies,
 ) -> Result<Response<AnswerBody>, Refusal> {
@@ -116,7 +115,7 @@ struct Form {
 }
 
 /// Reads a form (application/x-www-form-urlencoded) with each of its fields exactly once.
-async fn read(visit: &Visit<'_>, body: &mut Incoming, deadline: &Deadline) -> Result<Form, Refusal> {
+async fn read(visit: &Visit<'_>, body: &mut ClientBody, deadline: &Deadline) -> Result<Form, Refusal> {
     let kind = visit.parts.headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
     let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     if !kind.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {

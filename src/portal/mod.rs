@@ -5,12 +5,11 @@ pub mod logout;
 
 use http::request::Parts;
 use http::{Method, Response};
-use hyper::body::Incoming;
 
 use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadline;
 use crate::enforce::authorize::AnswerCookies;
-use crate::enforce::body::AnswerBody;
+use crate::enforce::body::{AnswerBody, ClientBody};
 use crate::enforce::respond::Refusal;
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::{PREFIX, Snapshot};
@@ -41,7 +40,7 @@ pub fn is_ours(path: &[u8]) -> bool {
 /// Why it is refused.
 pub async fn answer(
     visit: &Visit<'_>,
-    body: &mut Incoming,
+    body: &mut ClientBody,
     deadline: &Deadline,
     cookies: &mut AnswerCookies,
 ) -> Result<Response<AnswerBody>, Refusal> {

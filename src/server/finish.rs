@@ -1,5 +1,6 @@
 //! The end of a request: exactly one line in the access log and one count, whatever became of it.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -79,6 +80,18 @@ impl Finish {
             Box::new(Head { method: parts.method.clone(), uri: parts.uri.clone(), host, at: now })
         });
         Self { noted: RefCell::default(), worker: Rc::clone(worker), activity: Some(activity), head, peer }
+    }
+
+    /// A hold on the connection for what goes on beside the answer.
+    pub fn beside(&self) -> Option<Box<dyn Any>> {
+        self.activity.as_ref().map(|activity| Box::new(activity.beside()) as Box<dyn Any>)
+    }
+
+    /// Notes that the answer closes the connection.
+    pub fn closes(&self) {
+        if let Some(activity) = &self.activity {
+            activity.closes();
+        }
     }
 
     /// Sends the answer on its way; the line is written when its body is done.

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 
 use crate::base::clock::Timestamp;
 use crate::enforce::authorize::{AnswerCookies, Authorized, authorize};
-use crate::enforce::body::{AnswerBody, Switched};
+use crate::enforce::body::{AnswerBody, ClientBody, Switched};
 use crate::enforce::challenge::challenge;
 use crate::enforce::establish::{self, Place};
 use crate::enforce::lease::{Lease, Leased};
@@ -35,7 +35,7 @@ use crate::server::worker::{Current, Worker};
 use crate::session::live::Live;
 use crate::upstream::forward::{Way, forward, rewrite};
 use crate::upstream::headers::ClientSide;
-use crate::upstream::upload::Upload;
+use crate::upstream::upload::{Upload, discard};
 use crate::upstream::websocket;
 use std::sync::Arc;
 
@@ -57,8 +57,9 @@ pub async fn handle(
     let is_h2 = parts.version == Version::HTTP_2;
     let is_head = parts.method == Method::HEAD;
     // What is expected, and refused, is not sent.
-    let may_be_sending = is_h2 && !body.is_end_stream() && !parts.headers.contains_key(header::EXPECT);
-    let mut body = Some(body);
+    let may_be_sending = !parts.headers.contains_key(header::EXPECT);
+    let at_work = (!body.is_end_stream()).then(|| finish.beside()).flatten();
+    let mut body = Some(ClientBody::new(body, at_work));
     let noted = &finish.noted;
     // A panic is this request's alone, and reads as a fault of ours: never as a permission.
     let answered =
@@ -72,6 +73,8 @@ pub async fn handle(
             if matches!(refusal, Refusal::Malformed(_)) && !is_h2 {
                 // Whoever sends such a request may mean something else by what follows it, too.
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                finish.closes();
+                body = None;
             }
             response
         }
@@ -85,7 +88,7 @@ pub async fn handle(
     }
     if let Some(unread) = body.filter(|body| may_be_sending && !body.is_end_stream()) {
         let deadline = worker.deadlines.set(Some(now.plus(DISCARDING)));
-        response.body_mut().end_after(unread, deadline);
+        tokio::task::spawn_local(discard(unread, deadline));
     }
     if is_head {
         AnswerBody::leave_out(&mut response);
@@ -140,7 +143,7 @@ async fn answer(
     worker: &Rc<Worker>,
     conn: &ConnInfo,
     parts: Parts,
-    body: &mut Option<Incoming>,
+    body: &mut Option<ClientBody>,
     is_connect: bool,
     now: Timestamp,
     noted: &RefCell<Noted>,
@@ -206,7 +209,7 @@ async fn answer(
 }
 
 /// Whether an HTTP/1.1 request asks for a WebSocket.
-fn asks_for_websocket(parts: &Parts, body: Option<&Incoming>) -> Result<bool, Refusal> {
+fn asks_for_websocket(parts: &Parts, body: Option<&ClientBody>) -> Result<bool, Refusal> {
     let has_body = body.is_some_and(|body| !body.is_end_stream());
     websocket::is_asked_for(parts, has_body).map_err(|_| Refusal::Malformed(BadRequest::UpgradeWithBody))
 }
@@ -245,7 +248,7 @@ async fn pass(
     grant: Grant,
     live: Option<Arc<Live>>,
     mut parts: Parts,
-    body: &mut Option<Incoming>,
+    body: &mut Option<ClientBody>,
     sent: Sent<'_>,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let pool = current.pools.get(sent.route.upstream).ok_or(Refusal::Internal)?;
@@ -256,10 +259,19 @@ async fn pass(
         websocket::say_upgrade(&mut parts.headers);
     }
     let lease = || live.as_ref().map(|live| Lease::new(worker.shared.leases.clone(), Arc::clone(live)));
-    let way = Way { pool, deadlines: &worker.deadlines, now: sent.now, is_websocket: sent.is_websocket };
-    let body = body.take().ok_or(Refusal::Internal)?;
-    let body = Upload::new(Leased::new(body, lease()), worker.clock());
-    let answered = forward(&grant, parts, body, way, &rewriting.cookies).await;
+    let is_over = || live.as_ref().is_some_and(|live| live.ended().is_some());
+    let (now, is_websocket) = (sent.now, sent.is_websocket);
+    let way = Way { pool, deadlines: &worker.deadlines, now, is_websocket, is_over: &is_over };
+    let mut upload = match body.take().filter(|body| !body.is_end_stream()) {
+        None => None,
+        Some(body) => {
+            let mut upload = Upload::new(Leased::new(body, lease()), worker.clock());
+            (!upload.is_empty().await).then_some(upload)
+        }
+    };
+    let answered = forward(&grant, parts, &mut upload, way, &rewriting.cookies).await;
+    // What the application has not taken is still the client's to send, or to be told not to.
+    *body = upload.map(|upload| upload.into_inner().into_inner());
     if let Some((reason, _)) = live.as_ref().and_then(|live| live.ended()) {
         // It ended while the application was thinking: its answer is for nobody. Or while something was uploaded: that
         // was cut off here, and is no fault of the application's.
@@ -280,7 +292,7 @@ async fn own_page(
     current: &Current,
     facts: &Facts<'_>,
     parts: &Parts,
-    body: &mut Option<Incoming>,
+    body: &mut Option<ClientBody>,
     now: Timestamp,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let visit = Visit { shared: &worker.shared, snapshot: &current.snapshot, facts, parts, now };

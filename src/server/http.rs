@@ -69,6 +69,8 @@ pub struct ConnState {
     /// The requests under way, each with when its answer last moved; `None` while the application is waited for.
     under_way: RefCell<Slab<Option<Timestamp>>>,
     wrote_at: Cell<Timestamp>,
+    /// When the last request ended, if there was one.
+    idle_since: Cell<Option<Timestamp>>,
     is_reading_head: Cell<bool>,
     /// Whether the client may be sending while we close: a body that nobody reads, or what HTTP/2 says on its own.
     may_send: Cell<bool>,
@@ -82,7 +84,9 @@ impl ConnState {
         let (worker, wrote_at) = (Rc::clone(worker), Cell::new(worker.connection_deadlines.recent()));
         let (under_way, is_reading_head, may_send) = (RefCell::default(), Cell::new(false), Cell::new(is_h2));
         let tunnel = RefCell::default();
-        let state = Self { worker, tcp, deadline, under_way, wrote_at, is_reading_head, is_h2, may_send, tunnel };
+        let idle_since = Cell::new(None);
+        let state =
+            Self { worker, tcp, deadline, under_way, wrote_at, idle_since, is_reading_head, is_h2, may_send, tunnel };
         // A handshake that was under way when the gateway stopped has come too late.
         let patience = if state.worker.is_stopping() { Duration::ZERO } else { state.worker.limits.header };
         state.deadline.move_to(Some(state.now().plus(patience)));
@@ -118,6 +122,15 @@ impl ConnState {
         }
     }
 
+    /// Until when a client without a request under way may read on, if it still reads what it was sent: over HTTP/2 as fast
+    /// as it lets us send. A client that keeps the connection busy with something else does not read for ever.
+    fn reads_until(&self, was_told: bool) -> Option<Timestamp> {
+        let limits = &self.worker.limits;
+        let patience = if was_told { limits.header } else { limits.keep_alive };
+        let until = self.tcp.wrote_at().plus(patience).min(self.idle_since.get()?.plus(SLOWEST_READER));
+        (self.now() < until).then_some(until)
+    }
+
     /// Something was read: if no request is under way, it is the beginning of a head, which has its own time. Not so
     /// with HTTP/2, where it may be a ping or a window: such a connection is idle until a request has come.
     fn was_read(&self) {
@@ -144,6 +157,17 @@ impl Activity {
         self.set(None);
     }
 
+    /// Another hold on the connection, for what goes on beside the answer.
+    pub fn beside(&self) -> Self {
+        let key = self.state.under_way.borrow_mut().insert(None);
+        Self { state: Rc::clone(&self.state), key }
+    }
+
+    /// The answer says that the connection closes; more may be on its way here.
+    pub fn closes(&self) {
+        self.state.may_send.set(true);
+    }
+
     /// The connection speaks HTTP no more once the answer has left.
     pub fn hand_over(self, tunnel: Tunnel) {
         self.state.tunnel.replace(Some(tunnel));
@@ -161,6 +185,7 @@ impl Drop for Activity {
         let state = &self.state;
         state.under_way.borrow_mut().try_remove(self.key);
         if !state.is_busy() {
+            state.idle_since.set(Some(state.now()));
             state.deadline.move_to(Some(state.now().plus(state.worker.limits.keep_alive)));
         }
     }
@@ -311,8 +336,18 @@ async fn drive(state: &ConnState, mut poll: impl FnMut(&mut Context<'_>, bool) -
             if !state.worker.is_stopping() {
                 return Poll::Pending;
             }
-        } else if was_told || state.is_reading_head.get() {
+        } else if state.is_reading_head.get() {
             return Poll::Ready(End::Gone);
+        } else if was_told || !state.worker.is_stopping() {
+            if let Some(until) = state.reads_until(was_told) {
+                state.deadline.move_to(Some(until));
+                let _ = state.deadline.poll_passed(context);
+                return Poll::Pending;
+            }
+            if was_told {
+                // What it was sent it may still read.
+                return Poll::Ready(End::Closed);
+            }
         }
         was_told = true;
         if state.is_busy() {

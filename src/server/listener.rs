@@ -155,7 +155,7 @@ async fn serve(serving: Serving, stream: TcpStream, peer: SocketAddr, tls: Tls) 
     let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
     let deadline = worker.connection_deadlines.set(Some(worker.clock().now().plus(worker.limits.handshake)));
     // Who does not manage a handshake is not told why in more words than TLS has.
-    let tcp = Tcp::new(stream);
+    let tcp = Tcp::new(stream, &worker.connection_deadlines);
     let Ok(Ok(stream)) = deadline.limit(TlsAcceptor::from(tls.config).accept(tcp.clone())).await else { return };
     let mut stream = stream;
     stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));

@@ -66,10 +66,11 @@ impl Worker {
     /// One worker.
     pub fn new(shared: Arc<Shared>, access: Option<AccessLog>, limits: ConnectionLimits) -> Rc<Self> {
         let (counters, now) = (shared.metrics.worker(), shared.clock.now());
-        let current = RefCell::new(Rc::new(Current::new(shared.snapshot.load_full())));
+        let deadlines = Deadlines::new(now);
+        let current = RefCell::new(Rc::new(Current::new(shared.snapshot.load_full(), &deadlines)));
         Rc::new(Self {
             shared,
-            deadlines: Deadlines::new(now),
+            deadlines,
             connection_deadlines: Deadlines::new(now),
             counters,
             access,
@@ -86,7 +87,7 @@ impl Worker {
         let newest = self.shared.snapshot.load();
         let mut current = self.current.borrow_mut();
         if !Arc::ptr_eq(&newest, &current.snapshot) {
-            *current = Rc::new(Current::new(Arc::clone(&newest)));
+            *current = Rc::new(Current::new(Arc::clone(&newest), &self.deadlines));
         }
         Rc::clone(&current)
     }
@@ -132,8 +133,9 @@ impl Worker {
 }
 
 impl Current {
-    fn new(snapshot: Arc<Snapshot>) -> Self {
-        let pools = snapshot.upstreams.iter().map(|upstream| Pool::new(Arc::clone(upstream))).collect();
+    fn new(snapshot: Arc<Snapshot>, deadlines: &Rc<Deadlines>) -> Self {
+        let pools =
+            snapshot.upstreams.iter().map(|upstream| Pool::new(Arc::clone(upstream), Rc::clone(deadlines))).collect();
         Self { snapshot, pools }
     }
 }

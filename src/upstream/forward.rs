@@ -1,31 +1,30 @@
 //! Sending a permitted request to its application.
 
 use std::cell::RefCell;
-use std::pin::Pin;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri, Version, header};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 
 use crate::base::clock::Timestamp;
-use crate::base::deadline::Deadlines;
+use crate::base::deadline::{Deadline, Deadlines};
 use crate::base::net::TrustedProxies;
 use crate::policy::client_address::ForwardedHeader;
 use crate::policy::verdict::{Grant, Subject};
 use crate::session::principal::Principal;
-use crate::upstream::group::UnderWay;
+use crate::upstream::answer::{Place, UpstreamBody};
 use crate::upstream::headers::{self, Believed, ClientFields, ClientSide};
 use crate::upstream::http1::Broken;
-use crate::upstream::http1::exchange::{Exchange, Part};
-use crate::upstream::http1::link::Link;
+use crate::upstream::http1::exchange::Exchange;
 use crate::upstream::identity::IdentityHeaders;
 use crate::upstream::pool::{Connection, Pool, UpstreamError, Wanted};
-use crate::upstream::upload::Upload;
+use crate::upstream::upload::{Progress, Upload};
 
 /// How requests are changed on their way.
 #[derive(Clone, Debug)]
@@ -50,6 +49,8 @@ pub struct Way<'a> {
     pub now: Timestamp,
     /// Whether it asks for a WebSocket.
     pub is_websocket: bool,
+    /// Whether the session it belongs to has ended.
+    pub is_over: &'a dyn Fn() -> bool,
 }
 
 /// How many fields are added to a request at most, beside identity headers of one's own.
@@ -148,153 +149,93 @@ fn origin_form(uri: &Uri, path: Option<String>) -> Uri {
     Uri::from(target.unwrap_or_else(|| PathAndQuery::from_static("/")))
 }
 
-/// Sends a request on its way and waits for the head of the answer.
+/// How often it is looked whether the session of a request that waits has ended.
+const SESSION_CHECK: Duration = Duration::from_secs(1);
+
+/// Sends a request on its way and waits for the head of the answer. What of `body` was not sent is left there.
 ///
 /// # Errors
 /// What went wrong with the upstream.
 pub async fn forward<B>(
     permission: &Grant,
     parts: Parts,
-    body: Upload<B>,
+    body: &mut Option<Upload<B>>,
     way: Way<'_>,
     names: &[Box<str>],
 ) -> Result<Response<UpstreamBody<Upload<B>>>, UpstreamError>
 where
-    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>> + Unpin> + Unpin + 'static,
 {
     let (pool, upstream) = (way.pool, way.pool.upstream());
-    let settings = &upstream.settings;
     let session = match permission.subject() {
         Subject::Nobody => None,
         Subject::Anonymous(handle) | Subject::User(handle, _) => Some(*handle),
     };
     let deadline = way.deadlines.set(None);
-    let progress = body.progress();
-    let mut body = (!body.is_end_stream()).then_some(body);
     // RFC 9110 section 9.2.2: only what may be done twice is sent twice.
     let mut may_repeat = body.is_none() && parts.method.is_idempotent();
-    let mut may_be_used = true;
+    let mut wanted = Wanted { session, may_be_used: true, now: way.now };
     loop {
-        let wanted = Wanted { session, may_be_used, now: way.now };
         let Connection { link, server, is_used } = pool.connection(&deadline, wanted).await?;
         let under_way = upstream.begin(server);
-        let mut exchange = Box::new(Exchange::begin(link, &parts, body.take(), way.is_websocket));
-        deadline.move_to(Some(way.now.plus(settings.first_byte_timeout)));
-        let answered = loop {
-            let answered = deadline.limit(exchange.answer()).await;
-            // The application has its time from the moment it has everything: a long upload is no late answer.
-            let late = progress.as_ref().map(|moved| moved.get().plus(settings.first_byte_timeout));
-            match late {
-                Some(late) if answered.is_err() && late > way.deadlines.recent() => deadline.move_to(Some(late)),
-                Some(_) | None => break answered,
-            }
-        };
-        match answered {
-            Ok(Ok(response)) => {
-                let (mut parts, ()) = response.into_parts();
-                guard(&mut parts.headers, names);
-                let (exchange, switched) = if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-                    (None, Some(exchange.into_switched()))
+        let progress = body.as_ref().and_then(Upload::progress);
+        let mut exchange = Exchange::begin(link, &parts, body.take(), way.is_websocket);
+        let answered = in_time(&way, &deadline, progress.as_ref(), exchange.answer()).await;
+        let failed = match answered {
+            Some(Ok(response)) => {
+                let mut response = response;
+                guard(response.headers_mut(), names);
+                let place = Place { pool: Rc::clone(pool), server, under_way };
+                return Ok(if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    response.map(|()| UpstreamBody::switched(exchange, place))
                 } else {
-                    (Some(exchange), None)
-                };
-                let body = UpstreamBody { exchange, switched, broken: None, under_way, pool: Rc::clone(pool), server };
-                return Ok(Response::from_parts(parts, body.settled()));
+                    response.map(|()| UpstreamBody::new(exchange, place, progress))
+                });
             }
             // It was closed while it was idle, just before the request was sent.
-            Ok(Err(broken)) if is_used && may_repeat && broken.is_silence() && !exchange.has_heard() => {
-                (may_repeat, may_be_used) = (false, false);
+            Some(Err(broken)) if is_used && may_repeat && broken.is_silence() && !exchange.has_heard() => {
+                may_repeat = false;
+                wanted = Wanted { may_be_used: false, now: way.deadlines.recent(), ..wanted };
+                continue;
             }
-            Ok(Err(source)) => return Err(UpstreamError::Exchange { server: pool.server(server), source }),
-            Err(_) => return Err(UpstreamError::FirstByteTimeout { server: pool.server(server) }),
+            Some(Err(source)) => UpstreamError::Exchange { server: pool.server(server), source },
+            None if exchange.waits_for_sender() => {
+                let source = Broken::Upload("it did not go on in time".into());
+                UpstreamError::Exchange { server: pool.server(server), source }
+            }
+            None => UpstreamError::FirstByteTimeout { server: pool.server(server) },
+        };
+        *body = exchange.take_rest();
+        return Err(failed);
+    }
+}
+
+/// What `answer` comes to, unless the application takes too long, or the session ends that the request belongs to.
+async fn in_time<T>(
+    way: &Way<'_>,
+    deadline: &Deadline,
+    progress: Option<&Progress>,
+    answer: impl Future<Output = T>,
+) -> Option<T> {
+    let patience = way.pool.upstream().settings.first_byte_timeout;
+    let mut answer = pin!(answer);
+    // The application has its time from the moment it has everything: a long upload is no late answer.
+    let late = || progress.map_or(way.now, |moved| moved.get()).plus(patience);
+    let next = |now: Timestamp| late().min(now.plus(SESSION_CHECK));
+    deadline.move_to(Some(next(way.now)));
+    loop {
+        if let Ok(answered) = deadline.limit(answer.as_mut()).await {
+            return Some(answered);
         }
+        let now = way.deadlines.recent();
+        if now >= late() || (way.is_over)() {
+            return None;
+        }
+        deadline.move_to(Some(next(now)));
     }
 }
 
 fn guard(headers: &mut HeaderMap, names: &[Box<str>]) {
     let names: [&str; 2] = std::array::from_fn(|at| names.get(at).map_or("", |name| &**name));
     headers::guard_answer(headers, &names);
-}
-
-/// The body of an answer. When it is over, its connection goes back to the pool.
-pub struct UpstreamBody<B> {
-    /// Until then.
-    exchange: Option<Box<Exchange<B>>>,
-    /// The connection, when it is no longer one for HTTP.
-    switched: Option<Box<Link>>,
-    /// What it broke off with, until that is told.
-    broken: Option<Broken>,
-    /// Counts as a request until then.
-    under_way: Option<UnderWay>,
-    pool: Rc<Pool>,
-    server: usize,
-}
-
-impl<B> UpstreamBody<B>
-where
-    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
-{
-    /// Gives the connection back as soon as nothing more is to be read from it.
-    fn settle(&mut self) {
-        if self.exchange.as_ref().is_some_and(|exchange| exchange.is_over()) {
-            self.under_way = None;
-            if let Some(link) = self.exchange.take().and_then(|exchange| exchange.into_link()) {
-                self.pool.keep(self.server, link);
-            }
-        }
-    }
-
-    /// The connection, when the application has agreed to a WebSocket.
-    pub const fn take_switched(&mut self) -> Option<Box<Link>> {
-        self.switched.take()
-    }
-
-    fn settled(mut self) -> Self {
-        self.settle();
-        self
-    }
-}
-
-impl<B> Body for UpstreamBody<B>
-where
-    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
-{
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if let Some(broken) = self.broken.take() {
-            return Poll::Ready(Some(Err(broken)));
-        }
-        let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
-        let part = ready!(exchange.poll_body(context));
-        self.settle();
-        Poll::Ready(match part {
-            None => None,
-            Some(Ok(Part::Data(data))) => Some(Ok(Frame::data(data))),
-            Some(Ok(Part::Trailers(mut trailers))) => {
-                headers::guard_trailers(&mut trailers);
-                Some(Ok(Frame::trailers(trailers)))
-            }
-            Some(Err(broken)) => {
-                // Told one turn later: an error takes what is not yet written with it, and the client may have what the
-                // application has sent.
-                (self.exchange, self.broken) = (None, Some(broken));
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.exchange.is_none() && self.broken.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match (&self.exchange, &self.broken) {
-            (Some(exchange), _) => exchange.size_hint(),
-            (None, Some(_)) => SizeHint::new(),
-            (None, None) => SizeHint::with_exact(0),
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! Floor 3: the applications behind the gateway, and how a request gets there.
 
+pub mod answer;
 pub mod forward;
 pub mod group;
 pub mod headers;

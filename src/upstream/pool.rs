@@ -10,7 +10,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::base::clock::Timestamp;
-use crate::base::deadline::Deadline;
+use crate::base::deadline::{Deadline, Deadlines};
 use crate::session::handle::SessionHandle;
 use crate::upstream::group::Upstream;
 use crate::upstream::http1::Broken;
@@ -79,6 +79,7 @@ pub struct Pool {
     #[expect(clippy::vec_box, reason = "a connection goes from exchange to exchange and is never moved itself")]
     idle: Vec<RefCell<Vec<Box<Link>>>>,
     turn: Cell<usize>,
+    deadlines: Rc<Deadlines>,
 }
 
 /// A connection to use.
@@ -105,9 +106,14 @@ pub struct Wanted {
 
 impl Pool {
     /// No connections yet.
-    pub fn new(upstream: Arc<Upstream>) -> Rc<Self> {
+    pub fn new(upstream: Arc<Upstream>, deadlines: Rc<Deadlines>) -> Rc<Self> {
         let idle = upstream.settings.servers.iter().map(|_| RefCell::default()).collect();
-        Rc::new(Self { upstream, idle, turn: Cell::new(0) })
+        Rc::new(Self { upstream, idle, turn: Cell::new(0), deadlines })
+    }
+
+    /// The deadlines of its worker.
+    pub const fn deadlines(&self) -> &Rc<Deadlines> {
+        &self.deadlines
     }
 
     /// The upstream.
@@ -171,7 +177,8 @@ impl Pool {
     /// The idle connection that was used last: the likeliest to be still open.
     fn take_idle(&self, server: usize) -> Option<Box<Link>> {
         let mut idle = self.idle.get(server)?.borrow_mut();
-        std::iter::from_fn(|| idle.pop()).find_map(|mut link| link.is_quiet().then_some(link))
+        let now = self.deadlines.recent();
+        std::iter::from_fn(|| idle.pop()).find_map(|mut link| (link.is_fresh(now) && link.is_quiet()).then_some(link))
     }
 
     fn any_idle(&self) -> Option<Connection> {
@@ -199,7 +206,8 @@ impl Pool {
     }
 
     /// Takes back a connection that can be used again.
-    pub fn keep(&self, server: usize, link: Box<Link>) {
+    pub fn keep(&self, server: usize, mut link: Box<Link>) {
+        link.rested_at = self.deadlines.recent();
         // Its place is for whoever waits: they may be on another core, and want another server.
         if self.upstream.waiting() > 0 {
             return;
@@ -220,7 +228,8 @@ impl Pool {
             if self.upstream.waiting() > 0 {
                 idle.clear();
             }
-            idle.retain_mut(|link| link.is_quiet());
+            let now = self.deadlines.recent();
+            idle.retain_mut(|link| link.is_fresh(now) && link.is_quiet());
             idle.iter_mut().for_each(|link| link.rest());
         }
     }

@@ -1,39 +1,78 @@
 //! A request's body on its way, watched: while it moves, its application is not yet late with the answer.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::base::clock::{Clock, Timestamp};
+use crate::base::deadline::Deadline;
 
 /// When a body last moved.
 pub type Progress = Rc<Cell<Timestamp>>;
 
+/// How much of a body is taken in vain, in bytes: a form with a few pictures, not a film.
+const MAX_DISCARDED: usize = 1024 * 1024;
+
 /// A body that notes when it moves.
-pub struct Upload<B> {
+pub struct Upload<B: Body> {
     inner: B,
     watch: Option<(Progress, Clock)>,
+    /// What was asked for before its turn.
+    peeked: Option<Result<Frame<B::Data>, B::Error>>,
 }
 
 impl<B: Body> Upload<B> {
     /// Watches `inner` by `clock`; a body that is over before it begins is not.
     pub fn new(inner: B, clock: &Clock) -> Self {
         let watch = (!inner.is_end_stream()).then(|| (Rc::new(Cell::new(clock.now())), clock.clone()));
-        Self { inner, watch }
+        Self { inner, watch, peeked: None }
     }
 }
 
-impl<B> Upload<B> {
+impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Upload<B> {
+    /// Whether it turns out to be over at once: HTTP/2 can say so only behind the head.
+    pub async fn is_empty(&mut self) -> bool {
+        if self.is_end_stream() {
+            return true;
+        }
+        if self.size_hint().exact().is_some() {
+            return false;
+        }
+        // The end may come in a frame of its own, which is empty.
+        for _ in 0..2 {
+            match poll_fn(|context| Poll::Ready(Pin::new(&mut self.inner).poll_frame(context))).await {
+                Poll::Pending => return false,
+                Poll::Ready(None) => return true,
+                Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(|data| !data.has_remaining()) => {}
+                Poll::Ready(some) => {
+                    self.peeked = some;
+                    return false;
+                }
+            }
+        }
+        self.is_end_stream()
+    }
+
+    /// The body itself.
+    pub fn into_inner(self) -> B {
+        self.inner
+    }
+
     /// When it last moved, for as long as somebody asks.
     pub fn progress(&self) -> Option<Progress> {
         self.watch.as_ref().map(|(progress, _)| Rc::clone(progress))
     }
 }
 
-impl<B: Body + Unpin> Body for Upload<B> {
+impl<B: Body<Error: Unpin> + Unpin> Body for Upload<B>
+where
+    B::Data: Unpin,
+{
     type Data = B::Data;
     type Error = B::Error;
 
@@ -41,7 +80,10 @@ impl<B: Body + Unpin> Body for Upload<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        let polled = match self.peeked.take() {
+            Some(peeked) => Poll::Ready(Some(peeked)),
+            None => Pin::new(&mut self.inner).poll_frame(context),
+        };
         if let (Poll::Ready(_), Some((progress, clock))) = (&polled, &self.watch) {
             progress.set(clock.now());
         }
@@ -49,10 +91,26 @@ impl<B: Body + Unpin> Body for Upload<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.peeked.is_none() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
+}
+
+/// Takes what is left of a request's body and throws it away, until it is over, too much, or `deadline` passes. Who is
+/// still sending when the answer comes reads it only if nobody hangs up on them.
+pub async fn discard(mut body: impl Body<Data = Bytes> + Unpin, deadline: Deadline) {
+    let mut left = MAX_DISCARDED;
+    let all = poll_fn(|context| {
+        loop {
+            let Some(Ok(frame)) = ready!(Pin::new(&mut body).poll_frame(context)) else { return Poll::Ready(()) };
+            match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(less) => left = less,
+                None => return Poll::Ready(()),
+            }
+        }
+    });
+    let _ = deadline.limit(all).await;
 }

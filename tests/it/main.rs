@@ -29,6 +29,7 @@ mod reference;
 mod rotation;
 mod simulation;
 mod smuggling;
+mod streams;
 mod upstream_faults;
 mod upstreams;
 mod walk;

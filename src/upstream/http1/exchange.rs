@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use http::request::Parts;
@@ -18,6 +18,10 @@ use crate::upstream::websocket::has_token;
 /// How much of a chunk's first line is written at most: sixteen hexadecimal digits and two line ends.
 const CHUNK_LINE: usize = 20;
 
+/// How many times an answer may be announced (1xx, RFC 9110 section 15.2) within one turn: each costs time that others
+/// wait for.
+const MAX_INTERIM_HEADS: usize = 16;
+
 /// A request on its way, and then its answer.
 pub struct Exchange<B> {
     link: Box<Link>,
@@ -31,6 +35,12 @@ pub struct Exchange<B> {
     keeps_alive: bool,
     /// Whether a WebSocket was asked for.
     may_switch: bool,
+    /// What the request's body broke off with, while the answer was read already.
+    failed: Option<Broken>,
+    /// Whoever reads the answer's body.
+    reader: Option<Waker>,
+    /// Nobody reads the answer any more.
+    is_abandoned: bool,
 }
 
 struct Upload<B> {
@@ -71,6 +81,9 @@ where
             framing: Framing::Ended,
             keeps_alive: false,
             may_switch,
+            failed: None,
+            reader: None,
+            is_abandoned: false,
         }
     }
 
@@ -85,6 +98,7 @@ where
         *response.version_mut() = Version::HTTP_11;
         *response.headers_mut() = head.headers;
         (self.framing, self.keeps_alive) = (head.framing, head.keeps_alive);
+        self.link.kept_for = head.kept_for;
         Ok(response)
     }
 
@@ -113,13 +127,48 @@ where
         (is_done && self.is_over() && self.keeps_alive).then_some(self.link)
     }
 
-    /// The connection, when both sides have agreed to speak by WebSocket on it.
-    pub fn into_switched(self) -> Box<Link> {
+    /// The connection, whatever state it is in: for a WebSocket, on which both sides have agreed.
+    pub fn into_link_as_it_is(self) -> Box<Link> {
         self.link
+    }
+
+    /// Whether not all of the request has been sent.
+    pub fn is_sending(&self) -> bool {
+        !self.is_deaf && (self.upload.is_some() || self.link.has_output())
+    }
+
+    /// Whether it is the request's sender who keeps everybody waiting.
+    pub fn waits_for_sender(&self) -> bool {
+        !self.is_deaf && self.upload.is_some() && !self.link.has_output()
+    }
+
+    /// What of the request's body will not be sent.
+    pub fn take_rest(&mut self) -> Option<B> {
+        self.upload.take().map(|upload| upload.body)
+    }
+
+    /// Ready when all of the request has been sent, or the server takes no more of it.
+    pub fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        self.poll_upload(context)?;
+        if self.is_sending() { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    /// Lets the answer break off: the request did.
+    pub fn fail(&mut self, broken: Broken) {
+        self.failed = Some(broken);
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
+    /// Whether the answer is over, or nobody reads it any more.
+    pub fn is_answered(&self) -> bool {
+        self.is_abandoned || self.is_over()
     }
 
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<AnswerHead, Broken>> {
         self.poll_upload(context)?;
+        let mut interim_heads = 0;
         loop {
             if !self.link.input.is_empty()
                 && let Some(head) = read_answer(&mut self.link.input, &self.method)?
@@ -130,7 +179,13 @@ where
                     }
                     // Nobody asked for it, so behind this head comes nothing that we could read.
                     StatusCode::SWITCHING_PROTOCOLS => return Poll::Ready(Err(Broken::Switched)),
-                    interim if interim.is_informational() => continue,
+                    interim if interim.is_informational() => {
+                        interim_heads += 1;
+                        if interim_heads > MAX_INTERIM_HEADS {
+                            return Poll::Ready(Err(Broken::NotHttp("it announces an answer without end")));
+                        }
+                        continue;
+                    }
                     _ => return Poll::Ready(Ok(head)),
                 }
             }
@@ -141,19 +196,24 @@ where
         }
     }
 
-    /// The next part of the answer's body; `None` when it is over.
+    /// The next part of the answer's body; `None` when it is over. What is left of the request is sent by whoever asks
+    /// [`Exchange::poll_sent`].
     pub fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Part, Broken>>> {
-        if self.upload.is_some() || self.link.has_output() {
-            self.poll_upload(context)?;
-        }
         loop {
+            if let Some(failed) = self.failed.take() {
+                return Poll::Ready(Some(Err(failed)));
+            }
             match self.framing.take(&mut self.link.input)? {
                 Piece::Data(data) => return Poll::Ready(Some(Ok(Part::Data(data)))),
                 Piece::Trailers(trailers) => return Poll::Ready(Some(Ok(Part::Trailers(trailers)))),
                 Piece::End => return Poll::Ready(None),
                 Piece::Missing => {}
             }
-            if ready!(self.link.poll_read(context))? == 0 {
+            let Poll::Ready(read) = self.link.poll_read(context)? else {
+                self.reader = self.is_sending().then(|| context.waker().clone());
+                return Poll::Pending;
+            };
+            if read == 0 {
                 if self.framing != Framing::UntilClosed {
                     return Poll::Ready(Some(Err(Broken::Truncated)));
                 }
@@ -186,7 +246,7 @@ where
             match self.link.poll_flush(context) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Err(_)) => {
-                    (self.is_deaf, self.upload) = (true, None);
+                    self.is_deaf = true;
                     return Ok(());
                 }
                 Poll::Ready(Ok(())) if is_waiting || self.upload.is_none() => return Ok(()),
@@ -199,6 +259,13 @@ where
 /// Whether an answer says what it switches to, and that it is what was asked for (RFC 6455 section 4.2.2).
 fn consents(headers: &HeaderMap) -> bool {
     has_token(headers, &header::CONNECTION, b"upgrade") && has_token(headers, &header::UPGRADE, b"websocket")
+}
+
+impl<B> Exchange<B> {
+    /// Nobody reads the answer any more.
+    pub const fn abandon(&mut self) {
+        self.is_abandoned = true;
+    }
 }
 
 /// How far a body has come.

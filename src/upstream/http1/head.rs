@@ -2,6 +2,7 @@
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use http::request::Parts;
@@ -73,6 +74,8 @@ pub(super) struct AnswerHead {
     pub(super) framing: Framing,
     /// Whether the connection can be used again when the body is over.
     pub(super) keeps_alive: bool,
+    /// And for how long, if it says so.
+    pub(super) kept_for: Option<Duration>,
 }
 
 /// Takes the head of an answer out of `input`; `None` while it is not all there.
@@ -107,11 +110,15 @@ pub(super) fn read_answer(input: &mut BytesMut, method: &Method) -> Result<Optio
         headers.try_append(name, value).map_err(|_| httparse::Error::TooManyHeaders)?;
     }
     // What HTTP/1.0 does not know, or two lengths at once, is not to be relied on (RFC 9112 sections 6.1 and 6.3).
+    // Neither are words on how what is not there is delimited (RFC 9112 section 6.1, RFC 9110 section 8.6).
+    let (has_coding, has_length) =
+        (headers.contains_key(header::TRANSFER_ENCODING), headers.contains_key(header::CONTENT_LENGTH));
     let is_doubtful =
-        headers.contains_key(header::TRANSFER_ENCODING) && (is_http_10 || headers.contains_key(header::CONTENT_LENGTH));
+        (has_coding && (is_http_10 || has_length)) || (status == StatusCode::NO_CONTENT && (has_coding || has_length));
     let framing = framing(&mut headers, status, method)?;
     let keeps_alive = keeps_alive(&headers, is_http_10) && framing != Framing::UntilClosed && !is_doubtful;
-    Ok(Some(AnswerHead { status, headers, framing, keeps_alive }))
+    let kept_for = kept_for(&headers);
+    Ok(Some(AnswerHead { status, headers, framing, keeps_alive, kept_for }))
 }
 
 const TOO_LONG: Broken = Broken::NotHttp("a header's name is too long");
@@ -160,6 +167,14 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Broken> {
         length = Some(parsed);
     }
     Ok(length)
+}
+
+/// For how long the connection stays open when nothing is asked on it: the `timeout` of `Keep-Alive`, which no standard
+/// has, and which many servers send.
+fn kept_for(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get("keep-alive")?.to_str().ok()?;
+    let timeout = value.split(',').find_map(|parameter| parameter.trim().strip_prefix("timeout="))?;
+    timeout.parse().ok().map(Duration::from_secs)
 }
 
 /// Whether the connection stays open (RFC 9112 section 9.3).

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -10,10 +11,18 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::client::TlsStream;
 
+use crate::base::clock::Timestamp;
+
 /// How much is read at once, in bytes: at first, and at most. In between it follows what comes, so that a page with its
 /// pictures inlined comes in one read and an idle connection holds little.
 const FIRST_READ: usize = 8 * 1024;
 const LARGEST_READ: usize = 256 * 1024;
+
+/// How long a connection is kept that nobody needs: what nginx keeps one.
+const MAX_REST: Duration = Duration::from_secs(60);
+
+/// How long before its server would close it a connection is no longer used.
+const BEFORE_CLOSE: Duration = Duration::from_secs(1);
 
 /// What a connection to a server is made of.
 #[derive(Debug)]
@@ -38,6 +47,10 @@ pub struct Link {
     /// What is to be written after `output`.
     pub(super) data: Bytes,
     next_read: usize,
+    /// Since when nothing was asked on it.
+    pub rested_at: Timestamp,
+    /// How long the server says that it keeps it.
+    pub(super) kept_for: Option<Duration>,
     place: OwnedSemaphorePermit,
 }
 
@@ -51,8 +64,17 @@ impl Link {
             written: 0,
             data: Bytes::new(),
             next_read: FIRST_READ,
+            rested_at: Timestamp::default(),
+            kept_for: None,
             place,
         })
+    }
+
+    /// Whether it has not been idle for too long: for longer than its server keeps it, or than a firewall may remember it.
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        // A second earlier than the server closes it: what is on its way then would meet a closed door.
+        let kept_for = self.kept_for.map_or(MAX_REST, |kept_for| kept_for.saturating_sub(BEFORE_CLOSE).min(MAX_REST));
+        now < self.rested_at.plus(kept_for.max(BEFORE_CLOSE))
     }
 
     /// Whether it is as an idle connection must be: open, and nothing said that nobody asked for. Costs a call of the

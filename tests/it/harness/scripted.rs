@@ -102,7 +102,12 @@ impl Line {
 
     /// Sends bytes.
     pub fn say(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = self.stream.write_all(bytes.as_ref());
+        self.try_say(bytes);
+    }
+
+    /// Sends bytes; whether the other side is still there.
+    pub fn try_say(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
     /// The connection itself, and where what is read of it is written down.
