@@ -167,12 +167,19 @@ impl WorkerStart {
     fn run(self) {
         let built = runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         match built {
-            Ok(runtime) => runtime.block_on(self.serve()),
+            Ok(runtime) => {
+                let worker = runtime.block_on(self.serve());
+                // What was still under way ends here, and each of it has its line.
+                drop(runtime);
+                if let Some(access) = &worker.access {
+                    access.flush();
+                }
+            }
             Err(error) => tracing::error!("a worker cannot start: {error}"),
         }
     }
 
-    async fn serve(self) {
+    async fn serve(self) -> Rc<Worker> {
         let Self { shared, listeners, tls, limits, access, mut stopped, drain } = self;
         let worker = Worker::new(shared, access, limits);
         for deadlines in [&worker.deadlines, &worker.connection_deadlines] {
@@ -208,9 +215,7 @@ impl WorkerStart {
                 tracing::warn!("connections cut because they were not done in time: {}", worker.connections.get());
             }
         }
-        if let Some(access) = &worker.access {
-            access.flush();
-        }
+        worker
     }
 }
 

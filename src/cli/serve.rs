@@ -3,6 +3,9 @@
 use std::path::Path;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::app::{self, Parts, Running};
 use crate::config::Plan;
@@ -24,11 +27,9 @@ pub(super) fn run(config: &Path) -> Result<(), String> {
 
 /// Operational messages, for whoever runs the gateway, go to standard error.
 pub(super) fn log_to_stderr() {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_max_level(tracing::Level::INFO)
-        .init();
+    // What libraries say is for those who write them.
+    let ours = Targets::new().with_target(env!("CARGO_CRATE_NAME"), tracing::Level::INFO);
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).finish().with(ours).init();
 }
 
 /// How often it is looked whether everything has stopped.

@@ -13,6 +13,7 @@ use crate::upstream::settings::UpstreamSettings;
 pub(super) fn read(root: &Section<'_>, upstreams: &[Located<UpstreamSettings>], has_login: bool) -> Vec<Route> {
     root.require("route", "[[route]]\npath = \"/\"\nupstream = \"app\"");
     let mut all: Vec<Route> = Vec::new();
+    let mut sections = Vec::new();
     for section in root.sections("route") {
         let Some(route) = read_one(&section, upstreams, has_login) else { continue };
         if all.iter().any(|other| other.host == route.host && other.path == route.path) {
@@ -20,8 +21,33 @@ pub(super) fn read(root: &Section<'_>, upstreams: &[Located<UpstreamSettings>], 
             section.mistake_at("path", message, "keep one of them");
         }
         all.push(route);
+        sections.push(section);
     }
+    tell_of_holes(&sections, &all);
     all
+}
+
+/// A host of its own has routes of its own: what "*" asks for a path no longer counts there. Where that leaves a path open
+/// that is closed elsewhere, somebody may not have meant it.
+fn tell_of_holes(sections: &[Section<'_>], all: &[Route]) {
+    for (at, route) in all.iter().enumerate() {
+        let hole = all.iter().find(|wide| {
+            let decides = |other: &&Route| other.host == route.host && other.path.covers(&wide.path);
+            let decider = all.iter().filter(decides).max_by_key(|other| other.path.depth());
+            route.host.is_below(&wide.host)
+                && decider.is_some_and(|decider| std::ptr::eq(decider, route) && decider.path != wide.path)
+                && route.policy.asks_less_than(&wide.policy)
+        });
+        if let (Some(wide), Some(section)) = (hole, sections.get(at)) {
+            let (host, path) = (&route.host, wide.path.shown());
+            let message =
+                format!("on \"{host}\", \"{path}\" is open to more people than the route of \"{}\" allows", wide.host);
+            let help = format!(
+                "a host with routes of its own has no others: add one with host = \"{host}\" and path = \"{path}\""
+            );
+            section.mistake_at(if section.has("host") { "host" } else { "path" }, message, help);
+        }
+    }
 }
 
 fn read_one(section: &Section<'_>, upstreams: &[Located<UpstreamSettings>], has_login: bool) -> Option<Route> {

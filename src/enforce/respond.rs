@@ -147,10 +147,15 @@ impl From<UpstreamError> for Refusal {
 pub fn refused(refusal: &Refusal, is_for_person: bool) -> Response<AnswerBody> {
     let status = refusal.status();
     let standard = MessagePage::for_status(status.as_u16());
-    let page = match refusal.message() {
+    let mut page = match refusal.message() {
         Some(message) => MessagePage { message, ..standard },
         None => standard,
     };
+    let logout = format!("{PREFIX}logout");
+    if let Refusal::Forbidden(_) = refusal {
+        // Whoever has two accounts is in the wrong one.
+        page.action = Some(("Sign out", &logout));
+    }
     let mut response =
         if is_for_person { html(status, page.render()) } else { json(status, &error_json(refusal, page.message)) };
     let headers = response.headers_mut();

@@ -39,6 +39,8 @@ pub enum BadRequest {
     HostsDiffer,
     /// Its target is for proxies that tunnel (`CONNECT`, `*`).
     Target,
+    /// Its body is coded in a way that only the client understands (RFC 9112 section 6.1).
+    TransferCoding,
     /// It asks for a WebSocket and has a body, which would then be its first frames.
     UpgradeWithBody,
 }
@@ -51,6 +53,7 @@ impl BadRequest {
             Self::Host => "The request must name exactly one valid host.",
             Self::HostsDiffer => "The host in the request's target is not the one in its Host header.",
             Self::Target => "This is not a request that a web application can answer.",
+            Self::TransferCoding => "The request's body has a transfer coding that is not understood here.",
             Self::UpgradeWithBody => "A request for a WebSocket must not have a body.",
         }
     }

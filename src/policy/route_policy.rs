@@ -38,6 +38,18 @@ pub struct RoutePolicy {
     pub roles: Vec<Box<str>>,
 }
 
+impl RoutePolicy {
+    /// Whether somebody may pass here who may not pass where `other` is asked.
+    pub fn asks_less_than(&self, other: &Self) -> bool {
+        if other.access != Access::Authenticated {
+            return false;
+        }
+        let has_other_role = self.roles.iter().any(|role| !other.roles.contains(role));
+        let roles_differ = !other.roles.is_empty() && (self.roles.is_empty() || has_other_role);
+        self.access != Access::Authenticated || roles_differ
+    }
+}
+
 /// What holds for every session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionRules {

@@ -100,7 +100,6 @@ pub async fn take(
 fn admit(visit: &Visit<'_>) -> Result<(), Refusal> {
     let Some(limit) = &visit.snapshot.limits.login else { return Ok(()) };
     limit.admit(visit.facts.client).map_err(|exceeded| {
-        Metrics::count(&visit.shared.metrics.limited, "login");
         let fields =
             AuditFields { client: Some(visit.facts.client), reason: Some("login_limit"), ..AuditFields::default() };
         visit.shared.audit(AuditEvent::LoginRefused, fields);

@@ -1,6 +1,7 @@
 //! What a route matches: a host and a path prefix of whole segments.
 
 use std::borrow::Cow;
+use std::fmt::{self, Display, Formatter};
 
 /// The host part of a route.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +38,29 @@ impl HostPattern {
             Some(_) | None => Err(format!(
                 "\"{text}\" is not a host; write a name without a port like \"app.example.test\", \"*.example.test\", or \"*\""
             )),
+        }
+    }
+}
+
+impl HostPattern {
+    /// Whether every host that it matches is one of `wide` too, and not the other way round.
+    pub fn is_below(&self, wide: &Self) -> bool {
+        match (self, wide) {
+            (Self::Below(_) | Self::Exact(_), Self::Any) => true,
+            (Self::Below(own) | Self::Exact(own), Self::Below(wide)) => {
+                own.len() > wide.len() && own.ends_with(&**wide)
+            }
+            (Self::Any, _) | (_, Self::Exact(_)) => false,
+        }
+    }
+}
+
+impl Display for HostPattern {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => formatter.write_str("*"),
+            Self::Below(domain) => write!(formatter, "*{domain}"),
+            Self::Exact(name) => formatter.write_str(name),
         }
     }
 }
@@ -79,6 +103,11 @@ impl PathPrefix {
     /// The prefix as a person writes it.
     pub fn shown(&self) -> Cow<'_, str> {
         if self.0.is_empty() { Cow::Borrowed("/") } else { Cow::Borrowed(&self.0) }
+    }
+
+    /// Whether every path that begins with `other` begins with this.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.0.strip_prefix(&*self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// How many segments it has.

@@ -15,11 +15,13 @@ use std::net::IpAddr;
 
 use crate::base::clock::Timestamp;
 use crate::enforce::body::AnswerBody;
+use crate::enforce::lease::SessionEnded;
 use crate::observe::access_log::AccessLine;
 use crate::policy::verdict::Subject;
 use crate::server::http::Activity;
 use crate::server::worker::Worker;
 use crate::session::handle::SessionHandle;
+use crate::session::live::Live;
 
 /// What is noted of a request while it is answered, for the line at its end.
 #[derive(Debug, Default)]
@@ -35,6 +37,12 @@ pub struct Noted {
 }
 
 impl Noted {
+    /// Notes whose session a request brought that was refused.
+    pub fn session(&mut self, live: Option<&Live>) {
+        self.session = live.map(Live::handle);
+        self.user = live.and_then(Live::principal).map(|principal| principal.user.clone());
+    }
+
     /// Notes as whom a request passed.
     pub fn subject(&mut self, subject: &Subject) {
         match subject {
@@ -109,13 +117,29 @@ impl Finish {
     pub fn switch(mut self, response: Response<AnswerBody>) -> (Response<FinishedBody>, Rest, Option<Activity>) {
         let status = response.status().as_u16();
         self.worker.counters.answered(status);
-        let (rest, activity) = (Rest(self.line(status)), self.activity.take());
+        let (mut line, activity) = (self.line(status), self.activity.take());
+        if let Some(line) = &mut line {
+            // Either side ends it as it likes.
+            line.is_whole = true;
+        }
+        let rest = Rest(line);
         (response.map(|body| FinishedBody { body, line: None, activity: None }), rest, activity)
     }
 
     fn line(&mut self, status: u16) -> Option<Box<Line>> {
         let (head, worker, noted) = (self.head.take()?, Rc::clone(&self.worker), self.noted.take());
-        Some(Box::new(Line { worker, head, peer: self.peer, noted, status, bytes: 0 }))
+        Some(Box::new(Line { worker, head, peer: self.peer, noted, status, bytes: 0, is_whole: false }))
+    }
+}
+
+impl Drop for FinishedBody {
+    fn drop(&mut self) {
+        // Nobody asks again for what says that it is at its end.
+        if let Some(line) = &mut self.line
+            && self.body.is_end_stream()
+        {
+            line.is_whole = true;
+        }
     }
 }
 
@@ -157,10 +181,15 @@ struct Line {
     noted: Noted,
     status: u16,
     bytes: u64,
+    /// Whether all of the answer has been handed over.
+    is_whole: bool,
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
+        if !self.is_whole {
+            self.noted.reason.get_or_insert("client_left");
+        }
         let Some(access) = &self.worker.access else { return };
         let session = self.noted.session.map(|handle| handle.to_string());
         access.write(&AccessLine {
@@ -207,8 +236,21 @@ impl Body for FinishedBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        if let (Some(line), Poll::Ready(Some(Ok(frame)))) = (&mut self.line, &polled) {
-            line.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if let (Some(activity), Poll::Ready(Some(Err(error)))) = (&self.activity, &polled)
+            && !error.is::<SessionEnded>()
+        {
+            activity.answer_broke(error);
+        }
+        match (&mut self.line, &polled) {
+            (Some(line), Poll::Ready(Some(Ok(frame)))) => {
+                line.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            }
+            (Some(line), Poll::Ready(Some(Err(error)))) => {
+                let is_session = error.is::<SessionEnded>();
+                line.noted.reason = Some(if is_session { "session_ended" } else { "upstream_broken" });
+            }
+            (Some(line), Poll::Ready(None)) => line.is_whole = true,
+            (Some(_), Poll::Pending) | (None, _) => {}
         }
         if let Some(activity) = &self.activity {
             if polled.is_pending() { activity.waits() } else { activity.moved() }

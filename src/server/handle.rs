@@ -152,7 +152,6 @@ async fn answer(
     let (shared, snapshot) = (&worker.shared, &*current.snapshot);
     let client = client_address(conn.peer.ip(), &parts.headers, &snapshot.rewriting.trusted, snapshot.forwarded_header);
     noted.borrow_mut().client = Some(client);
-    let is_websocket = is_connect || asks_for_websocket(&parts, body.as_ref())?;
     let facts = Facts::read(&parts, client).map_err(Refusal::Malformed)?;
     if !conn.serves(&facts.host) {
         return Err(Refusal::Misdirected);
@@ -162,6 +161,7 @@ async fn answer(
         // Boxed like everything rare here, so that the future of an ordinary request stays small: it is moved about.
         return Box::pin(own_page(worker, &current, &facts, &parts, body, now)).await;
     }
+    let is_websocket = check_form(&parts, body.as_ref())? || is_connect;
     let route = snapshot.routes.find(&facts.host, &facts.path.matched).ok_or(Refusal::NoRoute)?;
     let authorized = authorize(shared, snapshot, &route.policy, &facts, &parts.headers, now);
     let Authorized { verdict, live, mut cookies } = authorized.await.map_err(|_| Refusal::Store)?;
@@ -176,6 +176,7 @@ async fn answer(
             (grant, Some(made.live))
         }
         Verdict::Challenge(reason) => {
+            noted.borrow_mut().session(live.as_deref());
             noted.borrow_mut().reason = Some(reason.name());
             let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
             let navigates = is_navigation(&parts.method, &parts.headers);
@@ -184,6 +185,7 @@ async fn answer(
             return Ok(response);
         }
         Verdict::Deny(reason) => {
+            noted.borrow_mut().session(live.as_deref());
             let is_person = is_for_person(&parts.method, &parts.headers);
             let mut response = refused_in_passing(worker, &Refusal::Forbidden(reason), is_person, noted);
             cookies.write(shared, snapshot, response.headers_mut());
@@ -208,9 +210,20 @@ async fn answer(
     Ok(response)
 }
 
-/// Whether an HTTP/1.1 request asks for a WebSocket.
-fn asks_for_websocket(parts: &Parts, body: Option<&ClientBody>) -> Result<bool, Refusal> {
+/// What applications are asked by.
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// Refuses what would not mean the same to everybody on the way: a body in a coding that we would have to pass on unread,
+/// one where a WebSocket is to begin, and TRACE, which shows a client what it never sent. Whether it asks for a WebSocket.
+fn check_form(parts: &Parts, body: Option<&ClientBody>) -> Result<bool, Refusal> {
+    if parts.method == Method::TRACE {
+        return Err(Refusal::Method(METHODS));
+    }
+    let is_understood = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
     let has_body = body.is_some_and(|body| !body.is_end_stream());
+    if has_body && !parts.headers.get_all(header::TRANSFER_ENCODING).iter().all(is_understood) {
+        return Err(Refusal::Malformed(BadRequest::TransferCoding));
+    }
     websocket::is_asked_for(parts, has_body).map_err(|_| Refusal::Malformed(BadRequest::UpgradeWithBody))
 }
 

@@ -22,6 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadline;
+use crate::observe::metrics::Metrics;
 use crate::server::conn::ConnInfo;
 use crate::server::finish::{self, FinishedBody};
 use crate::server::handle::handle;
@@ -166,6 +167,12 @@ impl Activity {
     /// The answer says that the connection closes; more may be on its way here.
     pub fn closes(&self) {
         self.state.may_send.set(true);
+    }
+
+    /// The application's answer broke off.
+    pub fn answer_broke(&self, error: &dyn std::fmt::Display) {
+        Metrics::count(&self.state.worker.shared.metrics.upstream_errors, "upstream_broken");
+        tracing::warn!("upstream_broken: an answer broke off: {error}");
     }
 
     /// The connection speaks HTTP no more once the answer has left.

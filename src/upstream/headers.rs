@@ -54,6 +54,49 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
     }
 }
 
+/// Headers by which proxies tell applications where a request really comes from or goes to. Whoever is no trusted proxy has
+/// nothing to say here: an application that believes one of them answers for another path, host or client than the one
+/// that was decided on. In lower case, hyphens for underscores.
+const PROXYS_WORDS: &[&str] = &[
+    "cf-connecting-ip",
+    "client-ip",
+    "cluster-client-ip",
+    "fastly-client-ip",
+    "front-end-https",
+    "true-client-ip",
+    "x-arr-ssl",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-host",
+    "x-http-host-override",
+    "x-original-forwarded-for",
+    "x-original-host",
+    "x-original-uri",
+    "x-original-url",
+    "x-originating-ip",
+    "x-remote-addr",
+    "x-remote-ip",
+    "x-rewrite-url",
+    "x-scheme",
+    "x-url-scheme",
+];
+
+/// Beginnings of such headers.
+const PROXYS_PREFIXES: &[&str] = &["x-forwarded-", "x-ssl-", "x-client-cert", "x-envoy-", "ssl-client-"];
+
+/// Whether a field is a proxy's word, in whatever spelling a CGI would take for it, and not from a trusted one. `Proxy` is
+/// nobody's: CGI makes `HTTP_PROXY` of it, which steers the application's own requests (CVE-2016-5385 and its kin).
+pub fn is_a_proxys_word(name: &str, is_trusted: bool) -> bool {
+    // Most names begin with another letter.
+    if !matches!(name.as_bytes().first(), Some(b'c' | b'f' | b'p' | b's' | b't' | b'x')) {
+        return false;
+    }
+    let folded = || name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
+    let begins = |prefix: &&str| name.len() >= prefix.len() && folded().take(prefix.len()).eq(prefix.bytes());
+    let is = |known: &&str| name.len() == known.len() && folded().eq(known.bytes());
+    name == "proxy" || (!is_trusted && (PROXYS_PREFIXES.iter().any(begins) || PROXYS_WORDS.iter().any(is)))
+}
+
 /// What is known of the client's side of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientSide<'a> {

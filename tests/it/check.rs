@@ -609,3 +609,35 @@ fn what_tls_to_servers_needs_is_looked_at() {
     fs::write(folder.path().join("gateway.toml"), with(&both("client.key"))).expect("written");
     assert_eq!(run(folder.path(), &["check"], "").code(), Some(0));
 }
+
+#[test]
+fn what_one_host_leaves_open_is_told() {
+    let with = |routes: &str| GOOD.replace("path = \"/\"\nupstream = \"app\"", routes);
+    let route = |keys: &str| format!("[[route]]\nupstream = \"app\"\n{keys}\n");
+    let admin = "path = \"/admin\"\nupstream = \"app\"\nroles = [\"admin\"]\n".to_owned();
+    let open = |host: &str| route(&format!("host = \"{host}\"\npath = \"/\"\naccess = \"public\""));
+    let hole = told(&with(&(admin.clone() + &open("a.test"))));
+    let words = [
+        "on \"a.test\", \"/admin\" is open to more people than the route of \"*\" allows",
+        "add one with host = \"a.test\" and path = \"/admin\"",
+        "1 mistake in gateway.toml",
+    ];
+    assert!(words.iter().all(|words| hole.contains(words)), "{hole}");
+    // A role is asked for elsewhere, and any role, or another one, here.
+    for less in ["", "roles = [\"staff\"]", "roles = [\"admin\", \"staff\"]", "access = \"optional\""] {
+        let narrow = route(&format!("host = \"*.a.test\"\npath = \"/\"\n{less}"));
+        assert!(told(&with(&(admin.clone() + &narrow))).contains("\"*.a.test\""), "{less}");
+    }
+    let good = [
+        open("a.test") + &route("host = \"a.test\"\npath = \"/admin\"\naccess = \"public\""),
+        open("a.test") + &route("host = \"a.test\"\npath = \"/admin\"\nroles = [\"admin\"]"),
+        route("host = \"a.test\"\npath = \"/\"\nroles = [\"admin\"]"),
+        route("host = \"a.test\"\npath = \"/administration\"\naccess = \"public\""),
+        route("path = \"/\"\naccess = \"public\""),
+    ];
+    for routes in good {
+        let folder = folder(&with(&(admin.clone() + &routes)));
+        let checked = run(folder.path(), &["check"], "");
+        assert_eq!(checked.code(), Some(0), "{routes}: {}", checked.stderr);
+    }
+}

@@ -345,3 +345,47 @@ fn an_answer_cannot_set_or_fake_our_cookies() {
     }
     assert_eq!(client.session(), ours);
 }
+
+#[test]
+fn what_only_a_proxy_may_say_is_heard_from_a_trusted_one_alone() {
+    let words = [
+        "X-Original-URL",
+        "X-Rewrite-URL",
+        "X_Original_Uri",
+        "X-Forwarded-Prefix",
+        "X-Forwarded-Uri",
+        "X-Forwarded-Path",
+        "X-Forwarded-Scheme",
+        "X-Forwarded-Ssl",
+        "X-Forwarded-Server",
+        "X_Forwarded_Anything",
+        "X-Forwarded-Client-Cert",
+        "X-SSL-Client-CN",
+        "SSL-Client-Verify",
+        "True-Client-IP",
+        "X-Client-IP",
+        "Client-IP",
+        "CF-Connecting-IP",
+        "X-Host",
+        "X-HTTP-Host-Override",
+        "Front-End-Https",
+        "X-Envoy-Original-Path",
+    ];
+    let mut trusting = Setup::new();
+    trusting.server = "trusted_proxies = [\"127.0.0.1\"]".to_owned();
+    for (setup, is_heard) in [(Setup::new(), false), (trusting, true)] {
+        let gateway = setup.unlimited().start();
+        for version in [Version::H1, Version::H2] {
+            for target in ["/public", "/optional", "/anonymous"] {
+                gateway.application.forget();
+                let client = gateway.client().speaking(version);
+                let request = words.iter().fold(client.get(target), |request, word| request.header(word, "evil"));
+                request.header("Proxy", "http://evil.test").header("X-Formatted", "fine").send();
+                let received = gateway.application.last();
+                let heard = words.iter().filter(|word| received.headers.contains_key(**word)).count();
+                assert_eq!(heard, if is_heard { words.len() } else { 0 }, "{target} {received:?}");
+                assert_eq!((received.header("proxy"), received.header("x-formatted")), (None, Some("fine")));
+            }
+        }
+    }
+}

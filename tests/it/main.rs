@@ -6,6 +6,7 @@
 mod harness;
 
 mod access;
+mod access_log;
 mod binary;
 mod binding;
 mod bodies;

@@ -284,3 +284,21 @@ fn a_request_to_switch_protocols_opens_no_tunnel_unless_the_application_agrees()
         assert_eq!(received[0].header("http2-settings"), None);
     }
 }
+
+#[test]
+fn a_body_in_a_coding_that_only_its_sender_knows_is_refused() {
+    let gateway = Setup::new().start();
+    for coding in ["gzip, chunked", "identity, chunked", "chunked, chunked", "x, chunked"] {
+        let mut connection = Raw::to(gateway.address);
+        connection.send(post(&format!("Transfer-Encoding: {coding}\r\n"), "5\r\nhello\r\n0\r\n\r\n"));
+        connection.send(HIDDEN);
+        connection.finish();
+        let answers = connection.rest();
+        assert!(answers.starts_with("HTTP/1.1 400") && answers.matches("HTTP/1.1").count() == 1, "{coding}: {answers}");
+    }
+    let answer = Raw::to(gateway.address).ask("TRACE /public HTTP/1.1\r\nHost: localhost\r\nX-Secret: y\r\n\r\n");
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.status, 405);
+    assert!(!String::from_utf8_lossy(&answer.body).contains("X-Secret"));
+    gateway.application.assert_untouched();
+}
