@@ -32,6 +32,8 @@ pub enum Refusal {
     BadForm,
     /// It came from a page of another origin, or was not a person's doing.
     CrossSite,
+    /// The user name or the password is wrong.
+    WrongPassword,
     /// Nobody is signed in, and it is no navigation.
     Unauthenticated(Reason),
     /// The person may not.
@@ -60,7 +62,7 @@ impl Refusal {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::CrossSite | Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Self::WrongPassword | Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::TooMany(..) => StatusCode::TOO_MANY_REQUESTS,
             Self::LoginBusy | Self::Store => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream(UpstreamError::ConnectTimeout { .. } | UpstreamError::FirstByteTimeout { .. }) => {
@@ -83,6 +85,7 @@ impl Refusal {
             Self::TooLarge => "too_large",
             Self::BadForm => "bad_form",
             Self::CrossSite => "cross_site",
+            Self::WrongPassword => "wrong_password",
             Self::Unauthenticated(reason) | Self::Forbidden(reason) => reason.name(),
             Self::TooMany(what, _) => what,
             Self::LoginBusy => "login_busy",
@@ -102,6 +105,7 @@ impl Refusal {
             Self::TooLarge => Some("What was sent is too large for this page."),
             Self::BadForm => Some("The form could not be read."),
             Self::CrossSite => Some("This request came from another website, so it was not carried out."),
+            Self::WrongPassword => Some("The user name or the password is not right."),
             Self::Unauthenticated(_) => Some("Please sign in."),
             Self::LoginBusy => Some("Many people are signing in right now. Please try again in a moment."),
             Self::Store => Some("Sessions cannot be checked right now. Please try again in a moment."),
@@ -127,6 +131,7 @@ impl Refusal {
             | Self::TooLarge
             | Self::BadForm
             | Self::CrossSite
+            | Self::WrongPassword
             | Self::Unauthenticated(_)
             | Self::Forbidden(_)
             | Self::BrokenUpload

@@ -13,7 +13,7 @@ use crate::enforce::authorize::{AnswerCookies, current_session};
 use crate::enforce::body::{AnswerBody, ClientBody};
 use crate::enforce::establish::{self, Place};
 use crate::enforce::pages::LoginPage;
-use crate::enforce::respond::{self, Refusal};
+use crate::enforce::respond::{self, Refusal, is_for_person};
 use crate::enforce::snapshot::PREFIX;
 use crate::login::attempt::{Browser, FormFault, Return};
 use crate::login::password::Busy;
@@ -75,6 +75,9 @@ pub async fn take(
         Ok(None) => {
             Metrics::count(&visit.shared.metrics.logins, "failed");
             visit.shared.audit(AuditEvent::LoginFailed, fields);
+            if !is_for_person(visit.facts.method, &visit.parts.headers) {
+                return Err(Refusal::WrongPassword);
+            }
             let notice_said = Return { notice: String::new(), ..back };
             Ok(self::form(visit, cookies, StatusCode::UNAUTHORIZED, &notice_said, &form.username, Some(WRONG)))
         }

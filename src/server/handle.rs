@@ -336,6 +336,7 @@ fn count(worker: &Worker, refusal: &Refusal) {
         | Refusal::TooLarge
         | Refusal::BadForm
         | Refusal::CrossSite
+        | Refusal::WrongPassword
         | Refusal::Unauthenticated(_)
         | Refusal::Forbidden(_)
         | Refusal::LoginBusy

@@ -65,6 +65,26 @@ fn every_failure_reads_the_same() {
 }
 
 #[test]
+fn who_takes_json_is_told_of_a_failure_in_json() {
+    let gateway = Setup::new().start();
+    let client = gateway.client();
+    let token = attempt(&client);
+    let ask = |name: &str, password: &str| {
+        let fields = [("username", name), ("password", password), ("attempt", &token)];
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let request = client.request(Method::POST, "/.vestibule/login").header("accept", "application/json");
+        request.header("content-type", "application/x-www-form-urlencoded").body(body).send()
+    };
+    let told = ask(ALICE.0, "a guess");
+    assert_eq!((told.status, told.json()["reason"].as_str()), (401, Some("wrong_password")));
+    assert_eq!(ask("nobody", "a guess").text(), told.text());
+    assert_eq!(ask(CAROL.0, CAROL.1).text(), told.text());
+    assert_eq!(client.session(), "");
+    assert_eq!(ask(ALICE.0, ALICE.1).status, 303);
+    assert_eq!(client.get("/").send().status, 200);
+}
+
+#[test]
 fn the_name_comes_back_escaped_and_the_password_not_at_all() {
     let gateway = Setup::new().start();
     let client = gateway.client();
