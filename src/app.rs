@@ -36,7 +36,8 @@ use crate::observe::audit::AuditLog;
 use crate::observe::metrics::Metrics;
 use crate::observe::sink::LogSink;
 use crate::route::table::RouteTable;
-use crate::server::listener::{self, Tls};
+use crate::server::listener::{self, Scheme, Tls};
+use crate::server::plain::PlainHttp;
 use crate::server::tls::{Certificates, server_config};
 use crate::server::worker::{ConnectionLimits, Worker};
 use crate::session::cookie::SessionCookie;
@@ -78,6 +79,8 @@ impl Default for Parts {
 pub struct Running {
     /// Where it listens, in the order of the configuration.
     pub addresses: Vec<SocketAddr>,
+    /// Where it redirects from plain HTTP, in the order of the configuration.
+    pub redirect_addresses: Vec<SocketAddr>,
     /// Where the metrics are.
     pub metrics_address: Option<SocketAddr>,
     /// What its workers share.
@@ -98,12 +101,12 @@ pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
     let shared = Arc::new(share(plan, parts)?);
     let metrics_listener = plan.admin.metrics.map(|address| bind(address, 1)).transpose()?;
     let socket = plan.admin.listen.as_deref().map(open_socket).transpose()?;
-    let mut listeners: Vec<Vec<StdListener>> =
-        plan.server.listen.iter().map(|address| bind(*address, workers)).collect::<Result<_, _>>()?;
-    let local = |listener: Option<&StdListener>| listener.and_then(|listener| listener.local_addr().ok());
-    let addresses = listeners.iter().filter_map(|of_workers| local(of_workers.first())).collect();
+    let mut listeners = bind_all(&plan.server.listen, workers)?;
+    let mut plain_listeners = bind_all(&plan.server.redirect, workers)?;
+    let (addresses, redirect_addresses) = (addresses_of(&listeners), addresses_of(&plain_listeners));
+    let plain = Arc::new(PlainHttp::new(addresses.first().map_or(0, SocketAddr::port)));
     let metrics_listener = metrics_listener.and_then(|mut listeners| listeners.pop());
-    let metrics_address = local(metrics_listener.as_ref());
+    let metrics_address = metrics_listener.as_ref().and_then(|listener| listener.local_addr().ok());
     let background = start_background(&shared, metrics_listener, socket)?;
     let (stop, stopped) = watch::channel(false);
     let limits = ConnectionLimits {
@@ -116,8 +119,10 @@ pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
     for at in 0..workers {
         let start = WorkerStart {
             shared: Arc::clone(&shared),
-            listeners: listeners.iter_mut().filter_map(Vec::pop).collect(),
+            https: listeners.iter_mut().filter_map(Vec::pop).collect(),
             tls: tls.clone(),
+            http: plain_listeners.iter_mut().filter_map(Vec::pop).collect(),
+            plain: Arc::clone(&plain),
             limits,
             workers,
             access: plan.log.access.then(|| AccessLog::new(plan.log.format, shared.sink.clone())),
@@ -128,7 +133,8 @@ pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
         threads.push(thread.map_err(|error| format!("a worker thread cannot be started: {error}"))?);
     }
     shared.is_ready.store(true, Ordering::Relaxed);
-    Ok(Running { addresses, metrics_address, shared, stop, workers: threads, background: Some(background) })
+    let (workers, background) = (threads, Some(background));
+    Ok(Running { addresses, redirect_addresses, metrics_address, shared, stop, workers, background })
 }
 
 impl Running {
@@ -155,8 +161,10 @@ impl Running {
 /// Everything a worker's thread begins with.
 struct WorkerStart {
     shared: Arc<Shared>,
-    listeners: Vec<StdListener>,
+    https: Vec<StdListener>,
     tls: Tls,
+    http: Vec<StdListener>,
+    plain: Arc<PlainHttp>,
     limits: ConnectionLimits,
     workers: usize,
     access: Option<AccessLog>,
@@ -174,7 +182,7 @@ impl WorkerStart {
     }
 
     async fn serve(self) {
-        let Self { shared, listeners, tls, limits, workers, access, mut stopped, drain } = self;
+        let Self { shared, https, tls, http, plain, limits, workers, access, mut stopped, drain } = self;
         let worker = Worker::new(shared, access, limits, workers);
         for deadlines in [&worker.deadlines, &worker.connection_deadlines] {
             let (deadlines, clock) = (Rc::clone(deadlines), worker.clock().clone());
@@ -186,11 +194,13 @@ impl WorkerStart {
         tokio::task::spawn_local(keep_up("looking after idle connections to applications", tidy));
         tokio::task::spawn_local(keep_up("writing the access log", move || flush(Rc::clone(&flushing))));
         let mut accepting = Vec::new();
-        for listener in listeners {
+        let https = https.into_iter().map(|listener| (listener, Scheme::Https(tls.clone())));
+        let http = http.into_iter().map(|listener| (listener, Scheme::Http(Arc::clone(&plain))));
+        for (listener, scheme) in https.chain(http) {
             match TcpListener::from_std(listener) {
                 Ok(listener) => {
-                    let (listener, worker, tls) = (Rc::new(listener), Rc::clone(&worker), tls.clone());
-                    let accept = move || listener::accept_all(Rc::clone(&worker), Rc::clone(&listener), tls.clone());
+                    let (listener, worker) = (Rc::new(listener), Rc::clone(&worker));
+                    let accept = move || listener::accept_all(Rc::clone(&worker), Rc::clone(&listener), scheme.clone());
                     accepting.push(tokio::task::spawn_local(keep_up("accepting connections", accept)));
                 }
                 Err(error) => tracing::error!("a worker cannot listen: {error}"),
@@ -250,6 +260,16 @@ async fn flush(worker: Rc<Worker>) {
 fn load_certificates(plan: &Plan) -> Result<Arc<Certificates>, String> {
     let files = plan.server.certificates.iter().map(CertificatePlan::files);
     Certificates::load(files).map(Arc::new)
+}
+
+/// A socket for each worker on each of the addresses.
+fn bind_all(addresses: &[SocketAddr], workers: usize) -> Result<Vec<Vec<StdListener>>, String> {
+    addresses.iter().map(|address| bind(*address, workers)).collect()
+}
+
+/// Where they came to listen.
+fn addresses_of(listeners: &[Vec<StdListener>]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|of_workers| of_workers.first()?.local_addr().ok()).collect()
 }
 
 fn bind(address: SocketAddr, workers: usize) -> Result<Vec<StdListener>, String> {

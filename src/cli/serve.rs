@@ -15,6 +15,9 @@ pub(super) fn run(config: &Path) -> Result<(), String> {
     for address in &running.addresses {
         tracing::info!("listening on https://{address}");
     }
+    for address in &running.redirect_addresses {
+        tracing::info!("redirecting http://{address} to https");
+    }
     if let Some(address) = running.metrics_address {
         tracing::info!("metrics on http://{address}/metrics");
     }

@@ -54,6 +54,8 @@ impl CertificatePlan {
 pub struct ServerPlan {
     /// Addresses to listen on with TLS.
     pub listen: Vec<SocketAddr>,
+    /// Addresses to listen on without TLS, only to redirect to the first of the others.
+    pub redirect: Vec<SocketAddr>,
     /// How many worker threads; `None` is one for each core.
     pub workers: Option<usize>,
     /// Certificates; the first is shown to clients that name no known host.
@@ -83,8 +85,32 @@ pub(super) fn read(root: &Section<'_>) -> (ServerPlan, Vec<Located<SocketAddr>>)
         section.mistake_at("listen", "there is no address to listen on", "write listen = [\"127.0.0.1:8443\"]");
     }
     let listen = listen.unwrap_or_default();
-    for (at, address) in listen.iter().enumerate() {
-        if let Some((first, line)) = taken(&section, address.value, &listen[..at]) {
+    let redirect = section.parsed_list("redirect", address).unwrap_or_default();
+    let bound: Vec<_> = listen.iter().chain(&redirect).cloned().collect();
+    taken_twice(&section, &bound);
+    let certificates = certificates(&section);
+    let trusted = section.parsed_list("trusted_proxies", trusted_network).unwrap_or_default();
+    let forwarded = [("x-forwarded-for", ForwardedHeader::XForwardedFor), ("forwarded", ForwardedHeader::Forwarded)];
+    let plan = ServerPlan {
+        listen: listen.iter().map(|address| address.value).collect(),
+        redirect: redirect.iter().map(|address| address.value).collect(),
+        workers: section.integer("workers", 1..=MAX_WORKERS),
+        certificates,
+        trusted_proxies: TrustedProxies::new(trusted.into_iter().map(|network| network.value).collect()),
+        forwarded_header: section.one_of("forwarded_header", &forwarded).unwrap_or_default(),
+        handshake_timeout: positive(&section, "handshake_timeout", HANDSHAKE_TIMEOUT),
+        header_timeout: positive(&section, "header_timeout", HEADER_TIMEOUT),
+        keep_alive_timeout: positive(&section, "keep_alive_timeout", KEEP_ALIVE_TIMEOUT),
+        drain_timeout: section.duration("drain_timeout").unwrap_or(DRAIN_TIMEOUT),
+        max_connections: section.integer("max_connections", 1..=10_000_000).unwrap_or(MAX_CONNECTIONS),
+    };
+    (plan, bound)
+}
+
+/// Notes every address that cannot be listened on beside one before it.
+fn taken_twice(section: &Section<'_>, bound: &[Located<SocketAddr>]) {
+    for (at, address) in bound.iter().enumerate() {
+        if let Some((first, line)) = taken(section, address.value, &bound[..at]) {
             let (message, help) = if canonical(first.ip()) == canonical(address.value.ip()) {
                 (format!("this address is written twice, first in line {line}"), "keep one of them")
             } else if is_wide(address.value) && !is_wide(first) {
@@ -96,22 +122,6 @@ pub(super) fn read(root: &Section<'_>) -> (ServerPlan, Vec<Located<SocketAddr>>)
             section.mistake(&address.span, message, help);
         }
     }
-    let certificates = certificates(&section);
-    let trusted = section.parsed_list("trusted_proxies", trusted_network).unwrap_or_default();
-    let forwarded = [("x-forwarded-for", ForwardedHeader::XForwardedFor), ("forwarded", ForwardedHeader::Forwarded)];
-    let plan = ServerPlan {
-        listen: listen.iter().map(|address| address.value).collect(),
-        workers: section.integer("workers", 1..=MAX_WORKERS),
-        certificates,
-        trusted_proxies: TrustedProxies::new(trusted.into_iter().map(|network| network.value).collect()),
-        forwarded_header: section.one_of("forwarded_header", &forwarded).unwrap_or_default(),
-        handshake_timeout: positive(&section, "handshake_timeout", HANDSHAKE_TIMEOUT),
-        header_timeout: positive(&section, "header_timeout", HEADER_TIMEOUT),
-        keep_alive_timeout: positive(&section, "keep_alive_timeout", KEEP_ALIVE_TIMEOUT),
-        drain_timeout: section.duration("drain_timeout").unwrap_or(DRAIN_TIMEOUT),
-        max_connections: section.integer("max_connections", 1..=10_000_000).unwrap_or(MAX_CONNECTIONS),
-    };
-    (plan, listen)
 }
 
 /// The first of the `others` that cannot be listened on beside `address`, and its line.

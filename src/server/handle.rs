@@ -295,7 +295,8 @@ async fn own_page(
     Ok(response)
 }
 
-fn count(worker: &Worker, refusal: &Refusal) {
+/// Counts what is counted of refusals.
+pub(super) fn count(worker: &Worker, refusal: &Refusal) {
     let metrics = &worker.shared.metrics;
     match refusal {
         Refusal::TooMany(what, _) => Metrics::count(&metrics.limited, what),

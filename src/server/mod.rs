@@ -6,6 +6,7 @@ pub mod finish;
 pub mod handle;
 pub mod http;
 pub mod listener;
+pub mod plain;
 pub mod tcp;
 pub mod tls;
 pub mod tunnel;

@@ -576,3 +576,22 @@ fn a_password_written_by_hand_is_made_good_by_the_command_that_is_named() {
     assert_eq!(done.code(), Some(0), "{}", done.stderr);
     assert_eq!(run(folder.path(), &["check"], "").code(), Some(0));
 }
+
+#[test]
+fn an_address_to_redirect_from_is_one_that_nothing_else_takes() {
+    let text = GOOD.replace("[\"127.0.0.1:8443\"]", "[\"127.0.0.1:8443\"]\nredirect = [\"0.0.0.0:8443\", \"80\"]");
+    let expected = r#"gateway.toml:3:13: this takes the port on every address, and line 2 takes it on one of them
+    3 | redirect = ["0.0.0.0:8443", "80"]
+      |             ^^^^^^^^^^^^^^ keep one of them, or write another port
+
+gateway.toml:3:29: "80" is not an address with a port
+    3 | redirect = ["0.0.0.0:8443", "80"]
+      |                             ^^^^ write one like "127.0.0.1:8443", "0.0.0.0:443" or "[::]:443"
+
+2 mistakes in gateway.toml
+"#;
+    assert_eq!(told(&text), expected);
+    let text = GOOD.replace("[\"127.0.0.1:8443\"]", "[\"127.0.0.1:8443\"]\nredirect = [\"127.0.0.1:8080\"]");
+    let shown = told(&format!("{text}[admin]\nmetrics = \"127.0.0.1:8080\"\n"));
+    assert!(shown.contains("line 3 takes this address already"), "{shown}");
+}

@@ -24,6 +24,7 @@ mod limits;
 mod login;
 mod operator;
 mod paths;
+mod plain_http;
 mod radicale;
 mod reference;
 mod rotation;

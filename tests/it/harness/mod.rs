@@ -231,8 +231,8 @@ pub struct Gateway {
     pub log: Log,
     /// The application behind it.
     pub application: Application,
-    running: Option<Running>,
     _folder: tempfile::TempDir,
+    running: Option<Running>,
 }
 
 impl Gateway {
@@ -255,6 +255,11 @@ impl Gateway {
         let text = shared.metrics.render(0, 0);
         let line = text.lines().find_map(|line| line.strip_prefix("vestibule_connections "));
         line.expect("a metric").parse().expect("a number")
+    }
+
+    /// Where it listens without TLS.
+    pub fn plain_address(&self) -> SocketAddr {
+        self.running().redirect_addresses[0]
     }
 
     /// What its parts share.
