@@ -36,6 +36,7 @@ use crate::observe::audit::AuditLog;
 use crate::observe::metrics::Metrics;
 use crate::observe::sink::LogSink;
 use crate::route::table::RouteTable;
+use crate::server::challenges::Challenges;
 use crate::server::listener::{self, Scheme, Tls};
 use crate::server::plain::PlainHttp;
 use crate::server::tls::{Certificates, server_config};
@@ -104,10 +105,12 @@ pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
     let mut listeners = bind_all(&plan.server.listen, workers)?;
     let mut plain_listeners = bind_all(&plan.server.redirect, workers)?;
     let (addresses, redirect_addresses) = (addresses_of(&listeners), addresses_of(&plain_listeners));
-    let plain = Arc::new(PlainHttp::new(addresses.first().map_or(0, SocketAddr::port)));
     let metrics_listener = metrics_listener.and_then(|mut listeners| listeners.pop());
     let metrics_address = metrics_listener.as_ref().and_then(|listener| listener.local_addr().ok());
     let background = start_background(&shared, metrics_listener, socket)?;
+    let challenges = plan.server.acme_challenges.clone();
+    let challenges = challenges.map(|folder| Challenges::new(folder, background.handle().clone()));
+    let plain = Arc::new(PlainHttp::new(addresses.first().map_or(0, SocketAddr::port), challenges));
     let (stop, stopped) = watch::channel(false);
     let limits = ConnectionLimits {
         handshake: plan.server.handshake_timeout,

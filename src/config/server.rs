@@ -1,5 +1,7 @@
 //! `[server]`: where the gateway listens, and how.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::base::net::{TrustedProxies, canonical};
+use crate::base::shell;
 use crate::policy::client_address::ForwardedHeader;
 use crate::reader::mistake::Mistake;
 use crate::reader::{Located, Section};
@@ -56,6 +59,8 @@ pub struct ServerPlan {
     pub listen: Vec<SocketAddr>,
     /// Addresses to listen on without TLS, only to redirect to the first of the others.
     pub redirect: Vec<SocketAddr>,
+    /// The folder of answers to ACME challenges.
+    pub acme_challenges: Option<PathBuf>,
     /// How many worker threads; `None` is one for each core.
     pub workers: Option<usize>,
     /// Certificates; the first is shown to clients that name no known host.
@@ -94,6 +99,7 @@ pub(super) fn read(root: &Section<'_>) -> (ServerPlan, Vec<Located<SocketAddr>>)
     let plan = ServerPlan {
         listen: listen.iter().map(|address| address.value).collect(),
         redirect: redirect.iter().map(|address| address.value).collect(),
+        acme_challenges: acme_challenges(&section),
         workers: section.integer("workers", 1..=MAX_WORKERS),
         certificates,
         trusted_proxies: TrustedProxies::new(trusted.into_iter().map(|network| network.value).collect()),
@@ -122,6 +128,28 @@ fn taken_twice(section: &Section<'_>, bound: &[Located<SocketAddr>]) {
             section.mistake(&address.span, message, help);
         }
     }
+}
+
+fn acme_challenges(section: &Section<'_>) -> Option<PathBuf> {
+    let folder = section.path_to("acme_challenges")?;
+    if section.document().is_whole() && (!section.has("redirect") || section.is_written_empty("redirect")) {
+        let message = "challenges are asked for by plain HTTP, and there is no address for it";
+        section.mistake_at("acme_challenges", message, "add redirect = [\"0.0.0.0:80\"]");
+    }
+    let shown = folder.display();
+    // Looked at from inside, which takes the right to look for a file there.
+    if let Err(error) = fs::metadata(folder.join(".")) {
+        let (message, help) = match error.kind() {
+            ErrorKind::NotFound => {
+                let help = format!("write another path, or make it with: mkdir -p {}", shell::quoted(&folder));
+                (format!("there is no folder {shown}"), help)
+            }
+            ErrorKind::NotADirectory => (format!("{shown} is not a folder"), "write another path".to_owned()),
+            _ => (format!("the folder {shown} cannot be used: {error}"), "write another path".to_owned()),
+        };
+        section.mistake_at("acme_challenges", message, help);
+    }
+    Some(folder)
 }
 
 /// The first of the `others` that cannot be listened on beside `address`, and its line.

@@ -1,6 +1,7 @@
 //! Floor 6: connections in, answers out.
 
 pub mod certificate;
+pub mod challenges;
 pub mod conn;
 pub mod finish;
 pub mod handle;

@@ -1,4 +1,4 @@
-//! Plain HTTP: every request is sent to the same place by https, and nothing else is answered.
+//! Plain HTTP: ACME challenges are answered, every other request is sent to the same place by https, and that is all.
 //!
 //! What would answer more is out of reach here: an application is only asked with a
 //! [`Grant`](crate::policy::verdict::Grant), which only a decision makes, and nothing here decides, reads a cookie or
@@ -11,16 +11,19 @@ use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 
+use crate::base::clock::Timestamp;
 use crate::enforce::body::AnswerBody;
 use crate::enforce::respond::{self, Refusal, is_for_person};
 use crate::policy::client_address::client_address;
 use crate::policy::facts::Facts;
+use crate::server::challenges::{self, Challenges};
 use crate::server::finish::{Finish, FinishedBody, Noted};
 use crate::server::handle::count;
 use crate::server::http::Activity;
@@ -29,18 +32,22 @@ use crate::server::worker::Worker;
 /// The port that `https` means when none is written (RFC 9110 section 4.2.2).
 const HTTPS_PORT: u16 = 443;
 
+/// How long reading the answer to a challenge may take. An authority waits for about as long, and asks again.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What there is without TLS.
 #[derive(Debug)]
 pub struct PlainHttp {
     /// What follows the host where https is: nothing, or a colon and its port.
     after_host: Box<str>,
+    challenges: Option<Challenges>,
 }
 
 impl PlainHttp {
-    /// Redirects to https on `port`.
-    pub fn new(port: u16) -> Self {
+    /// Redirects to https on `port`, and answers to challenges, if there are any.
+    pub fn new(port: u16, challenges: Option<Challenges>) -> Self {
         let after_host = if port == HTTPS_PORT { String::new() } else { format!(":{port}") };
-        Self { after_host: after_host.into() }
+        Self { after_host: after_host.into(), challenges }
     }
 }
 
@@ -56,7 +63,7 @@ pub async fn handle(
     // What the body says is nobody's business on this side of TLS.
     let (parts, _) = request.into_parts();
     let finish = Finish::begin(&worker, activity, &parts, peer, now);
-    let answered = AssertUnwindSafe(answer(&worker, &plain, &parts, peer, &finish.noted)).catch_unwind().await;
+    let answered = AssertUnwindSafe(answer(&worker, &plain, &parts, peer, now, &finish.noted)).catch_unwind().await;
     let mut response = answered.unwrap_or(Err(Refusal::Internal)).unwrap_or_else(|refusal| {
         finish.noted.borrow_mut().reason = Some(refusal.name());
         count(&worker, &refusal);
@@ -74,6 +81,7 @@ async fn answer(
     plain: &PlainHttp,
     parts: &Parts,
     peer: IpAddr,
+    now: Timestamp,
     noted: &RefCell<Noted>,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let current = worker.current();
@@ -82,6 +90,14 @@ async fn answer(
     noted.borrow_mut().client = Some(client);
     let facts = Facts::read(parts, client).map_err(Refusal::Malformed)?;
     worker.admit(snapshot, client).map_err(|full| Refusal::TooMany("address_limit", full.retry_after))?;
+    let token = challenges::token(parts.uri.path()).filter(|_| matches!(parts.method, Method::GET | Method::HEAD));
+    // For any host: whoever has left an answer there has asked for a certificate, and need not have written a route yet.
+    if let (Some(challenges), Some(token)) = (&plain.challenges, token) {
+        noted.borrow_mut().reason = Some("acme_challenge");
+        let deadline = worker.deadlines.set(Some(now.plus(READ_TIMEOUT)));
+        let found = deadline.limit(challenges.find(token)).await.map_err(|_| Refusal::Internal)?;
+        return found.map(respond::octets).ok_or(Refusal::NoPage);
+    }
     // A host that no route is for is answered as it is by https: nothing is known of it here, also not where it is.
     if !snapshot.routes.is_for(&facts.host) {
         return Err(Refusal::NoRoute);

@@ -595,3 +595,24 @@ gateway.toml:3:29: "80" is not an address with a port
     let shown = told(&format!("{text}[admin]\nmetrics = \"127.0.0.1:8080\"\n"));
     assert!(shown.contains("line 3 takes this address already"), "{shown}");
 }
+
+#[test]
+fn a_folder_of_acme_challenges_is_there_and_can_be_asked_for() {
+    let with = |lines: &str| GOOD.replace("[\"127.0.0.1:8443\"]", &format!("[\"127.0.0.1:8443\"]\n{lines}"));
+    let expected = r#"gateway.toml:3:19: challenges are asked for by plain HTTP, and there is no address for it
+    3 | acme_challenges = "my acme"
+      |                   ^^^^^^^^^ add redirect = ["0.0.0.0:80"]
+
+gateway.toml:3:19: there is no folder my acme
+    3 | acme_challenges = "my acme"
+      |                   ^^^^^^^^^ write another path, or make it with: mkdir -p 'my acme'
+
+2 mistakes in gateway.toml
+"#;
+    assert_eq!(told(&with("acme_challenges = \"my acme\"")), expected);
+    let shown = told(&with("acme_challenges = \"users.toml\"\nredirect = [\"127.0.0.1:8080\"]"));
+    assert!(shown.contains("users.toml is not a folder"), "{shown}");
+    let folder = folder(&with("acme_challenges = \"my acme\"\nredirect = [\"127.0.0.1:8080\"]"));
+    fs::create_dir(folder.path().join("my acme")).expect("a folder");
+    assert_eq!(run(folder.path(), &["check"], "").code(), Some(0));
+}

@@ -1,7 +1,9 @@
 //! The listener without TLS: it redirects to https, answers ACME challenges, and does nothing else.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use super::harness::{ALICE, Gateway, Hello, Raw, Setup, advance_until, eventually};
@@ -266,4 +268,105 @@ fn without_the_key_nothing_listens_and_tls_is_not_spoken_here() {
     let gateway = started("");
     let shaken = Raw::shaking(gateway.plain_address(), Hello::default());
     assert!(shaken.is_err());
+}
+
+/// A gateway whose answers to challenges are in the folder.
+fn answering(folder: &Path) -> Gateway {
+    started(&format!("acme_challenges = {:?}", folder.to_str().expect("a path")))
+}
+
+const CHALLENGE: &str = "/.well-known/acme-challenge/";
+
+#[test]
+fn an_acme_challenge_is_answered_from_the_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gateway = answering(folder.path());
+    let token = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr_oA";
+    let target = format!("{CHALLENGE}{token}");
+    assert_eq!(get(&gateway, &target, "a.test").status, 404, "not yet");
+    let answer = format!("{token}.9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI");
+    fs::write(folder.path().join(token), &answer).expect("written");
+    // A host need not have a route to have a certificate.
+    for host in ["a.test", "A.test:80", "elsewhere.test"] {
+        let got = get(&gateway, &target, host);
+        assert_eq!((got.status, got.body.as_str()), (200, answer.as_str()), "{host}");
+        assert_eq!(got.header("content-type"), Some("application/octet-stream"));
+        assert_eq!((got.header("cache-control"), got.header("set-cookie")), (Some("no-store"), None));
+    }
+    gateway.log.wait_for(&["access", token, " 200 ", "reason=acme_challenge"]);
+    let head = ask(&gateway, format!("HEAD {target} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert_eq!(head.header("content-length"), Some(answer.len().to_string().as_str()));
+    assert_eq!(get(&gateway, &format!("{target}?x=y"), "a.test").status, 200);
+    let posted = ask(&gateway, format!("POST {target} HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n"));
+    assert_eq!(posted.status, 308, "a question is asked by GET");
+    assert_eq!(get(&gateway, &target, "a.test, b.test").status, 400);
+    // By https the path is the application's, as every other.
+    let mut client = gateway.client();
+    (client.host, client.sni) = ("a.test".to_owned(), "a.test".to_owned());
+    assert_eq!(client.get(&target).send().status, 404, "no route leads there");
+    fs::remove_file(folder.path().join(token)).expect("removed");
+    assert_eq!(get(&gateway, &target, "a.test").status, 404);
+    fs::remove_dir(folder.path()).expect("removed");
+    assert_eq!(get(&gateway, &target, "a.test").status, 404, "clients tidy up after them");
+}
+
+#[test]
+fn nothing_but_a_small_file_in_the_folder_is_an_answer() {
+    let outside = tempfile::tempdir().expect("a folder");
+    let folder = outside.path().join("challenges");
+    fs::create_dir(&folder).expect("a folder");
+    fs::write(outside.path().join("secret"), "secret").expect("written");
+    fs::create_dir_all(folder.join("sub")).expect("a folder");
+    fs::write(folder.join("sub/file"), "secret").expect("written");
+    fs::write(folder.join("dot.ted"), "secret").expect("written");
+    fs::write(folder.join("large"), vec![b'x'; 4097]).expect("written");
+    fs::write(folder.join("largest"), vec![b'x'; 4096]).expect("written");
+    let (good, long) = ("a".repeat(128), "a".repeat(129));
+    fs::write(folder.join(&good), "good").expect("written");
+    fs::write(folder.join(&long), "secret").expect("written");
+    std::os::unix::fs::symlink("../secret", folder.join("link")).expect("a link");
+    std::os::unix::fs::symlink(&good, folder.join("inner-link")).expect("a link");
+    let made = std::process::Command::new("mkfifo").arg(folder.join("pipe")).status().expect("mkfifo");
+    assert!(made.success());
+    let _socket = std::os::unix::net::UnixListener::bind(folder.join("socket")).expect("a socket");
+    let gateway = answering(&folder);
+    assert_eq!(get(&gateway, &format!("{CHALLENGE}{good}"), "a.test").body, "good");
+    assert_eq!(get(&gateway, &format!("{CHALLENGE}largest"), "a.test").body.len(), 4096);
+    for token in [
+        "",
+        "/",
+        "sub",
+        "sub/",
+        "sub/file",
+        "sub%2ffile",
+        "dot.ted",
+        "..",
+        "../secret",
+        "%2e%2e%2fsecret",
+        "..%2fsecret",
+        "..;/secret",
+        ".",
+        "large",
+        &long,
+        "link",
+        "inner-link",
+        "pipe",
+        "socket",
+        "%6carge",
+        "a%00",
+        "none",
+        "x/../link",
+        "\u{e4}",
+        "//secret",
+        "%5c..%5csecret",
+    ] {
+        let answer = get(&gateway, &format!("{CHALLENGE}{token}"), "a.test");
+        assert!(matches!(answer.status, 400 | 404), "{token}: {}", answer.status);
+        assert!(!answer.body.contains("secret") && answer.header("location").is_none(), "{token}");
+    }
+    // Elsewhere it is a path like any other.
+    for path in ["/.well-known/acme-challenge", "/.well-known/", "/x/.well-known/acme-challenge/link"] {
+        assert_eq!(get(&gateway, path, "a.test").status, 308, "{path}");
+    }
 }

@@ -81,6 +81,8 @@ fn it_is_accepted_as_it_stands() {
 fn it_shows_every_key_that_the_code_knows() {
     // A cookie's domain needs another kind of name.
     let text = written_out(false).replace("\"__Host-session\"", "\"__Secure-session\"");
+    // A folder that every machine has.
+    let text = text.replace("\"/var/lib/acme/.well-known/acme-challenge\"", "\"/\"");
     with(&text, |document| {
         let _ = Plan::of(document).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let written = document.written_keys();
