@@ -21,9 +21,9 @@ use crate::admin::metrics;
 use crate::base::clock::Clock;
 use crate::base::random::Random;
 use crate::base::units::Rate;
-use crate::config::CertificatePlan;
 use crate::config::Plan;
 use crate::config::StoreKind;
+use crate::config::{CertificatePlan, Hsts};
 use crate::crypto::keyring::KeyRing;
 use crate::enforce::lease::Leases;
 use crate::enforce::shared::Shared;
@@ -354,6 +354,7 @@ fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Snapshot {
             per_address: plan.limits.per_address.map(per_address),
             login: plan.limits.login.map(per_address),
         },
+        strict_transport_security: plan.server.hsts.map(Hsts::header),
         title: plan.title.clone(),
     }
 }

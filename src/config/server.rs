@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use crate::base::net::{TrustedProxies, canonical};
 use crate::base::shell;
+use crate::config::hsts::{self, Hsts};
 use crate::policy::client_address::ForwardedHeader;
 use crate::reader::mistake::Mistake;
 use crate::reader::{Located, Section};
@@ -61,6 +62,8 @@ pub struct ServerPlan {
     pub redirect: Vec<SocketAddr>,
     /// The folder of answers to ACME challenges.
     pub acme_challenges: Option<PathBuf>,
+    /// What browsers are told of https, if anything.
+    pub hsts: Option<Hsts>,
     /// How many worker threads; `None` is one for each core.
     pub workers: Option<usize>,
     /// Certificates; the first is shown to clients that name no known host.
@@ -100,6 +103,7 @@ pub(super) fn read(root: &Section<'_>) -> (ServerPlan, Vec<Located<SocketAddr>>)
         listen: listen.iter().map(|address| address.value).collect(),
         redirect: redirect.iter().map(|address| address.value).collect(),
         acme_challenges: acme_challenges(&section),
+        hsts: hsts::read(&section),
         workers: section.integer("workers", 1..=MAX_WORKERS),
         certificates,
         trusted_proxies: TrustedProxies::new(trusted.into_iter().map(|network| network.value).collect()),

@@ -616,3 +616,28 @@ gateway.toml:3:19: there is no folder my acme
     fs::create_dir(folder.path().join("my acme")).expect("a folder");
     assert_eq!(run(folder.path(), &["check"], "").code(), Some(0));
 }
+
+#[test]
+fn a_policy_of_strict_transport_security_is_one_that_browsers_take() {
+    let with = |lines: &str| GOOD.replace("[\"127.0.0.1:8443\"]", &format!("[\"127.0.0.1:8443\"]\n{lines}"));
+    let expected = r#"gateway.toml:3:8: browsers carry no policy with them that lasts for less than a year
+    3 | hsts = "364d"
+      |        ^^^^^^ write hsts = "365d" or more, or remove hsts_preload
+
+gateway.toml:4:16: browsers carry no policy with them that leaves out the hosts below
+    4 | hsts_preload = true
+      |                ^^^^ add hsts_subdomains = true, or remove this line
+
+2 mistakes in gateway.toml
+"#;
+    assert_eq!(told(&with("hsts = \"364d\"\nhsts_preload = true")), expected);
+    for (lines, said) in [
+        ("hsts_subdomains = true", "this says nothing while hsts is \"off\""),
+        ("hsts = \"1500ms\"", "\"1500ms\" is no whole number of seconds"),
+        ("hsts = \"on\"", "\"on\" is not a duration"),
+        ("hsts = \"on\"\nhsts_preload = true", "\"on\" is not a duration"),
+    ] {
+        let shown = told(&with(lines));
+        assert!(shown.contains(said) && shown.ends_with("\n1 mistake in gateway.toml\n"), "{shown}");
+    }
+}

@@ -17,6 +17,7 @@ mod decision_table;
 mod faults;
 mod fixation;
 mod hosts;
+mod hsts;
 mod http2;
 mod identity;
 mod leases;
