@@ -37,9 +37,10 @@ use crate::observe::metrics::Metrics;
 use crate::observe::sink::LogSink;
 use crate::route::table::RouteTable;
 use crate::server::challenges::Challenges;
-use crate::server::listener::{self, Scheme, Tls};
+use crate::server::listener::{self, Scheme};
 use crate::server::plain::PlainHttp;
-use crate::server::tls::{Certificates, server_config};
+use crate::server::renewal::{self, Renewal};
+use crate::server::tls::Tls;
 use crate::server::worker::{ConnectionLimits, Worker};
 use crate::session::cookie::SessionCookie;
 use crate::session::store::SessionStore;
@@ -97,8 +98,7 @@ pub struct Running {
 /// A sentence that says what could not be had.
 pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
     let workers = plan.server.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let certificates = load_certificates(plan)?;
-    let tls = Tls { config: server_config(Arc::clone(&certificates))?, certificates };
+    let renewal = Arc::new(Renewal::load(plan.server.certificates.iter().map(CertificatePlan::files))?);
     let shared = Arc::new(share(plan, parts)?);
     let metrics_listener = plan.admin.metrics.map(|address| bind(address, 1)).transpose()?;
     let socket = plan.admin.listen.as_deref().map(open_socket).transpose()?;
@@ -107,7 +107,7 @@ pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
     let (addresses, redirect_addresses) = (addresses_of(&listeners), addresses_of(&plain_listeners));
     let metrics_listener = metrics_listener.and_then(|mut listeners| listeners.pop());
     let metrics_address = metrics_listener.as_ref().and_then(|listener| listener.local_addr().ok());
-    let background = start_background(&shared, metrics_listener, socket)?;
+    let background = start_background(&shared, &renewal, metrics_listener, socket)?;
     let challenges = plan.server.acme_challenges.clone();
     let challenges = challenges.map(|folder| Challenges::new(folder, background.handle().clone()));
     let plain = Arc::new(PlainHttp::new(addresses.first().map_or(0, SocketAddr::port), challenges));
@@ -123,7 +123,7 @@ pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
         let start = WorkerStart {
             shared: Arc::clone(&shared),
             https: listeners.iter_mut().filter_map(Vec::pop).collect(),
-            tls: tls.clone(),
+            tls: Arc::clone(renewal.in_use()),
             http: plain_listeners.iter_mut().filter_map(Vec::pop).collect(),
             plain: Arc::clone(&plain),
             limits,
@@ -165,7 +165,7 @@ impl Running {
 struct WorkerStart {
     shared: Arc<Shared>,
     https: Vec<StdListener>,
-    tls: Tls,
+    tls: Arc<ArcSwap<Tls>>,
     http: Vec<StdListener>,
     plain: Arc<PlainHttp>,
     limits: ConnectionLimits,
@@ -197,7 +197,7 @@ impl WorkerStart {
         tokio::task::spawn_local(keep_up("looking after idle connections to applications", tidy));
         tokio::task::spawn_local(keep_up("writing the access log", move || flush(Rc::clone(&flushing))));
         let mut accepting = Vec::new();
-        let https = https.into_iter().map(|listener| (listener, Scheme::Https(tls.clone())));
+        let https = https.into_iter().map(|listener| (listener, Scheme::Https(Arc::clone(&tls))));
         let http = http.into_iter().map(|listener| (listener, Scheme::Http(Arc::clone(&plain))));
         for (listener, scheme) in https.chain(http) {
             match TcpListener::from_std(listener) {
@@ -250,6 +250,20 @@ async fn sweep_streams(shared: Arc<Shared>) {
     }
 }
 
+/// Reads certificates again when their files have changed.
+async fn renew(clock: Clock, renewal: Arc<Renewal>) {
+    loop {
+        clock.sleep(renewal::LOOK_EVERY).await;
+        let renewal = Arc::clone(&renewal);
+        // A file may be waited for, and what else goes on in the background is not to wait with it.
+        if let Err(failed) = tokio::task::spawn_blocking(move || renewal.look()).await
+            && let Ok(panic) = failed.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
 /// Hands a worker's log lines over now and then.
 async fn flush(worker: Rc<Worker>) {
     let Some(access) = &worker.access else { return };
@@ -258,11 +272,6 @@ async fn flush(worker: Rc<Worker>) {
         tokio::time::sleep(FLUSH_EVERY).await;
         access.flush();
     }
-}
-
-fn load_certificates(plan: &Plan) -> Result<Arc<Certificates>, String> {
-    let files = plan.server.certificates.iter().map(CertificatePlan::files);
-    Certificates::load(files).map(Arc::new)
 }
 
 /// A socket for each worker on each of the addresses.
@@ -362,6 +371,7 @@ fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Snapshot {
 /// The small runtime beside the workers: sweeps and the operator's listeners.
 fn start_background(
     shared: &Arc<Shared>,
+    renewal: &Arc<Renewal>,
     metrics_listener: Option<StdListener>,
     socket: Option<AdminSocket>,
 ) -> Result<runtime::Runtime, String> {
@@ -375,6 +385,8 @@ fn start_background(
     let (sweeping, sweeping_streams) = (Arc::clone(shared), Arc::clone(shared));
     runtime.spawn(keep_up("sweeping sessions", move || sweep(Arc::clone(&sweeping))));
     runtime.spawn(keep_up("ending streams", move || sweep_streams(Arc::clone(&sweeping_streams))));
+    let (clock, renewal) = (shared.clock.clone(), Arc::clone(renewal));
+    runtime.spawn(keep_up("reading certificates again", move || renew(clock.clone(), Arc::clone(&renewal))));
     if let Some(listener) = metrics_listener {
         let listener = TcpListener::from_std(listener).map_err(|error| format!("cannot listen: {error}"))?;
         runtime.spawn(metrics::serve(Arc::clone(shared), listener));

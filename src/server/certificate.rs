@@ -55,6 +55,12 @@ pub struct Fault {
     pub help: String,
 }
 
+/// Faults as sentences, one a line.
+pub fn in_words(faults: &[Fault]) -> String {
+    let told = |fault: &Fault| format!("{}; {}", fault.message, fault.help);
+    faults.iter().map(told).collect::<Vec<_>>().join("\n")
+}
+
 impl CertificateFiles<'_> {
     /// Whether both files are to be made: that is asked for, and neither is there.
     pub fn are_to_be_made(&self) -> bool {
@@ -74,8 +80,7 @@ impl CertificateFiles<'_> {
         if self.are_to_be_made() {
             generate(self.cert, self.key)?;
         }
-        let told = |fault: &Fault| format!("{}; {}", fault.message, fault.help);
-        self.read().map_err(|faults| faults.iter().map(told).collect::<Vec<_>>().join("\n"))
+        self.read().map_err(|faults| in_words(&faults))
     }
 
     /// Why the files cannot be made.
@@ -94,7 +99,11 @@ impl CertificateFiles<'_> {
         sides.into_iter().filter_map(obstacle).collect()
     }
 
-    fn read(&self) -> Result<CertifiedKey, Vec<Fault>> {
+    /// Reads the files, and makes none.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn read(&self) -> Result<CertifiedKey, Vec<Fault>> {
         if let Some(fault) = self.only_one() {
             return Err(vec![fault]);
         }

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use hyper_util::rt::TokioIo;
-use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -20,7 +20,7 @@ use crate::server::conn::ConnInfo;
 use crate::server::http;
 use crate::server::plain::PlainHttp;
 use crate::server::tcp::Tcp;
-use crate::server::tls::Certificates;
+use crate::server::tls::Tls;
 use crate::server::worker::Worker;
 use crate::upstream::forward::KnownFields;
 
@@ -95,20 +95,11 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// What a worker serves connections with.
-#[derive(Clone)]
-pub struct Tls {
-    /// The configuration.
-    pub config: Arc<ServerConfig>,
-    /// The certificates in it.
-    pub certificates: Arc<Certificates>,
-}
-
 /// What is spoken on an address.
 #[derive(Clone)]
 pub enum Scheme {
     /// Everything, over TLS.
-    Https(Tls),
+    Https(Arc<ArcSwap<Tls>>),
     /// What there is without TLS.
     Http(Arc<PlainHttp>),
 }
@@ -166,11 +157,13 @@ async fn serve(serving: Serving, stream: TcpStream, peer: SocketAddr, scheme: Sc
     let deadline = worker.connection_deadlines.set(Some(worker.clock().now().plus(worker.limits.handshake)));
     let tcp = Tcp::new(stream);
     let tls = match scheme {
-        Scheme::Https(tls) => tls,
+        Scheme::Https(tls) => tls.load_full(),
         Scheme::Http(plain) => return http::serve_plain(Rc::clone(worker), plain, peer.ip(), tcp, deadline).await,
     };
     // Who does not manage a handshake is not told why in more words than TLS has.
-    let Ok(Ok(stream)) = deadline.limit(TlsAcceptor::from(tls.config).accept(tcp.clone())).await else { return };
+    let Ok(Ok(stream)) = deadline.limit(TlsAcceptor::from(Arc::clone(&tls.config)).accept(tcp.clone())).await else {
+        return;
+    };
     let mut stream = stream;
     stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
     let session = stream.get_ref().1;

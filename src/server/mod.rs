@@ -8,6 +8,7 @@ pub mod handle;
 pub mod http;
 pub mod listener;
 pub mod plain;
+pub mod renewal;
 pub mod tcp;
 pub mod tls;
 pub mod tunnel;

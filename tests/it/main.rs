@@ -9,6 +9,7 @@ mod access;
 mod binary;
 mod binding;
 mod bodies;
+mod certificates;
 mod check;
 mod closing;
 mod connections;

@@ -201,7 +201,7 @@ impl Setup {
             log: Box::new(log.clone()),
         };
         let running = app::start(&plan, parts).expect("the gateway starts");
-        Gateway { address: running.addresses[0], running: Some(running), clock, log, application, _folder: folder }
+        Gateway { address: running.addresses[0], running: Some(running), clock, log, application, folder }
     }
 }
 
@@ -231,7 +231,8 @@ pub struct Gateway {
     pub log: Log,
     /// The application behind it.
     pub application: Application,
-    _folder: tempfile::TempDir,
+    /// Where its files are.
+    pub folder: tempfile::TempDir,
     running: Option<Running>,
 }
 
