@@ -98,7 +98,8 @@ pub struct Running {
 /// A sentence that says what could not be had.
 pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
     let workers = plan.server.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let renewal = Arc::new(Renewal::load(plan.server.certificates.iter().map(CertificatePlan::files))?);
+    let certificates = plan.server.certificates.iter().map(CertificatePlan::files);
+    let renewal = Arc::new(Renewal::load(certificates, parts.clock.now())?);
     let shared = Arc::new(share(plan, parts)?);
     let metrics_listener = plan.admin.metrics.map(|address| bind(address, 1)).transpose()?;
     let socket = plan.admin.listen.as_deref().map(open_socket).transpose()?;
@@ -254,9 +255,9 @@ async fn sweep_streams(shared: Arc<Shared>) {
 async fn renew(clock: Clock, renewal: Arc<Renewal>) {
     loop {
         clock.sleep(renewal::LOOK_EVERY).await;
-        let renewal = Arc::clone(&renewal);
+        let (renewal, now) = (Arc::clone(&renewal), clock.now());
         // A file may be waited for, and what else goes on in the background is not to wait with it.
-        if let Err(failed) = tokio::task::spawn_blocking(move || renewal.look()).await
+        if let Err(failed) = tokio::task::spawn_blocking(move || renewal.look(now)).await
             && let Ok(panic) = failed.try_into_panic()
         {
             std::panic::resume_unwind(panic);

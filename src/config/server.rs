@@ -44,12 +44,14 @@ pub struct CertificatePlan {
     pub key: PathBuf,
     /// Whether a self-signed one is made when the files do not exist.
     pub generate: bool,
+    /// An OCSP response for it, DER.
+    pub ocsp: Option<PathBuf>,
 }
 
 impl CertificatePlan {
     /// Its files.
     pub fn files(&self) -> CertificateFiles<'_> {
-        CertificateFiles { cert: &self.cert, key: &self.key, generate: self.generate }
+        CertificateFiles { cert: &self.cert, key: &self.key, generate: self.generate, ocsp: self.ocsp.as_deref() }
     }
 }
 
@@ -182,8 +184,9 @@ fn certificates(section: &Section<'_>) -> Vec<CertificatePlan> {
     for one in section.sections("certificate") {
         one.require("cert", r#"cert = "certs/dev.crt""#).require("key", r#"key = "certs/dev.key""#);
         let (cert, key, generate) = (one.path_to("cert"), one.path_to("key"), one.bool("generate").unwrap_or(false));
+        let ocsp = one.path_to("ocsp");
         let (Some(cert), Some(key)) = (cert, key) else { continue };
-        let plan = CertificatePlan { cert, key, generate };
+        let plan = CertificatePlan { cert, key, generate, ocsp };
         for Fault { side, message, help } in plan.files().faults() {
             one.mistake_at(key_of(side), message, help);
         }
@@ -199,6 +202,7 @@ const fn key_of(side: Side) -> &'static str {
     match side {
         Side::Cert => "cert",
         Side::Key => "key",
+        Side::Ocsp => "ocsp",
     }
 }
 

@@ -7,6 +7,7 @@ pub mod finish;
 pub mod handle;
 pub mod http;
 pub mod listener;
+pub mod ocsp;
 pub mod plain;
 pub mod renewal;
 pub mod tcp;

@@ -131,8 +131,9 @@ mod tests {
     fn the_named_host_chooses_the_certificate() {
         let folder = tempfile::tempdir().expect("a folder");
         let files = [made(folder.path(), "a", &["a.test"]), made(folder.path(), "b", &["b.test", "*.b.test"])];
-        let load = |(cert, key): &(PathBuf, PathBuf)| CertificateFiles { cert, key, generate: false }.load();
-        let all = files.iter().map(|files| Arc::new(load(files).expect("a certificate")));
+        let load =
+            |(cert, key): &(PathBuf, PathBuf)| CertificateFiles { cert, key, generate: false, ocsp: None }.load();
+        let all = files.iter().map(|files| Arc::new(load(files).expect("a certificate").0));
         let certificates = Certificates::of(all).expect("certificates");
         let is_b = |host| names(certificates.find(host)).contains(&"b.test".to_owned());
         assert!(is_b(Some("b.test")) && is_b(Some("x.b.test")));

@@ -3,6 +3,7 @@
 
 mod application;
 mod client;
+pub mod ocsp;
 pub mod process;
 mod raw;
 mod scripted;
