@@ -54,7 +54,7 @@ pub(super) fn wait_for_stop(running: Running, hangup_stops: bool) -> Result<(), 
                     if hangup_stops {
                         break;
                     }
-                    tracing::warn!("SIGHUP: a running gateway does not read its files again yet; restart it");
+                    tracing::warn!("SIGHUP: a running gateway does not read its configuration again yet; restart it");
                 }
             }
         }

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
+use super::harness::process::{Process, address_after, plain};
 use super::harness::{ALICE, Gateway, Hello, Raw, Setup, advance_until, eventually};
 
 /// Routes for every host but those of one domain's neighbours: `a.test`, `*.wild.test`, `[::1]`.
@@ -107,7 +108,6 @@ fn whatever_the_method_and_the_body_the_answer_is_the_same() {
         ] {
             let mut stream = connected(gateway.plain_address());
             stream.write_all(format!("{head}{after}").as_bytes()).expect("sent");
-            stream.shutdown(std::net::Shutdown::Write).expect("shut");
             let answer = rest(&stream).expect("an answer");
             assert_eq!(answer.status, 308, "{method} {after:?}");
             assert!(!answer.head.contains("secret") && answer.body.is_empty(), "{}", answer.head);
@@ -128,6 +128,24 @@ fn what_comes_after_a_request_is_no_second_one() {
     ] {
         let answer = ask(&gateway, format!("{first}{second}"));
         assert_eq!((answer.status, answer.body.as_str()), (308, ""), "{first}");
+    }
+}
+
+#[test]
+fn who_goes_on_sending_hears_the_answer_all_the_same() {
+    let gateway = started("");
+    for head in
+        ["GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", "PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 8388608\r\n\r\n"]
+    {
+        let stream = connected(gateway.plain_address());
+        let mut writing = stream.try_clone().expect("a connection");
+        let sender = std::thread::spawn(move || {
+            writing.write_all(head.as_bytes()).expect("sent");
+            writing.write_all(&vec![b'x'; 8 << 20]).is_ok()
+        });
+        // Not before everything was taken: closed at once, it would have been reset.
+        assert!(sender.join().expect("a sender"), "{head}");
+        assert_eq!(rest(&stream).map(|answer| answer.status), Some(308), "{head}");
     }
 }
 
@@ -369,4 +387,29 @@ fn nothing_but_a_small_file_in_the_folder_is_an_answer() {
     for path in ["/.well-known/acme-challenge", "/.well-known/", "/x/.well-known/acme-challenge/link"] {
         assert_eq!(get(&gateway, path, "a.test").status, 308, "{path}");
     }
+}
+
+#[test]
+fn the_binary_says_where_it_redirects_from() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = r#"[server]
+listen = ["127.0.0.1:0"]
+redirect = ["127.0.0.1:0"]
+[[server.certificate]]
+cert = "a.crt"
+key = "a.key"
+generate = true
+[[upstream]]
+name = "app"
+servers = ["http://127.0.0.1:1"]
+[[route]]
+path = "/"
+upstream = "app"
+access = "public"
+"#;
+    fs::write(folder.path().join("gateway.toml"), text).expect("written");
+    let gateway = Process::serve(folder.path());
+    let address = address_after(&gateway.stderr.text(), "redirecting http://");
+    assert_eq!(plain(connected(address), "GET", "/"), (308, String::new()));
+    assert_eq!(gateway.stop("TERM").code(), Some(0));
 }
