@@ -145,13 +145,14 @@ fn acme_challenges(section: &Section<'_>) -> Option<PathBuf> {
     let shown = folder.display();
     // Looked at from inside, which takes the right to look for a file there.
     if let Err(error) = fs::metadata(folder.join(".")) {
-        let (message, help) = match error.kind() {
-            ErrorKind::NotFound => {
-                let help = format!("write another path, or make it with: mkdir -p {}", shell::quoted(&folder));
-                (format!("there is no folder {shown}"), help)
-            }
-            ErrorKind::NotADirectory => (format!("{shown} is not a folder"), "write another path".to_owned()),
-            _ => (format!("the folder {shown} cannot be used: {error}"), "write another path".to_owned()),
+        let (kind, mut help) = (error.kind(), "write another path".to_owned());
+        let message = if kind == ErrorKind::NotFound {
+            help = format!("write another path, or make it with: mkdir -p {}", shell::quoted(&folder));
+            format!("there is no folder {shown}")
+        } else if kind == ErrorKind::NotADirectory {
+            format!("{shown} is not a folder")
+        } else {
+            format!("the folder {shown} cannot be used: {error}")
         };
         section.mistake_at("acme_challenges", message, help);
     }
