@@ -21,9 +21,9 @@ use crate::admin::metrics;
 use crate::base::clock::Clock;
 use crate::base::random::Random;
 use crate::base::units::Rate;
-use crate::config::CertificatePlan;
 use crate::config::Plan;
 use crate::config::StoreKind;
+use crate::config::{CertificatePlan, Hsts};
 use crate::crypto::keyring::KeyRing;
 use crate::enforce::lease::Leases;
 use crate::enforce::shared::Shared;
@@ -36,8 +36,11 @@ use crate::observe::audit::AuditLog;
 use crate::observe::metrics::Metrics;
 use crate::observe::sink::LogSink;
 use crate::route::table::RouteTable;
-use crate::server::listener::{self, Tls};
-use crate::server::tls::{Certificates, server_config};
+use crate::server::challenges::Challenges;
+use crate::server::listener::{self, Scheme};
+use crate::server::plain::PlainHttp;
+use crate::server::renewal::{self, Renewal};
+use crate::server::tls::Tls;
 use crate::server::worker::{ConnectionLimits, Worker};
 use crate::session::cookie::SessionCookie;
 use crate::session::store::SessionStore;
@@ -79,6 +82,8 @@ impl Default for Parts {
 pub struct Running {
     /// Where it listens, in the order of the configuration.
     pub addresses: Vec<SocketAddr>,
+    /// Where it redirects from plain HTTP, in the order of the configuration.
+    pub redirect_addresses: Vec<SocketAddr>,
     /// Where the metrics are.
     pub metrics_address: Option<SocketAddr>,
     /// What its workers share.
@@ -94,18 +99,20 @@ pub struct Running {
 /// A sentence that says what could not be had.
 pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
     let workers = plan.server.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let certificates = load_certificates(plan)?;
-    let tls = Tls { config: server_config(Arc::clone(&certificates))?, certificates };
+    let certificates = plan.server.certificates.iter().map(CertificatePlan::files);
+    let renewal = Arc::new(Renewal::load(certificates, parts.clock.now())?);
     let shared = Arc::new(share(plan, parts)?);
     let metrics_listener = plan.admin.metrics.map(|address| bind(address, 1)).transpose()?;
     let socket = plan.admin.listen.as_deref().map(open_socket).transpose()?;
-    let mut listeners: Vec<Vec<StdListener>> =
-        plan.server.listen.iter().map(|address| bind(*address, workers)).collect::<Result<_, _>>()?;
-    let local = |listener: Option<&StdListener>| listener.and_then(|listener| listener.local_addr().ok());
-    let addresses = listeners.iter().filter_map(|of_workers| local(of_workers.first())).collect();
+    let mut listeners = bind_all(&plan.server.listen, workers)?;
+    let mut plain_listeners = bind_all(&plan.server.redirect, workers)?;
+    let (addresses, redirect_addresses) = (addresses_of(&listeners), addresses_of(&plain_listeners));
     let metrics_listener = metrics_listener.and_then(|mut listeners| listeners.pop());
-    let metrics_address = local(metrics_listener.as_ref());
-    let background = start_background(&shared, metrics_listener, socket)?;
+    let metrics_address = metrics_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    let background = start_background(&shared, &renewal, metrics_listener, socket)?;
+    let challenges = plan.server.acme_challenges.clone();
+    let challenges = challenges.map(|folder| Challenges::new(folder, background.handle().clone()));
+    let plain = Arc::new(PlainHttp::new(addresses.first().map_or(0, SocketAddr::port), challenges));
     let (stop, stopped) = watch::channel(false);
     let limits = ConnectionLimits {
         handshake: plan.server.handshake_timeout,
@@ -117,8 +124,10 @@ pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
     for at in 0..workers {
         let start = WorkerStart {
             shared: Arc::clone(&shared),
-            listeners: listeners.iter_mut().filter_map(Vec::pop).collect(),
-            tls: tls.clone(),
+            https: listeners.iter_mut().filter_map(Vec::pop).collect(),
+            tls: Arc::clone(renewal.in_use()),
+            http: plain_listeners.iter_mut().filter_map(Vec::pop).collect(),
+            plain: Arc::clone(&plain),
             limits,
             access: plan.log.access.then(|| AccessLog::new(plan.log.format, shared.sink.clone())),
             stopped: stopped.clone(),
@@ -128,7 +137,8 @@ pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
         threads.push(thread.map_err(|error| format!("a worker thread cannot be started: {error}"))?);
     }
     shared.is_ready.store(true, Ordering::Relaxed);
-    Ok(Running { addresses, metrics_address, shared, stop, workers: threads, background: Some(background) })
+    let (workers, background) = (threads, Some(background));
+    Ok(Running { addresses, redirect_addresses, metrics_address, shared, stop, workers, background })
 }
 
 impl Running {
@@ -155,8 +165,10 @@ impl Running {
 /// Everything a worker's thread begins with.
 struct WorkerStart {
     shared: Arc<Shared>,
-    listeners: Vec<StdListener>,
-    tls: Tls,
+    https: Vec<StdListener>,
+    tls: Arc<ArcSwap<Tls>>,
+    http: Vec<StdListener>,
+    plain: Arc<PlainHttp>,
     limits: ConnectionLimits,
     access: Option<AccessLog>,
     stopped: watch::Receiver<bool>,
@@ -180,7 +192,7 @@ impl WorkerStart {
     }
 
     async fn serve(self) -> Rc<Worker> {
-        let Self { shared, listeners, tls, limits, access, mut stopped, drain } = self;
+        let Self { shared, https, tls, http, plain, limits, access, mut stopped, drain } = self;
         let worker = Worker::new(shared, access, limits);
         for deadlines in [&worker.deadlines, &worker.connection_deadlines] {
             let (deadlines, clock) = (Rc::clone(deadlines), worker.clock().clone());
@@ -192,11 +204,13 @@ impl WorkerStart {
         tokio::task::spawn_local(keep_up("looking after idle connections to applications", tidy));
         tokio::task::spawn_local(keep_up("writing the access log", move || flush(Rc::clone(&flushing))));
         let mut accepting = Vec::new();
-        for listener in listeners {
+        let https = https.into_iter().map(|listener| (listener, Scheme::Https(Arc::clone(&tls))));
+        let http = http.into_iter().map(|listener| (listener, Scheme::Http(Arc::clone(&plain))));
+        for (listener, scheme) in https.chain(http) {
             match TcpListener::from_std(listener) {
                 Ok(listener) => {
-                    let (listener, worker, tls) = (Rc::new(listener), Rc::clone(&worker), tls.clone());
-                    let accept = move || listener::accept_all(Rc::clone(&worker), Rc::clone(&listener), tls.clone());
+                    let (listener, worker) = (Rc::new(listener), Rc::clone(&worker));
+                    let accept = move || listener::accept_all(Rc::clone(&worker), Rc::clone(&listener), scheme.clone());
                     accepting.push(tokio::task::spawn_local(keep_up("accepting connections", accept)));
                 }
                 Err(error) => tracing::error!("a worker cannot listen: {error}"),
@@ -241,6 +255,20 @@ async fn sweep_streams(shared: Arc<Shared>) {
     }
 }
 
+/// Reads certificates again when their files have changed.
+async fn renew(clock: Clock, renewal: Arc<Renewal>) {
+    loop {
+        clock.sleep(renewal::LOOK_EVERY).await;
+        let (renewal, now) = (Arc::clone(&renewal), clock.now());
+        // A file may be waited for, and what else goes on in the background is not to wait with it.
+        if let Err(failed) = tokio::task::spawn_blocking(move || renewal.look(now)).await
+            && let Ok(panic) = failed.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
 /// Hands a worker's log lines over now and then.
 async fn flush(worker: Rc<Worker>) {
     let Some(access) = &worker.access else { return };
@@ -251,9 +279,14 @@ async fn flush(worker: Rc<Worker>) {
     }
 }
 
-fn load_certificates(plan: &Plan) -> Result<Arc<Certificates>, String> {
-    let files = plan.server.certificates.iter().map(CertificatePlan::files);
-    Certificates::load(files).map(Arc::new)
+/// A socket for each worker on each of the addresses.
+fn bind_all(addresses: &[SocketAddr], workers: usize) -> Result<Vec<Vec<StdListener>>, String> {
+    addresses.iter().map(|address| bind(*address, workers)).collect()
+}
+
+/// Where they came to listen.
+fn addresses_of(listeners: &[Vec<StdListener>]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|of_workers| of_workers.first()?.local_addr().ok()).collect()
 }
 
 fn bind(address: SocketAddr, workers: usize) -> Result<Vec<StdListener>, String> {
@@ -335,6 +368,7 @@ fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Result<Snapshot,
             per_address: plan.limits.per_address.map(per_address),
             login: plan.limits.login.map(per_address),
         },
+        strict_transport_security: plan.server.hsts.map(Hsts::header),
         title: plan.title.clone(),
     })
 }
@@ -342,6 +376,7 @@ fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Result<Snapshot,
 /// The small runtime beside the workers: sweeps and the operator's listeners.
 fn start_background(
     shared: &Arc<Shared>,
+    renewal: &Arc<Renewal>,
     metrics_listener: Option<StdListener>,
     socket: Option<AdminSocket>,
 ) -> Result<runtime::Runtime, String> {
@@ -355,6 +390,8 @@ fn start_background(
     let (sweeping, sweeping_streams) = (Arc::clone(shared), Arc::clone(shared));
     runtime.spawn(keep_up("sweeping sessions", move || sweep(Arc::clone(&sweeping))));
     runtime.spawn(keep_up("ending streams", move || sweep_streams(Arc::clone(&sweeping_streams))));
+    let (clock, renewal) = (shared.clock.clone(), Arc::clone(renewal));
+    runtime.spawn(keep_up("reading certificates again", move || renew(clock.clone(), Arc::clone(&renewal))));
     if let Some(listener) = metrics_listener {
         let listener = TcpListener::from_std(listener).map_err(|error| format!("cannot listen: {error}"))?;
         runtime.spawn(metrics::serve(Arc::clone(shared), listener));

@@ -63,6 +63,8 @@
 //! | signing somebody out by a link | [`portal::logout`]: a GET ends nothing |
 //! | guessing passwords, and names by the time it takes | [`limit::rate`], [`login::password`] |
 //! | the application setting our cookies | [`upstream::headers::guard_answer`] |
+//! | what goes over the wire without TLS | [`server::plain`]: a redirect, and nothing else is served there |
+//! | answering for us on the next visit by `http://` | HSTS, once the operator says so: [`server::handle`] |
 //! | half-open connections, slow heads | [`server::http`], [`base::deadline`] |
 //! | an error read as a yes | [`enforce::respond`]: a store that fails, a panic, anything malformed is a refusal |
 //!

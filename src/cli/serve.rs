@@ -18,6 +18,9 @@ pub(super) fn run(config: &Path) -> Result<(), String> {
     for address in &running.addresses {
         tracing::info!("listening on https://{address}");
     }
+    for address in &running.redirect_addresses {
+        tracing::info!("redirecting http://{address} to https");
+    }
     if let Some(address) = running.metrics_address {
         tracing::info!("metrics on http://{address}/metrics");
     }
@@ -52,7 +55,7 @@ pub(super) fn wait_for_stop(running: Running, hangup_stops: bool) -> Result<(), 
                     if hangup_stops {
                         break;
                     }
-                    tracing::warn!("SIGHUP: a running gateway does not read its files again yet; restart it");
+                    tracing::warn!("SIGHUP: a running gateway does not read its configuration again yet; restart it");
                 }
             }
         }

@@ -3,6 +3,7 @@
 pub mod plan;
 
 mod admin;
+mod hsts;
 mod identity;
 mod limits;
 mod log;
@@ -14,6 +15,7 @@ mod server;
 mod session;
 mod upstreams;
 
+pub use hsts::Hsts;
 pub use plan::Plan;
 pub use server::CertificatePlan;
 pub use session::StoreKind;

@@ -1,5 +1,7 @@
 //! `[server]`: where the gateway listens, and how.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +9,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::base::net::{TrustedProxies, canonical};
+use crate::base::shell;
+use crate::config::hsts::{self, Hsts};
 use crate::policy::client_address::ForwardedHeader;
 use crate::reader::mistake::Mistake;
 use crate::reader::{Located, Section};
@@ -40,12 +44,14 @@ pub struct CertificatePlan {
     pub key: PathBuf,
     /// Whether a self-signed one is made when the files do not exist.
     pub generate: bool,
+    /// An OCSP response for it, DER.
+    pub ocsp: Option<PathBuf>,
 }
 
 impl CertificatePlan {
     /// Its files.
     pub fn files(&self) -> CertificateFiles<'_> {
-        CertificateFiles { cert: &self.cert, key: &self.key, generate: self.generate }
+        CertificateFiles { cert: &self.cert, key: &self.key, generate: self.generate, ocsp: self.ocsp.as_deref() }
     }
 }
 
@@ -54,6 +60,12 @@ impl CertificatePlan {
 pub struct ServerPlan {
     /// Addresses to listen on with TLS.
     pub listen: Vec<SocketAddr>,
+    /// Addresses to listen on without TLS, only to redirect to the first of the others.
+    pub redirect: Vec<SocketAddr>,
+    /// The folder of answers to ACME challenges.
+    pub acme_challenges: Option<PathBuf>,
+    /// What browsers are told of https, if anything.
+    pub hsts: Option<Hsts>,
     /// How many worker threads; `None` is one for each core.
     pub workers: Option<usize>,
     /// Certificates; the first is shown to clients that name no known host.
@@ -83,8 +95,34 @@ pub(super) fn read(root: &Section<'_>) -> (ServerPlan, Vec<Located<SocketAddr>>)
         section.mistake_at("listen", "there is no address to listen on", "write listen = [\"127.0.0.1:8443\"]");
     }
     let listen = listen.unwrap_or_default();
-    for (at, address) in listen.iter().enumerate() {
-        if let Some((first, line)) = taken(&section, address.value, &listen[..at]) {
+    let redirect = section.parsed_list("redirect", address).unwrap_or_default();
+    let bound: Vec<_> = listen.iter().chain(&redirect).cloned().collect();
+    taken_twice(&section, &bound);
+    let certificates = certificates(&section);
+    let trusted = section.parsed_list("trusted_proxies", trusted_network).unwrap_or_default();
+    let forwarded = [("x-forwarded-for", ForwardedHeader::XForwardedFor), ("forwarded", ForwardedHeader::Forwarded)];
+    let plan = ServerPlan {
+        listen: listen.iter().map(|address| address.value).collect(),
+        redirect: redirect.iter().map(|address| address.value).collect(),
+        acme_challenges: acme_challenges(&section),
+        hsts: hsts::read(&section),
+        workers: section.integer("workers", 1..=MAX_WORKERS),
+        certificates,
+        trusted_proxies: TrustedProxies::new(trusted.into_iter().map(|network| network.value).collect()),
+        forwarded_header: section.one_of("forwarded_header", &forwarded).unwrap_or_default(),
+        handshake_timeout: positive(&section, "handshake_timeout", HANDSHAKE_TIMEOUT),
+        header_timeout: positive(&section, "header_timeout", HEADER_TIMEOUT),
+        keep_alive_timeout: positive(&section, "keep_alive_timeout", KEEP_ALIVE_TIMEOUT),
+        drain_timeout: section.duration("drain_timeout").unwrap_or(DRAIN_TIMEOUT),
+        max_connections: section.integer("max_connections", 1..=10_000_000).unwrap_or(MAX_CONNECTIONS),
+    };
+    (plan, bound)
+}
+
+/// Notes every address that cannot be listened on beside one before it.
+fn taken_twice(section: &Section<'_>, bound: &[Located<SocketAddr>]) {
+    for (at, address) in bound.iter().enumerate() {
+        if let Some((first, line)) = taken(section, address.value, &bound[..at]) {
             let (message, help) = if canonical(first.ip()) == canonical(address.value.ip()) {
                 (format!("this address is written twice, first in line {line}"), "keep one of them")
             } else if is_wide(address.value) && !is_wide(first) {
@@ -96,22 +134,29 @@ pub(super) fn read(root: &Section<'_>) -> (ServerPlan, Vec<Located<SocketAddr>>)
             section.mistake(&address.span, message, help);
         }
     }
-    let certificates = certificates(&section);
-    let trusted = section.parsed_list("trusted_proxies", trusted_network).unwrap_or_default();
-    let forwarded = [("x-forwarded-for", ForwardedHeader::XForwardedFor), ("forwarded", ForwardedHeader::Forwarded)];
-    let plan = ServerPlan {
-        listen: listen.iter().map(|address| address.value).collect(),
-        workers: section.integer("workers", 1..=MAX_WORKERS),
-        certificates,
-        trusted_proxies: TrustedProxies::new(trusted.into_iter().map(|network| network.value).collect()),
-        forwarded_header: section.one_of("forwarded_header", &forwarded).unwrap_or_default(),
-        handshake_timeout: positive(&section, "handshake_timeout", HANDSHAKE_TIMEOUT),
-        header_timeout: positive(&section, "header_timeout", HEADER_TIMEOUT),
-        keep_alive_timeout: positive(&section, "keep_alive_timeout", KEEP_ALIVE_TIMEOUT),
-        drain_timeout: section.duration("drain_timeout").unwrap_or(DRAIN_TIMEOUT),
-        max_connections: section.integer("max_connections", 1..=10_000_000).unwrap_or(MAX_CONNECTIONS),
-    };
-    (plan, listen)
+}
+
+fn acme_challenges(section: &Section<'_>) -> Option<PathBuf> {
+    let folder = section.path_to("acme_challenges")?;
+    if section.document().is_whole() && (!section.has("redirect") || section.is_written_empty("redirect")) {
+        let message = "challenges are asked for by plain HTTP, and there is no address for it";
+        section.mistake_at("acme_challenges", message, "add redirect = [\"0.0.0.0:80\"]");
+    }
+    let shown = folder.display();
+    // Looked at from inside, which takes the right to look for a file there.
+    if let Err(error) = fs::metadata(folder.join(".")) {
+        let (kind, mut help) = (error.kind(), "write another path".to_owned());
+        let message = if kind == ErrorKind::NotFound {
+            help = format!("write another path, or make it with: mkdir -p {}", shell::quoted(&folder));
+            format!("there is no folder {shown}")
+        } else if kind == ErrorKind::NotADirectory {
+            format!("{shown} is not a folder")
+        } else {
+            format!("the folder {shown} cannot be used: {error}")
+        };
+        section.mistake_at("acme_challenges", message, help);
+    }
+    Some(folder)
 }
 
 /// The first of the `others` that cannot be listened on beside `address`, and its line.
@@ -140,8 +185,9 @@ fn certificates(section: &Section<'_>) -> Vec<CertificatePlan> {
     for one in section.sections("certificate") {
         one.require("cert", r#"cert = "certs/dev.crt""#).require("key", r#"key = "certs/dev.key""#);
         let (cert, key, generate) = (one.path_to("cert"), one.path_to("key"), one.bool("generate").unwrap_or(false));
+        let ocsp = one.path_to("ocsp");
         let (Some(cert), Some(key)) = (cert, key) else { continue };
-        let plan = CertificatePlan { cert, key, generate };
+        let plan = CertificatePlan { cert, key, generate, ocsp };
         for Fault { side, message, help } in plan.files().faults() {
             one.mistake_at(key_of(side), message, help);
         }
@@ -157,6 +203,7 @@ const fn key_of(side: Side) -> &'static str {
     match side {
         Side::Cert => "cert",
         Side::Key => "key",
+        Side::Ocsp => "ocsp",
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use crate::enforce::body::AnswerBody;
@@ -227,6 +228,11 @@ pub fn json(status: StatusCode, body: &str) -> Response<AnswerBody> {
     own(status, format!("{body}\n"), "application/json")
 }
 
+/// Bytes that are no page of ours.
+pub fn octets(content: Vec<u8>) -> Response<AnswerBody> {
+    own(StatusCode::OK, content, "application/octet-stream")
+}
+
 /// A redirect. After a POST, 303 makes the browser fetch the new place with GET (RFC 9110 section 15.4.4).
 pub fn redirect(status: StatusCode, to: &str) -> Response<AnswerBody> {
     let mut response = own(status, String::new(), "text/plain");
@@ -240,7 +246,7 @@ pub fn redirect(status: StatusCode, to: &str) -> Response<AnswerBody> {
     }
 }
 
-fn own(status: StatusCode, content: String, kind: &'static str) -> Response<AnswerBody> {
+fn own(status: StatusCode, content: impl Into<Bytes>, kind: &'static str) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody::own(content));
     *response.status_mut() = status;
     let fields = [

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 use crate::limit::rate::{PerAddress, PerSession};
 use crate::login::attempt::Attempts;
 use crate::login::users::Users;
@@ -49,6 +51,8 @@ pub struct Snapshot {
     pub users: Option<Arc<Users>>,
     /// The limits.
     pub limits: Limits,
+    /// What every answer by https says of https (RFC 6797), if anything.
+    pub strict_transport_security: Option<HeaderValue>,
     /// What the pages call the service.
     pub title: Box<str>,
 }

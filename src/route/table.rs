@@ -55,6 +55,10 @@ impl Prefixes {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.whole.is_none() && self.by_path.is_empty()
+    }
+
     /// The longest prefix of whole segments, found by taking segments off the end.
     fn find(&self, path: &[u8]) -> Option<usize> {
         if self.deepest == 0 {
@@ -104,6 +108,13 @@ impl RouteTable {
         let below = self.below.iter().filter(|(suffix, _)| host.ends_with(&**suffix)).map(|(_, prefixes)| prefixes);
         let place = exact.into_iter().chain(below).chain([&self.any]).find_map(|prefixes| prefixes.find(path))?;
         self.routes.get(place)
+    }
+
+    /// Whether there is any route for `host` (lower case, no port).
+    pub fn is_for(&self, host: &str) -> bool {
+        !self.any.is_empty()
+            || self.exact.contains_key(host)
+            || self.below.iter().any(|(suffix, _)| host.ends_with(&**suffix))
     }
 
     /// All routes, as configured.
@@ -167,6 +178,7 @@ mod tests {
             assert_eq!(table.find(host, path.as_bytes()).map(|route| route.upstream), Some(expected), "{host}{path}");
         }
         assert!(RouteTable::new(Vec::new()).find("a", b"/").is_none());
+        assert!(table.is_for("other.test") && !RouteTable::new(Vec::new()).is_for("other.test"));
     }
 
     proptest::proptest! {

@@ -1,4 +1,4 @@
-//! The two files of a certificate: checked, read, and made for development when there are none.
+//! The files of a certificate: checked, read, and made for development when there are none.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -14,6 +14,7 @@ use rustls::{Error, InconsistentKeys};
 use zeroize::Zeroizing;
 
 use crate::base::shell;
+use crate::server::ocsp::Staple;
 
 /// The names of a certificate made for development.
 const DEVELOPMENT_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -33,15 +34,28 @@ pub struct CertificateFiles<'a> {
     pub key: &'a Path,
     /// Whether a self-signed one is made when neither file exists.
     pub generate: bool,
+    /// An OCSP response for it, DER.
+    pub ocsp: Option<&'a Path>,
 }
 
-/// Which of the two files.
+/// What the files hold.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Chain and key.
+    pub pair: CertifiedKey,
+    /// The OCSP response, if there is to be one, or what is wrong with it.
+    pub staple: Result<Option<Staple>, Fault>,
+}
+
+/// Which of the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// The chain's.
     Cert,
     /// The private key's.
     Key,
+    /// The OCSP response's.
+    Ocsp,
 }
 
 /// What is wrong with one of the files.
@@ -55,6 +69,12 @@ pub struct Fault {
     pub help: String,
 }
 
+/// Faults as sentences, one a line.
+pub fn in_words(faults: &[Fault]) -> String {
+    let told = |fault: &Fault| format!("{}; {}", fault.message, fault.help);
+    faults.iter().map(told).collect::<Vec<_>>().join("\n")
+}
+
 impl CertificateFiles<'_> {
     /// Whether both files are to be made: that is asked for, and neither is there.
     pub fn are_to_be_made(&self) -> bool {
@@ -63,19 +83,25 @@ impl CertificateFiles<'_> {
 
     /// Everything that is wrong with the files. None of them is made.
     pub fn faults(&self) -> Vec<Fault> {
-        if self.are_to_be_made() { self.obstacles() } else { self.read().err().unwrap_or_default() }
+        if self.are_to_be_made() {
+            return self.obstacles();
+        }
+        match self.read() {
+            Ok(loaded) => loaded.staple.err().into_iter().collect(),
+            Err(faults) => faults,
+        }
     }
 
     /// Reads the files, and makes them before if they are to be made.
     ///
     /// # Errors
     /// What is wrong with them, a sentence a line.
-    pub fn load(&self) -> Result<CertifiedKey, String> {
+    pub fn load(&self) -> Result<(CertifiedKey, Option<Staple>), String> {
         if self.are_to_be_made() {
             generate(self.cert, self.key)?;
         }
-        let told = |fault: &Fault| format!("{}; {}", fault.message, fault.help);
-        self.read().map_err(|faults| faults.iter().map(told).collect::<Vec<_>>().join("\n"))
+        let Loaded { pair, staple } = self.read().map_err(|faults| in_words(&faults))?;
+        Ok((pair, staple.map_err(|fault| in_words(&[fault]))?))
     }
 
     /// Why the files cannot be made.
@@ -83,6 +109,10 @@ impl CertificateFiles<'_> {
         if self.cert == self.key {
             let message = "a certificate that is made needs another file for its key".to_owned();
             return vec![Fault { side: Side::Key, message, help: "write another path".to_owned() }];
+        }
+        if self.ocsp.is_some() {
+            let message = "a certificate that is made here has no authority that could say anything of it".to_owned();
+            return vec![Fault { side: Side::Ocsp, message, help: "remove this line".to_owned() }];
         }
         let sides = [(Side::Cert, self.cert), (Side::Key, self.key)];
         let obstacle = |(side, path): (Side, &Path)| {
@@ -94,7 +124,23 @@ impl CertificateFiles<'_> {
         sides.into_iter().filter_map(obstacle).collect()
     }
 
-    fn read(&self) -> Result<CertifiedKey, Vec<Fault>> {
+    /// Reads the files, and makes none.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, when chain and key are no good.
+    pub fn read(&self) -> Result<Loaded, Vec<Fault>> {
+        let staple = |cert: Option<&CertificateDer<'_>>| match self.ocsp {
+            Some(file) => Staple::read(file, cert, self.cert).map(Some),
+            None => Ok(None),
+        };
+        let read = self.read_pair();
+        match read {
+            Ok(pair) => Ok(Loaded { staple: staple(pair.cert.first()), pair }),
+            Err(faults) => Err(faults.into_iter().chain(staple(None).err()).collect()),
+        }
+    }
+
+    fn read_pair(&self) -> Result<CertifiedKey, Vec<Fault>> {
         if let Some(fault) = self.only_one() {
             return Err(vec![fault]);
         }
@@ -207,7 +253,7 @@ fn damaged(file: &Path) -> String {
 }
 
 /// Reads a file whole. The error is a message and what to do; `missing` is what to do when there is no such file.
-fn read_file<'h>(path: &Path, missing: &'h str) -> Result<Zeroizing<Vec<u8>>, (String, &'h str)> {
+pub(super) fn read_file<'h>(path: &Path, missing: &'h str) -> Result<Zeroizing<Vec<u8>>, (String, &'h str)> {
     let shown = path.display();
     let mut bytes = Zeroizing::new(Vec::new());
     let read = File::open(path).and_then(|file| file.take(MAX_PEM_BYTES + 1).read_to_end(&mut bytes));
@@ -252,19 +298,20 @@ mod tests {
     fn makes_a_certificate_once_and_keeps_its_key_private() {
         let folder = tempfile::tempdir().expect("a folder");
         let (cert, key) = (folder.path().join("certs/dev.crt"), folder.path().join("certs/dev.key"));
-        let files = CertificateFiles { cert: &cert, key: &key, generate: true };
+        let files = CertificateFiles { cert: &cert, key: &key, generate: true, ocsp: None };
         assert_eq!((files.faults(), files.are_to_be_made()), (Vec::new(), true));
         let first = files.load().expect("made");
         assert_eq!(fs::metadata(&key).expect("a file").permissions().mode() & 0o777, 0o600);
         assert_eq!((files.faults(), files.are_to_be_made()), (Vec::new(), false));
-        assert_eq!(files.load().expect("read").cert, first.cert);
+        assert_eq!(files.load().expect("read").0.cert, first.0.cert);
     }
 
     #[test]
     fn says_what_is_wrong_with_which_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let missing = folder.path().join("missing");
-        let told = CertificateFiles { cert: &missing, key: &missing, generate: false }.load().expect_err("no file");
+        let told = CertificateFiles { cert: &missing, key: &missing, generate: false, ocsp: None };
+        let told = told.load().expect_err("no file");
         let shown = missing.display();
         assert_eq!(
             told,

@@ -56,14 +56,16 @@ pub async fn handle(
     let is_person = is_for_person(&parts.method, &parts.headers);
     let is_h2 = parts.version == Version::HTTP_2;
     let is_head = parts.method == Method::HEAD;
+    let current = worker.current();
     // What is expected, and refused, is not sent.
     let may_be_sending = !parts.headers.contains_key(header::EXPECT);
     let at_work = (!body.is_end_stream()).then(|| finish.beside()).flatten();
     let mut body = Some(ClientBody::new(body, at_work));
     let noted = &finish.noted;
     // A panic is this request's alone, and reads as a fault of ours: never as a permission.
-    let answered =
-        AssertUnwindSafe(answer(&worker, &conn, parts, &mut body, connect.is_some(), now, noted)).catch_unwind().await;
+    let answered = AssertUnwindSafe(answer(&worker, &current, &conn, parts, &mut body, connect.is_some(), now, noted))
+        .catch_unwind()
+        .await;
     let mut response = match answered {
         Ok(Ok(response)) => response,
         Ok(Err(refusal)) => {
@@ -83,6 +85,10 @@ pub async fn handle(
             respond::refused(&Refusal::Internal, is_person)
         }
     };
+    if let Some(policy) = &current.snapshot.strict_transport_security {
+        // In place of the application's own: of several, browsers take the first (RFC 6797 section 8.1).
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, policy.clone());
+    }
     if let Some(switched) = response.body_mut().take_switched() {
         return Ok(switch(worker, finish, response, switched, connect));
     }
@@ -139,8 +145,10 @@ fn switch(
 /// How long the body of a request that is refused may still come.
 const DISCARDING: std::time::Duration = std::time::Duration::from_secs(5);
 
+#[expect(clippy::too_many_arguments, reason = "what is known of a request, each used on its way")]
 async fn answer(
     worker: &Rc<Worker>,
+    current: &Current,
     conn: &ConnInfo,
     parts: Parts,
     body: &mut Option<ClientBody>,
@@ -148,7 +156,6 @@ async fn answer(
     now: Timestamp,
     noted: &RefCell<Noted>,
 ) -> Result<Response<AnswerBody>, Refusal> {
-    let current = worker.current();
     let (shared, snapshot) = (&worker.shared, &*current.snapshot);
     let client = client_address(conn.peer.ip(), &parts.headers, &snapshot.rewriting.trusted, snapshot.forwarded_header);
     noted.borrow_mut().client = Some(client);
@@ -159,7 +166,7 @@ async fn answer(
     worker.admit(snapshot, client).map_err(|full| Refusal::TooMany("address_limit", full.retry_after))?;
     if portal::is_ours(&facts.path.matched) {
         // Boxed like everything rare here, so that the future of an ordinary request stays small: it is moved about.
-        return Box::pin(own_page(worker, &current, &facts, &parts, body, now)).await;
+        return Box::pin(own_page(worker, current, &facts, &parts, body, now)).await;
     }
     let is_websocket = check_form(&parts, body.as_ref())? || is_connect;
     let route = snapshot.routes.find(&facts.host, &facts.path.matched).ok_or(Refusal::NoRoute)?;
@@ -200,7 +207,7 @@ async fn answer(
     let authority = facts.authority.to_owned();
     let sent = Sent { now, client, authority, changed_path, route, is_websocket };
     let is_person = is_for_person(&parts.method, &parts.headers);
-    let passed = pass(worker, &current, conn, grant, live, parts, body, sent).await;
+    let passed = pass(worker, current, conn, grant, live, parts, body, sent).await;
     let mut response = match passed {
         // The session that was made for it is kept by its client all the same.
         Err(refusal) if !cookies.is_empty() => refused_in_passing(worker, &refusal, is_person, noted),
@@ -320,7 +327,8 @@ async fn own_page(
     Ok(response)
 }
 
-fn count(worker: &Worker, refusal: &Refusal) {
+/// Counts what is counted of refusals.
+pub(super) fn count(worker: &Worker, refusal: &Refusal) {
     let metrics = &worker.shared.metrics;
     match refusal {
         Refusal::TooMany(what, _) => Metrics::count(&metrics.limited, what),

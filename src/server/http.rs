@@ -7,6 +7,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::observe::metrics::Metrics;
 use crate::server::conn::ConnInfo;
 use crate::server::finish::{self, FinishedBody};
 use crate::server::handle::handle;
+use crate::server::plain::{self, PlainHttp};
 use crate::server::tcp::Tcp;
 use crate::server::tunnel::Tunnel;
 use crate::server::worker::Worker;
@@ -206,7 +208,7 @@ where
     let state = ConnState::new(&worker, tcp, deadline, is_h2);
     let peer = conn.peer.ip();
     let service = {
-        let (worker, state) = (Rc::clone(&worker), Rc::clone(&state));
+        let state = Rc::clone(&state);
         service_fn(move |request: Request<Incoming>| {
             let activity = state.begin(!request.body().is_end_stream());
             handle(Rc::clone(&worker), Rc::clone(&conn), activity, request)
@@ -215,9 +217,29 @@ where
     let io = Watched { io, state: Rc::clone(&state) };
     let end =
         if is_h2 { serve_http_2(&state, io, service).await } else { serve_http_1(&state, io, service, peer).await };
+    close(&state, end).await;
+}
+
+/// Serves a connection without TLS until it ends: HTTP/1.1, with the time-outs and bounds of one with it.
+pub async fn serve_plain(worker: Rc<Worker>, plain: Arc<PlainHttp>, peer: IpAddr, tcp: Tcp, deadline: Deadline) {
+    let state = ConnState::new(&worker, tcp.clone(), deadline, false);
+    let service = {
+        let state = Rc::clone(&state);
+        service_fn(move |request: Request<Incoming>| {
+            // The one answer closes the connection, whatever else its client is about to send.
+            plain::handle(Rc::clone(&worker), Arc::clone(&plain), peer, state.begin(true), request)
+        })
+    };
+    let io = Watched { io: TokioIo::new(tcp), state: Rc::clone(&state) };
+    let end = serve_http_1(&state, io, service, peer).await;
+    close(&state, end).await;
+}
+
+/// Closes a connection on which everything has been said.
+async fn close(state: &ConnState, end: End) {
     if end == End::Closed && state.may_send.get() {
         // Boxed, so that a connection at work does not carry the buffer about.
-        Box::pin(linger(&state)).await;
+        Box::pin(linger(state)).await;
     }
 }
 

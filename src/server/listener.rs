@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use hyper_util::rt::TokioIo;
-use rustls::ServerConfig;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -18,8 +18,9 @@ use crate::base::clock::Timestamp;
 use crate::base::net::canonical;
 use crate::server::conn::ConnInfo;
 use crate::server::http;
+use crate::server::plain::PlainHttp;
 use crate::server::tcp::Tcp;
-use crate::server::tls::Certificates;
+use crate::server::tls::Tls;
 use crate::server::worker::Worker;
 use crate::upstream::forward::KnownFields;
 
@@ -94,17 +95,17 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// What a worker serves connections with.
+/// What is spoken on an address.
 #[derive(Clone)]
-pub struct Tls {
-    /// The configuration.
-    pub config: Arc<ServerConfig>,
-    /// The certificates in it.
-    pub certificates: Arc<Certificates>,
+pub enum Scheme {
+    /// Everything, over TLS.
+    Https(Arc<ArcSwap<Tls>>),
+    /// What there is without TLS.
+    Http(Arc<PlainHttp>),
 }
 
 /// Accepts connections for as long as the worker runs, and serves each in a task of its own.
-pub async fn accept_all(worker: Rc<Worker>, listener: Rc<TcpListener>, tls: Tls) {
+pub async fn accept_all(worker: Rc<Worker>, listener: Rc<TcpListener>, scheme: Scheme) {
     let mut was_told: Option<Timestamp> = None;
     loop {
         if worker.connections.get() >= worker.limits.most {
@@ -115,7 +116,7 @@ pub async fn accept_all(worker: Rc<Worker>, listener: Rc<TcpListener>, tls: Tls)
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let serving = Serving::begin(&worker);
-                tokio::task::spawn_local(serve(serving, stream, peer, tls.clone()));
+                tokio::task::spawn_local(serve(serving, stream, peer, scheme.clone()));
             }
             Err(error) => {
                 let now = worker.clock().now();
@@ -148,15 +149,21 @@ impl Drop for Serving {
     }
 }
 
-async fn serve(serving: Serving, stream: TcpStream, peer: SocketAddr, tls: Tls) {
+async fn serve(serving: Serving, stream: TcpStream, peer: SocketAddr, scheme: Scheme) {
     let worker = &serving.0;
     let peer = SocketAddr::new(canonical(peer.ip()), peer.port());
     // Answers are written whole; waiting for more would only delay their end.
     let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
     let deadline = worker.connection_deadlines.set(Some(worker.clock().now().plus(worker.limits.handshake)));
-    // Who does not manage a handshake is not told why in more words than TLS has.
     let tcp = Tcp::new(stream, &worker.connection_deadlines);
-    let Ok(Ok(stream)) = deadline.limit(TlsAcceptor::from(tls.config).accept(tcp.clone())).await else { return };
+    let tls = match scheme {
+        Scheme::Https(tls) => tls.load_full(),
+        Scheme::Http(plain) => return http::serve_plain(Rc::clone(worker), plain, peer.ip(), tcp, deadline).await,
+    };
+    // Who does not manage a handshake is not told why in more words than TLS has.
+    let Ok(Ok(stream)) = deadline.limit(TlsAcceptor::from(Arc::clone(&tls.config)).accept(tcp.clone())).await else {
+        return;
+    };
     let mut stream = stream;
     stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
     let session = stream.get_ref().1;

@@ -1,11 +1,15 @@
 //! Floor 6: connections in, answers out.
 
 pub mod certificate;
+pub mod challenges;
 pub mod conn;
 pub mod finish;
 pub mod handle;
 pub mod http;
 pub mod listener;
+pub mod ocsp;
+pub mod plain;
+pub mod renewal;
 pub mod tcp;
 pub mod tls;
 pub mod tunnel;

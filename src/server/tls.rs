@@ -9,8 +9,6 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::server::certificate::CertificateFiles;
-
 /// How many tickets a client is given after a TLS 1.3 handshake: one for its next connection. Each costs an encryption
 /// and 200 bytes.
 const TICKETS: usize = 1;
@@ -25,14 +23,13 @@ pub struct Certificates {
 }
 
 impl Certificates {
-    /// Loads the certificates; the first is shown to clients that name no known host.
+    /// Chooses among these; the first is shown to clients that name no known host.
     ///
     /// # Errors
-    /// A sentence that names the file and says what is wrong with it.
-    pub fn load<'a>(files: impl IntoIterator<Item = CertificateFiles<'a>>) -> Result<Self, String> {
+    /// When there is none.
+    pub fn of(all: impl IntoIterator<Item = Arc<CertifiedKey>>) -> Result<Self, String> {
         let (mut exact, mut wildcard, mut first) = (HashMap::new(), HashMap::new(), None);
-        for files in files {
-            let certified = Arc::new(files.load()?);
+        for certified in all {
             for name in names(&certified) {
                 match name.strip_prefix("*.") {
                     Some(rest) => wildcard.entry(rest.into()).or_insert_with(|| Arc::clone(&certified)),
@@ -65,23 +62,46 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-/// The TLS configuration that all workers share.
-///
-/// # Errors
-/// When the crypto provider cannot do what is asked of it.
-pub fn server_config(certificates: Arc<Certificates>) -> Result<Arc<ServerConfig>, String> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(|error| format!("TLS cannot be set up: {error}"))?
-        .with_no_client_auth()
-        .with_cert_resolver(certificates);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.send_tls13_tickets = TICKETS;
-    config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| format!("TLS tickets cannot be set up: {error}"))?;
-    // Early data can be replayed by whoever saw it, so none is taken.
-    config.max_early_data_size = 0;
-    Ok(Arc::new(config))
+/// What connections are accepted with. Certificates that are renewed make another of these: a connection keeps the one
+/// it began with, so that what it was shown is what its requests are compared with.
+#[derive(Clone)]
+pub struct Tls {
+    /// The configuration.
+    pub config: Arc<ServerConfig>,
+    /// The certificates in it.
+    pub certificates: Arc<Certificates>,
+}
+
+impl Tls {
+    /// TLS with these certificates.
+    ///
+    /// # Errors
+    /// When the crypto provider cannot do what is asked of it.
+    pub fn new(certificates: Certificates) -> Result<Self, String> {
+        let certificates = Arc::new(certificates);
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(|error| format!("TLS cannot be set up: {error}"))?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&certificates) as _);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.send_tls13_tickets = TICKETS;
+        config.ticketer =
+            aws_lc_rs::Ticketer::new().map_err(|error| format!("TLS tickets cannot be set up: {error}"))?;
+        // Early data can be replayed by whoever saw it, so none is taken.
+        config.max_early_data_size = 0;
+        Ok(Self { config: Arc::new(config), certificates })
+    }
+
+    /// The same with other certificates. Tickets stay good.
+    #[must_use]
+    pub fn with(&self, certificates: Certificates) -> Self {
+        let certificates = Arc::new(certificates);
+        let mut config = ServerConfig::clone(&self.config);
+        config.cert_resolver = Arc::clone(&certificates) as _;
+        Self { config: Arc::new(config), certificates }
+    }
 }
 
 /// The names that a certificate is for.
@@ -93,11 +113,12 @@ fn names(certified: &CertifiedKey) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use super::*;
+    use crate::server::certificate::CertificateFiles;
 
-    fn made(folder: &Path, name: &str, hosts: &[&str]) -> (std::path::PathBuf, std::path::PathBuf) {
+    fn made(folder: &Path, name: &str, hosts: &[&str]) -> (PathBuf, PathBuf) {
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let made = rcgen::generate_simple_self_signed(hosts).expect("a certificate");
         let (cert, key) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
@@ -110,8 +131,10 @@ mod tests {
     fn the_named_host_chooses_the_certificate() {
         let folder = tempfile::tempdir().expect("a folder");
         let files = [made(folder.path(), "a", &["a.test"]), made(folder.path(), "b", &["b.test", "*.b.test"])];
-        let files = files.iter().map(|(cert, key)| CertificateFiles { cert, key, generate: false });
-        let certificates = Certificates::load(files).expect("certificates");
+        let load =
+            |(cert, key): &(PathBuf, PathBuf)| CertificateFiles { cert, key, generate: false, ocsp: None }.load();
+        let all = files.iter().map(|files| Arc::new(load(files).expect("a certificate").0));
+        let certificates = Certificates::of(all).expect("certificates");
         let is_b = |host| names(certificates.find(host)).contains(&"b.test".to_owned());
         assert!(is_b(Some("b.test")) && is_b(Some("x.b.test")));
         assert!(!is_b(Some("a.test")) && !is_b(Some("x.y.b.test")) && !is_b(None) && !is_b(Some("unknown")));

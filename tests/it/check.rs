@@ -641,3 +641,68 @@ fn what_one_host_leaves_open_is_told() {
         assert_eq!(checked.code(), Some(0), "{routes}: {}", checked.stderr);
     }
 }
+
+#[test]
+fn an_address_to_redirect_from_is_one_that_nothing_else_takes() {
+    let text = GOOD.replace("[\"127.0.0.1:8443\"]", "[\"127.0.0.1:8443\"]\nredirect = [\"0.0.0.0:8443\", \"80\"]");
+    let expected = r#"gateway.toml:3:13: this takes the port on every address, and line 2 takes it on one of them
+    3 | redirect = ["0.0.0.0:8443", "80"]
+      |             ^^^^^^^^^^^^^^ keep one of them, or write another port
+
+gateway.toml:3:29: "80" is not an address with a port
+    3 | redirect = ["0.0.0.0:8443", "80"]
+      |                             ^^^^ write one like "127.0.0.1:8443", "0.0.0.0:443" or "[::]:443"
+
+2 mistakes in gateway.toml
+"#;
+    assert_eq!(told(&text), expected);
+    let text = GOOD.replace("[\"127.0.0.1:8443\"]", "[\"127.0.0.1:8443\"]\nredirect = [\"127.0.0.1:8080\"]");
+    let shown = told(&format!("{text}[admin]\nmetrics = \"127.0.0.1:8080\"\n"));
+    assert!(shown.contains("line 3 takes this address already"), "{shown}");
+}
+
+#[test]
+fn a_folder_of_acme_challenges_is_there_and_can_be_asked_for() {
+    let with = |lines: &str| GOOD.replace("[\"127.0.0.1:8443\"]", &format!("[\"127.0.0.1:8443\"]\n{lines}"));
+    let expected = r#"gateway.toml:3:19: challenges are asked for by plain HTTP, and there is no address for it
+    3 | acme_challenges = "my acme"
+      |                   ^^^^^^^^^ add redirect = ["0.0.0.0:80"]
+
+gateway.toml:3:19: there is no folder my acme
+    3 | acme_challenges = "my acme"
+      |                   ^^^^^^^^^ write another path, or make it with: mkdir -p 'my acme'
+
+2 mistakes in gateway.toml
+"#;
+    assert_eq!(told(&with("acme_challenges = \"my acme\"")), expected);
+    let shown = told(&with("acme_challenges = \"users.toml\"\nredirect = [\"127.0.0.1:8080\"]"));
+    assert!(shown.contains("users.toml is not a folder"), "{shown}");
+    let folder = folder(&with("acme_challenges = \"my acme\"\nredirect = [\"127.0.0.1:8080\"]"));
+    fs::create_dir(folder.path().join("my acme")).expect("a folder");
+    assert_eq!(run(folder.path(), &["check"], "").code(), Some(0));
+}
+
+#[test]
+fn a_policy_of_strict_transport_security_is_one_that_browsers_take() {
+    let with = |lines: &str| GOOD.replace("[\"127.0.0.1:8443\"]", &format!("[\"127.0.0.1:8443\"]\n{lines}"));
+    let expected = r#"gateway.toml:3:8: browsers carry no policy with them that lasts for less than a year
+    3 | hsts = "364d"
+      |        ^^^^^^ write hsts = "365d" or more, or remove hsts_preload
+
+gateway.toml:4:16: browsers carry no policy with them that leaves out the hosts below
+    4 | hsts_preload = true
+      |                ^^^^ add hsts_subdomains = true, or remove this line
+
+2 mistakes in gateway.toml
+"#;
+    assert_eq!(told(&with("hsts = \"364d\"\nhsts_preload = true")), expected);
+    for (lines, said) in [
+        ("hsts_subdomains = true", "this says nothing while hsts is \"off\""),
+        ("hsts = \"1500ms\"", "\"1500ms\" is no whole number of seconds"),
+        ("hsts = \"on\"", "\"on\" is not a duration"),
+        ("hsts = \"on\"\nhsts_preload = true", "\"on\" is not a duration"),
+    ] {
+        let shown = told(&with(lines));
+        assert!(shown.contains(said) && shown.ends_with("\n1 mistake in gateway.toml\n"), "{shown}");
+    }
+}

@@ -1,11 +1,14 @@
 //! `gateway.toml`, the reference: every key the code knows is in it, with the default the code has.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use vestibule::config::Plan;
 use vestibule::reader::Document;
 
-use super::harness::{reference, users};
+use x509_ocsp::CertStatus;
+
+use super::harness::{ocsp, reference, users};
 
 /// What a configuration must have; the rest is defaults. `[admin]` has none that could be left away.
 const MINIMAL: &str = r#"
@@ -69,6 +72,16 @@ fn with<T>(text: &str, read: impl FnOnce(&Document) -> T) -> T {
     read(&Document::parse(folder.path().join("gateway.toml"), text))
 }
 
+/// Makes a certificate with its key and an OCSP response, under the reference's names.
+fn signed(folder: &Path) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let response = ocsp::response(made.cert.der(), CertStatus::good(), None);
+    std::fs::create_dir(folder).expect("a folder");
+    std::fs::write(folder.join("dev.crt"), made.cert.pem()).expect("written");
+    std::fs::write(folder.join("dev.key"), made.signing_key.serialize_pem()).expect("written");
+    std::fs::write(folder.join("dev.ocsp"), response).expect("written");
+}
+
 /// A plan as text, without the folder it was read in and without the users, who are none of its keys.
 fn shown(text: &str) -> String {
     with(text, |document| {
@@ -88,7 +101,10 @@ fn it_shows_every_key_that_the_code_knows() {
     // A cookie's domain needs another kind of name, and a CA a server that is spoken to by TLS.
     let text = written_out(false).replace("\"__Host-session\"", "\"__Secure-session\"");
     let text = text.replace("servers = [\"http://", "servers = [\"https://");
+    // A folder that every machine has.
+    let text = text.replace("\"/var/lib/acme/.well-known/acme-challenge\"", "\"/\"");
     with(&text, |document| {
+        signed(&document.folder().join("certs"));
         let _ = Plan::of(document).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let written = document.written_keys();
         let missing: BTreeSet<String> = document.known_keys().difference(&written).cloned().collect();

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -368,12 +368,21 @@ impl Stream<'_> {
 }
 
 pub(super) fn tls_config(protocols: &[&[u8]], versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    tls_config_noting(Arc::default(), protocols, versions)
+}
+
+/// The same, which notes the OCSP response that comes with the certificate.
+pub(super) fn tls_config_noting(
+    stapled: Arc<Mutex<Vec<u8>>>,
+    protocols: &[&[u8]],
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .expect("versions")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate { stapled }))
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     config
@@ -381,7 +390,9 @@ pub(super) fn tls_config(protocols: &[&[u8]], versions: &[&'static SupportedProt
 
 /// The tests' certificates are made on the spot and signed by nobody.
 #[derive(Debug)]
-struct AnyCertificate;
+struct AnyCertificate {
+    stapled: Arc<Mutex<Vec<u8>>>,
+}
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
@@ -389,9 +400,10 @@ impl ServerCertVerifier for AnyCertificate {
         _: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
         _: &ServerName<'_>,
-        _: &[u8],
+        stapled: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        *self.stapled.lock().expect("a note") = stapled.to_vec();
         Ok(ServerCertVerified::assertion())
     }
 

@@ -3,6 +3,7 @@
 
 mod application;
 mod client;
+pub mod ocsp;
 pub mod process;
 mod raw;
 mod scripted;
@@ -201,7 +202,7 @@ impl Setup {
             log: Box::new(log.clone()),
         };
         let running = app::start(&plan, parts).expect("the gateway starts");
-        Gateway { address: running.addresses[0], running: Some(running), clock, log, application, _folder: folder }
+        Gateway { address: running.addresses[0], running: Some(running), clock, log, application, folder }
     }
 }
 
@@ -231,8 +232,9 @@ pub struct Gateway {
     pub log: Log,
     /// The application behind it.
     pub application: Application,
+    /// Where its files are.
+    pub folder: tempfile::TempDir,
     running: Option<Running>,
-    _folder: tempfile::TempDir,
 }
 
 impl Gateway {
@@ -255,6 +257,11 @@ impl Gateway {
         let text = shared.metrics.render(0, 0);
         let line = text.lines().find_map(|line| line.strip_prefix("vestibule_connections "));
         line.expect("a metric").parse().expect("a number")
+    }
+
+    /// Where it listens without TLS.
+    pub fn plain_address(&self) -> SocketAddr {
+        self.running().redirect_addresses[0]
     }
 
     /// What its parts share.

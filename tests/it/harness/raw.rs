@@ -2,13 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConnection, StreamOwned, SupportedProtocolVersion};
 
-use super::client::{PATIENCE, tls_config};
+use super::client::{PATIENCE, tls_config_noting};
 
 /// How a raw connection shakes hands.
 #[derive(Clone, Copy)]
@@ -33,6 +33,7 @@ impl Default for Hello<'_> {
 pub struct Raw {
     stream: StreamOwned<ClientConnection, TcpStream>,
     read: Vec<u8>,
+    stapled: Arc<Mutex<Vec<u8>>>,
 }
 
 /// An answer as it was read.
@@ -59,7 +60,8 @@ impl Raw {
         let tcp = TcpStream::from(tcp);
         tcp.set_read_timeout(Some(PATIENCE))?;
         tcp.set_write_timeout(Some(PATIENCE))?;
-        let mut config = tls_config(hello.protocols, hello.versions);
+        let stapled = Arc::default();
+        let mut config = tls_config_noting(Arc::clone(&stapled), hello.protocols, hello.versions);
         config.enable_sni = hello.sni.is_some();
         let name = ServerName::try_from(hello.sni.unwrap_or("localhost").to_owned()).expect("a name");
         let tls = ClientConnection::new(Arc::new(config), name).expect("a connection");
@@ -67,7 +69,7 @@ impl Raw {
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }
-        Ok(Self { stream, read: Vec::new() })
+        Ok(Self { stream, read: Vec::new(), stapled })
     }
 
     /// What was agreed on by ALPN.
@@ -78,6 +80,11 @@ impl Raw {
     /// The certificate that was shown.
     pub fn certificate(&self) -> CertificateDer<'static> {
         self.stream.conn.peer_certificates().expect("certificates")[0].clone()
+    }
+
+    /// The OCSP response that came with it, empty when there was none.
+    pub fn stapled(&self) -> Vec<u8> {
+        self.stapled.lock().expect("a note").clone()
     }
 
     /// Sends bytes. Whether they arrive is seen by what comes back.
