@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use super::harness::{ALICE, Gateway, Raw, Scripted, Setup, advance_until};
+use super::harness::{ALICE, Gateway, Raw, Scripted, Setup, advance_until, nobody};
 use super::http2::{
     AUTHORITY, Connection, DATA, END_HEADERS, END_STREAM, HEADERS, METHOD, PATH, PING, RST_STREAM, SCHEME,
     WINDOW_UPDATE, block, frame,
@@ -148,7 +148,7 @@ fn a_small_upload_that_the_application_refuses_over_http_2_is_taken_to_its_end()
 
 #[test]
 fn a_small_upload_to_an_application_that_is_down_is_taken_to_its_end_over_http_2() {
-    let address = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let (address, _nobody) = nobody();
     let mut setup = Setup::new();
     setup.servers = Some(vec![format!("http://{address}")]);
     let gateway = setup.start();

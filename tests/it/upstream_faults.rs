@@ -1,6 +1,6 @@
 //! An application that is down, slow, or answers nonsense: a clear answer of ours, and nothing of its bytes.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::harness::{ALICE, Answer, Client, Raw, Scripted, Setup, USER_AGENT, Version, advance_until, eventually};
+use super::harness::{
+    ALICE, Answer, Client, Raw, Scripted, Setup, USER_AGENT, Version, advance_until, eventually, nobody,
+};
 
 /// What no client may ever see of a broken answer.
 const SECRET: &str = "swordfish";
@@ -42,7 +44,7 @@ fn wait(gate: &Mutex<Receiver<()>>) {
 
 #[test]
 fn a_server_that_is_not_there_is_a_bad_gateway() {
-    let address = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let (address, _nobody) = nobody();
     let mut setup = Setup::new();
     setup.servers = Some(vec![format!("http://{address}")]);
     let gateway = setup.start();

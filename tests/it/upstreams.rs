@@ -16,7 +16,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
-use super::harness::{ALICE, Answer, BOB, Client, Gateway, Line, Scripted, Setup, advance_until, eventually};
+use super::harness::{ALICE, Answer, BOB, Client, Gateway, Line, Scripted, Setup, advance_until, eventually, nobody};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -53,11 +53,6 @@ fn in_background(client: Client, target: &'static str) -> JoinHandle<Answer> {
     std::thread::spawn(move || client.get(target).send())
 }
 
-/// An address where nobody listens.
-fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address")
-}
-
 #[test]
 fn each_has_its_turn() {
     let (a, b, c) = (named("a"), named("b"), named("c"));
@@ -70,7 +65,8 @@ fn each_has_its_turn() {
 fn a_server_that_is_not_there_is_passed_over() {
     let there = named("there");
     let mut setup = Setup::new().unlimited();
-    setup.servers = Some(vec![format!("http://{}", nobody()), there.server.url()]);
+    let (address, _nobody) = nobody();
+    setup.servers = Some(vec![format!("http://{address}"), there.server.url()]);
     setup.workers = 1;
     let gateway = setup.start();
     for method in [Method::GET, Method::POST, Method::GET, Method::POST, Method::PUT, Method::POST] {
@@ -83,7 +79,7 @@ fn a_server_that_is_not_there_is_passed_over() {
 #[test]
 fn a_server_that_is_back_is_used_again() {
     let there = named("there");
-    let address = nobody();
+    let (address, nobody) = nobody();
     let mut setup = Setup::new().unlimited();
     setup.servers = Some(vec![format!("http://{address}"), there.server.url()]);
     setup.workers = 1;
@@ -91,7 +87,8 @@ fn a_server_that_is_back_is_used_again() {
     for _ in 0..10 {
         assert_eq!(gateway.client().get("/public").send().text(), "there");
     }
-    let back = TcpListener::bind(address).expect("the same port");
+    nobody.listen(16).expect("it listens now");
+    let back = TcpListener::from(nobody);
     back.set_nonblocking(true).expect("set");
     for _ in 0..10 {
         assert_eq!(gateway.client().get("/public").send().text(), "there");
@@ -114,7 +111,8 @@ fn a_server_that_is_back_is_used_again() {
 #[test]
 fn when_none_is_there_it_is_a_bad_gateway() {
     let mut setup = Setup::new();
-    setup.servers = Some((0..3).map(|_| format!("http://{}", nobody())).collect());
+    let all: Vec<_> = (0..3).map(|_| nobody()).collect();
+    setup.servers = Some(all.iter().map(|(address, _)| format!("http://{address}")).collect());
     let gateway = setup.start();
     for _ in 0..12 {
         let answer = gateway.client().get("/public").send();

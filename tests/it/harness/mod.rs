@@ -68,6 +68,14 @@ pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     panic!("never came true: {what}");
 }
 
+/// An address that refuses whoever comes, for as long as the socket is kept; until then nobody else can have it.
+pub fn nobody() -> (SocketAddr, socket2::Socket) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+    let address = socket.local_addr().expect("an address").as_socket().expect("of the internet");
+    (address, socket)
+}
+
 /// Moves the time forward, a second at a time, until `is_done`; for waits that begin at a moment nobody can see.
 pub fn advance_until(gateway: &Gateway, what: &str, mut is_done: impl FnMut() -> bool) {
     eventually(what, || {
