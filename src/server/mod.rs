@@ -6,6 +6,7 @@ pub mod finish;
 pub mod handle;
 pub mod http;
 pub mod listener;
+pub mod proxy_protocol;
 pub mod tcp;
 pub mod tls;
 pub mod tunnel;
