@@ -59,6 +59,8 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
 pub struct ClientSide<'a> {
     /// Who is connected to us.
     pub peer: IpAddr,
+    /// Whether the peer may say for whom it speaks, if it is trusted.
+    pub may_forward: bool,
     /// Who the client is, once trusted proxies have been believed.
     pub client: IpAddr,
     /// The host as asked for, with its port.
@@ -342,6 +344,7 @@ mod tests {
     fn says_who_the_client_is_and_believes_only_trusted_proxies() {
         let side = ClientSide {
             peer: IpAddr::from([192, 0, 2, 1]),
+            may_forward: true,
             client: IpAddr::from([192, 0, 2, 1]),
             authority: "app.test:8443",
         };

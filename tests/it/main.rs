@@ -24,6 +24,7 @@ mod limits;
 mod login;
 mod operator;
 mod paths;
+mod proxy_protocol;
 mod radicale;
 mod reference;
 mod rotation;
