@@ -87,7 +87,8 @@ impl Believed {
         if written == ForwardedHeader::Forwarded {
             return Self { forwarded: joined(headers, &header::FORWARDED), ..Self::default() };
         }
-        let one = |name: &'static str| headers.get(name).cloned();
+        // The last line of each: a proxy that adds its own leaves the client's before it.
+        let one = |name: &'static str| headers.get_all(name).iter().next_back().cloned();
         let proto = one("x-forwarded-proto").filter(|proto| matches!(proto.as_bytes(), b"http" | b"https"));
         Self {
             forwarded_for: joined(headers, &HeaderName::from_static("x-forwarded-for")),

@@ -314,6 +314,22 @@ fn of_a_trusted_proxy_only_the_header_that_it_writes_is_believed() {
 }
 
 #[test]
+fn a_line_that_a_proxy_adds_counts_and_not_the_clients_before_it() {
+    let mut setup = Setup::new();
+    setup.server = "trusted_proxies = [\"127.0.0.1\"]".to_owned();
+    let gateway = setup.start();
+    let client = gateway.client();
+    let of_the_client = [("x-forwarded-proto", "http"), ("x-forwarded-host", "evil.test"), ("x-forwarded-port", "80")];
+    let added = [("x-forwarded-proto", "https"), ("x-forwarded-host", "app.test"), ("x-forwarded-port", "443")];
+    let lines = of_the_client.iter().chain(&added);
+    let request = lines.fold(client.get("/public"), |request, (name, value)| request.header(name, value));
+    assert_eq!(request.send().status, 200);
+    for (name, value) in added {
+        assert_eq!(gateway.application.last().header(name), Some(value));
+    }
+}
+
+#[test]
 fn our_cookies_stay_here_and_the_applications_own_arrive() {
     let gateway = gateway();
     for version in [Version::H1, Version::H2] {
