@@ -13,6 +13,7 @@ mod check;
 mod closing;
 mod connections;
 mod cookies;
+mod corpus;
 mod decision_table;
 mod faults;
 mod fixation;
