@@ -36,7 +36,7 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedProxie
     for element in values.flat_map(|value| FromRight { rest: Some(value.as_bytes()), written }).take(MAX_HOPS) {
         let address = match written {
             ForwardedHeader::XForwardedFor => node_address(element.trim_ascii()),
-            ForwardedHeader::Forwarded => forwarded_for(element).and_then(|node| node_address(&node)),
+            ForwardedHeader::Forwarded => forwarded_for(element).flatten().and_then(|node| node_address(&node)),
         };
         let Some(address) = address else { break };
         client = canonical(address);
@@ -45,6 +45,12 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedProxie
         }
     }
     client
+}
+
+/// Whether a line of `Forwarded` is written as it must be, so that who reads it from the left finds the same elements as who
+/// reads it from the right.
+pub fn is_forwarded(line: &[u8]) -> bool {
+    FromRight { rest: Some(line), written: ForwardedHeader::Forwarded }.all(|element| forwarded_for(element).is_some())
 }
 
 /// The elements of a line from right to left, as bytes: what a client wrote on the left, be it no text at all or a quote
@@ -87,9 +93,10 @@ fn last_unquoted_comma(line: &[u8]) -> Option<usize> {
     None
 }
 
-/// The `for` parameter of one element of `Forwarded` (RFC 7239 section 4), without quotes. `None` when the element is not
-/// written as it must be or has none, or several: they may not occur more than once, and readers differ on which counts.
-fn forwarded_for(element: &[u8]) -> Option<Cow<'_, [u8]>> {
+/// The `for` parameter of one element of `Forwarded` (RFC 7239 section 4), without quotes, if it has one. `None` when the
+/// element is not written as it must be, or has several: they may not occur more than once, and readers differ on which
+/// counts.
+fn forwarded_for(element: &[u8]) -> Option<Option<Cow<'_, [u8]>>> {
     let mut found = None;
     let mut rest = element.trim_ascii();
     while !rest.is_empty() {
@@ -99,6 +106,9 @@ fn forwarded_for(element: &[u8]) -> Option<Cow<'_, [u8]>> {
         }
         let equals = rest.iter().position(|byte| *byte == b'=')?;
         let (name, value) = (rest[..equals].trim_ascii(), rest[equals + 1..].trim_ascii_start());
+        if !is_token(name) {
+            return None;
+        }
         let (value, after) = parameter_value(value)?;
         if name.eq_ignore_ascii_case(b"for") && found.replace(value).is_some() {
             return None;
@@ -108,7 +118,7 @@ fn forwarded_for(element: &[u8]) -> Option<Cow<'_, [u8]>> {
             return None;
         }
     }
-    found
+    Some(found)
 }
 
 /// A value and what follows it: a quoted string, or everything up to a semicolon. More than RFC 7239 allows without quotes
@@ -117,7 +127,8 @@ fn parameter_value(bytes: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     let Some(mut quoted) = bytes.strip_prefix(b"\"") else {
         let end = bytes.iter().position(|byte| *byte == b';').unwrap_or(bytes.len());
         let value = bytes[..end].trim_ascii_end();
-        return (!value.contains(&b'"')).then_some((Cow::Borrowed(value), &bytes[end..]));
+        let is_plain = !value.iter().any(|byte| matches!(byte, b'"' | b'\\'));
+        return is_plain.then_some((Cow::Borrowed(value), &bytes[end..]));
     };
     let mut value = Vec::new();
     loop {
@@ -130,6 +141,12 @@ fn parameter_value(bytes: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
             [] => return None,
         }
     }
+}
+
+/// Whether it is a word as names are (RFC 9110 section 5.6.2).
+fn is_token(name: &[u8]) -> bool {
+    let is_of_one = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !name.is_empty() && name.iter().all(is_of_one)
 }
 
 /// An address with or without a port (RFC 7239 section 6); obfuscated and unknown nodes are none.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::base::net::TrustedProxies;
-use crate::policy::client_address::ForwardedHeader;
+use crate::policy::client_address::{ForwardedHeader, is_forwarded};
 
 /// How many names in `Connection` are followed; a client that sends more gets the rest forwarded as they are.
 const MAX_CONNECTION_NAMES: usize = 32;
@@ -85,7 +85,9 @@ impl Believed {
             return Self::default();
         }
         if written == ForwardedHeader::Forwarded {
-            return Self { forwarded: joined(headers, &header::FORWARDED), ..Self::default() };
+            // The application reads the chain from the left, where a client may have begun it with an open quote.
+            let forwarded = joined(headers, &header::FORWARDED).filter(|chain| is_forwarded(chain.as_bytes()));
+            return Self { forwarded, ..Self::default() };
         }
         // The last line of each: a proxy that adds its own leaves the client's before it.
         let one = |name: &'static str| headers.get_all(name).iter().next_back().cloned();

@@ -314,6 +314,20 @@ fn of_a_trusted_proxy_only_the_header_that_it_writes_is_believed() {
 }
 
 #[test]
+fn a_chain_that_reads_differently_from_the_left_goes_no_further() {
+    for begun in ["for=\"", "for=6.6.6.6;x=\"", "\\", "for=\"6.6.6.6\"x", "\"a=b", "a\"=b", "a=b\\"] {
+        let (real_ip, _, forwarded) =
+            through_a_proxy("forwarded", &[("forwarded", &format!("{begun}, for=198.51.100.7"))]);
+        assert_eq!(real_ip, "198.51.100.7", "{begun}");
+        assert_eq!(forwarded, "for=198.51.100.7;host=\"HOST\";proto=https", "{begun}");
+    }
+    for whole in ["by=203.0.113.43, for=198.51.100.7", "for=\"_a,b;\\\"\", for=198.51.100.7", ", for=198.51.100.7"] {
+        let (_, _, forwarded) = through_a_proxy("forwarded", &[("forwarded", whole)]);
+        assert_eq!(forwarded, format!("{whole}, for=127.0.0.1;host=\"HOST\";proto=https"));
+    }
+}
+
+#[test]
 fn a_line_that_a_proxy_adds_counts_and_not_the_clients_before_it() {
     let mut setup = Setup::new();
     setup.server = "trusted_proxies = [\"127.0.0.1\"]".to_owned();
