@@ -22,8 +22,9 @@
 //! # The life of a request
 //!
 //! 1. A worker's [`server::listener`] accepts the connection, lets a trusted proxy say whose it is
-//!    ([`server::proxy_protocol`]), and shakes hands; what is then known of it is frozen in [`server::conn::ConnInfo`]. Each worker is one thread with a runtime, a listener and upstream connections of its
-//!    own; workers share the session map and nothing else that a request touches.
+//!    ([`server::proxy_protocol`]), and shakes hands; what is then known of it is frozen in [`server::conn::ConnInfo`].
+//!    Each worker is one thread with a runtime, a listener and upstream connections of its own; workers share the session
+//!    map and nothing else that a request touches.
 //! 2. [`server::handle::handle`] reads as the table of contents of all that follows. It never fails outward: a refusal
 //!    is answered by [`enforce::respond`], a panic is caught and is an error of that one request.
 //! 3. [`policy::facts`] reads what the request says of itself. What two servers are known to read differently is refused

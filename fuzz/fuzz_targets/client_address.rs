@@ -1,4 +1,5 @@
-//! Fuzzes the finder of the client's address in X-Forwarded-For and Forwarded: `cargo +nightly fuzz run client_address`.
+//! Fuzzes the finder of the client's address in X-Forwarded-For and Forwarded: `cargo +nightly fuzz run
+//! client_address`.
 #![no_main]
 
 #[path = "../properties/client_address.rs"]

@@ -20,8 +20,8 @@ pub enum ForwardedHeader {
 /// How many addresses are looked at from the right before the last one counts as the client.
 pub const MAX_HOPS: usize = 32;
 
-/// The client's address: the peer, or, while that is a trusted proxy, whom it says it speaks for, from right to left.
-/// A part that is not an address ends the walk at the last proxy that was believed, an empty one too: a proxy that has no
+/// The client's address: the peer, or, while that is a trusted proxy, whom it says it speaks for, from right to left. A
+/// part that is not an address ends the walk at the last proxy that was believed, an empty one too: a proxy that has no
 /// address to add may write just that, and what stands on its left may be anybody's.
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedProxies, written: ForwardedHeader) -> IpAddr {
     let mut client = canonical(peer);
@@ -47,14 +47,14 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedProxie
     client
 }
 
-/// Whether a line of `Forwarded` is written as it must be, so that who reads it from the left finds the same elements as who
-/// reads it from the right.
+/// Whether a line of `Forwarded` is written as it must be, so that who reads it from the left finds the same elements
+/// as who reads it from the right.
 pub fn is_forwarded(line: &[u8]) -> bool {
     FromRight { rest: Some(line), written: ForwardedHeader::Forwarded }.all(|element| forwarded_for(element).is_some())
 }
 
-/// The elements of a line from right to left, as bytes: what a client wrote on the left, be it no text at all or a quote
-/// that is left open, must not change how that is read which proxies added on the right.
+/// The elements of a line from right to left, as bytes: what a client wrote on the left, be it no text at all or a
+/// quote that is left open, must not change how that is read which proxies added on the right.
 struct FromRight<'a> {
     rest: Option<&'a [u8]>,
     written: ForwardedHeader,
@@ -75,8 +75,8 @@ impl<'a> Iterator for FromRight<'a> {
     }
 }
 
-/// The last comma that is not in a quoted string (RFC 9110 section 5.6.4). A proxy quotes what clients write, like the host
-/// they ask for, which may well have a comma.
+/// The last comma that is not in a quoted string (RFC 9110 section 5.6.4). A proxy quotes what clients write, like the
+/// host they ask for, which may well have a comma.
 fn last_unquoted_comma(line: &[u8]) -> Option<usize> {
     let mut is_quoted = false;
     for (at, byte) in line.iter().enumerate().rev() {
@@ -93,9 +93,9 @@ fn last_unquoted_comma(line: &[u8]) -> Option<usize> {
     None
 }
 
-/// The `for` parameter of one element of `Forwarded` (RFC 7239 section 4), without quotes, if it has one. `None` when the
-/// element is not written as it must be, or has several: they may not occur more than once, and readers differ on which
-/// counts.
+/// The `for` parameter of one element of `Forwarded` (RFC 7239 section 4), without quotes, if it has one. `None` when
+/// the element is not written as it must be, or has several: they may not occur more than once, and readers differ on
+/// which counts.
 fn forwarded_for(element: &[u8]) -> Option<Option<Cow<'_, [u8]>>> {
     let mut found = None;
     let mut rest = element.trim_ascii();
@@ -121,8 +121,8 @@ fn forwarded_for(element: &[u8]) -> Option<Option<Cow<'_, [u8]>>> {
     Some(found)
 }
 
-/// A value and what follows it: a quoted string, or everything up to a semicolon. More than RFC 7239 allows without quotes
-/// is taken without them: many proxies leave them away around ports and IPv6 addresses.
+/// A value and what follows it: a quoted string, or everything up to a semicolon. More than RFC 7239 allows without
+/// quotes is taken without them: many proxies leave them away around ports and IPv6 addresses.
 fn parameter_value(bytes: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     let Some(mut quoted) = bytes.strip_prefix(b"\"") else {
         let end = bytes.iter().position(|byte| *byte == b';').unwrap_or(bytes.len());

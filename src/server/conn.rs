@@ -13,8 +13,8 @@ pub struct ConnInfo {
     pub peer: SocketAddr,
     /// Where they were reached.
     pub local: SocketAddr,
-    /// Whether the peer may be a proxy that says in its headers for whom it speaks. Not when a proxy relays the connection
-    /// and does not say whose it is: then the address is the proxy's, and the words are anybody's.
+    /// Whether the peer may be a proxy that says in its headers for whom it speaks. Not when a proxy relays the
+    /// connection and does not say whose it is: then the address is the proxy's, and the words are anybody's.
     pub may_forward: bool,
     /// The host they named in the handshake, in lower case.
     pub sni: Option<Box<str>>,

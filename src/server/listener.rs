@@ -150,12 +150,12 @@ impl Drop for Serving {
     }
 }
 
-async fn serve(serving: Serving, stream: TcpStream, peer: SocketAddr, tls: Tls) {
+async fn serve(serving: Serving, mut stream: TcpStream, peer: SocketAddr, tls: Tls) {
     let worker = &serving.0;
     // Answers are written whole; waiting for more would only delay their end.
     let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
     let deadline = worker.connection_deadlines.set(Some(worker.clock().now().plus(worker.limits.handshake)));
-    let (mut stream, socket) = (stream, Ends { peer: plain(peer), local, may_forward: true });
+    let socket = Ends { peer: plain(peer), local, may_forward: true };
     let Some(Ends { peer, local, may_forward }) = introduced(worker, &deadline, &mut stream, socket).await else {
         return;
     };
@@ -193,9 +193,9 @@ fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(canonical(address.ip()), address.port())
 }
 
-/// Between whom a connection is that may be relayed: its socket's ends, or what a trusted proxy says by the PROXY protocol
-/// where that is configured. `None` for connections that are not to be served. They are not told why, because whoever
-/// they are, they do not speak TLS yet; the operator is.
+/// Between whom a connection is that may be relayed: its socket's ends, or what a trusted proxy says by the PROXY
+/// protocol where that is configured. `None` for connections that are not to be served: they are closed without a word,
+/// since TLS has not begun in which it could be said; the operator is told.
 async fn introduced(worker: &Worker, deadline: &Deadline, stream: &mut TcpStream, socket: Ends) -> Option<Ends> {
     let current = worker.current();
     if !current.snapshot.proxy_protocol {

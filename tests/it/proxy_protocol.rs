@@ -70,8 +70,8 @@ fn until_closed(mut stream: TcpStream) -> Vec<u8> {
     read
 }
 
-/// Sends one request behind `header`, with `fields`, and gives what the application is told of the client: the address, the
-/// chain, `Forwarded`.
+/// Sends one request behind `header`, with `fields`, and gives what the application is told of the client: the address,
+/// the chain, `Forwarded`.
 fn told(gateway: &Gateway, header: &[u8], fields: &str) -> [String; 3] {
     gateway.application.forget();
     let tcp = connect(PROXY, gateway.address);
@@ -452,12 +452,8 @@ fn behind_haproxy_the_application_sees_the_client() {
 #[test]
 fn the_health_checks_of_haproxy_are_its_own_requests() {
     let gateway = behind_a_proxy("");
-    let check = "check check-ssl verify none check-send-proxy check-alpn http/1.1 inter 200ms";
-    let _haproxy = HaProxy::start(
-        &gateway,
-        &[&format!(
-            "send-proxy-v2 proxy-v2-options crc32c {check}\n option httpchk\n http-check send meth GET uri /public ver HTTP/1.1 hdr Host localhost"
-        )],
-    );
+    let server = "send-proxy-v2 check check-ssl verify none check-send-proxy check-alpn http/1.1 inter 200ms";
+    let request = "option httpchk\n http-check send meth GET uri /public ver HTTP/1.1 hdr Host localhost";
+    let _haproxy = HaProxy::start(&gateway, &[&format!("{server}\n {request}")]);
     gateway.log.wait_for(&[&format!(" access {PROXY} \"GET localhost/public\" 200 ")]);
 }

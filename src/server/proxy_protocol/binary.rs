@@ -1,7 +1,7 @@
-//! Version 2: sixteen bytes that say how much follows, addresses, and whatever else the proxy has to say (section 2.2 of
-//! the specification).
+//! Version 2: sixteen bytes that say how much follows, addresses, and whatever else the proxy has to say (section 2.2
+//! of the specification).
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::server::proxy_protocol::{Fault, Header, MAX_HEADER};
 
@@ -81,7 +81,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>, Fault> {
     Ok(Some((said, end)))
 }
 
-fn relayed(source: std::net::IpAddr, destination: std::net::IpAddr, ports: &mut &[u8]) -> Result<Header, Fault> {
+fn relayed(source: IpAddr, destination: IpAddr, ports: &mut &[u8]) -> Result<Header, Fault> {
     let mut port = || take(ports).map(u16::from_be_bytes);
     let (source_port, destination_port) = (port()?, port()?);
     Ok(Header::Relayed {

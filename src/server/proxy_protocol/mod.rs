@@ -1,9 +1,9 @@
 //! The PROXY protocol, versions 1 and 2 (HAProxy's `proxy-protocol.txt`): what a proxy that only relays TCP says before
 //! the client's first byte, so that the client's address is not lost.
 //!
-//! Nothing of it is guessed: where it is configured, it must be there (section 5 of the specification warns of servers
-//! that take it or leave it, because then a client can bring its own). What comes behind the header is left in the
-//! socket, to the byte.
+//! Nothing of it is guessed: where it is configured, it must be there, from those alone who are trusted. A port that
+//! takes it or leaves it would let any client bring its own (section 2 of the specification). What comes behind the
+//! header is left in the socket, to the byte.
 
 mod binary;
 #[cfg(test)]

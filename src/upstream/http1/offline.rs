@@ -1,5 +1,5 @@
-//! An answer read from bytes that are there already, in pieces as a connection would bring them: for the fuzz target and
-//! its test, which need no socket. What reads is what reads answers everywhere.
+//! An answer read from bytes that are there already, in pieces as a connection would bring them: for the fuzz target
+//! and its test, which need no socket. What reads is what reads answers everywhere.
 
 use bytes::BytesMut;
 use http::{HeaderMap, Method, StatusCode};
