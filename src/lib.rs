@@ -60,6 +60,7 @@
 //! | hosts that do not belong on the connection | [`policy::facts`], [`server::conn`] |
 //! | `X-Forwarded-For` from strangers | [`policy::client_address`]: nobody is trusted by default |
 //! | PROXY protocol headers from strangers | [`server::listener`]: their connections are closed unread |
+//! | `X-Original-URL`: another path than the one that was decided on | [`upstream::headers`] |
 //! | open redirects after login | [`policy::return_to`] |
 //! | signing somebody in as somebody else | [`login::attempt`]: forms are tied to a browser |
 //! | signing somebody out by a link | [`portal::logout`]: a GET ends nothing |

@@ -86,7 +86,9 @@ pub fn rewrite(
     // be named away. `Expect` we answer ourselves, when the application begins to read the body. Trailers come behind
     // everything that is checked here, and some servers merge them into the headers: unannounced, they are not sent on.
     headers::remove_hop_by_hop(fields, |name| {
-        matches!(name, "expect" | "trailer") || rewriting.identity.is_ours(name.as_bytes())
+        matches!(name, "expect" | "trailer")
+            || rewriting.identity.is_ours(name.as_bytes())
+            || headers::is_made_up(name, trusts)
     });
     let names: [&str; 2] = std::array::from_fn(|at| rewriting.cookies.get(at).map_or("", |name| &**name));
     headers::remove_cookies(fields, &names);

@@ -54,6 +54,26 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
     }
 }
 
+/// What a proxy may say of the request as it came to it, beside `X-Forwarded-…`: from anybody else it is made up.
+const OF_PROXIES: &[&str] =
+    &["x_forwarded", "x_client_ip", "x_cluster_client_ip", "true_client_ip", "cf_connecting_ip", "front_end_https"];
+
+/// What makes some applications serve another path than the one that was asked for and decided on. Whoever says it.
+const OTHER_PATHS: &[&str] = &["x_original_url", "x_rewrite_url"];
+
+/// Whether only a proxy may say this, and there is none that is believed; in whatever spelling (RFC 3875 section 4.1.18).
+pub fn is_made_up(name: &str, believes: bool) -> bool {
+    // Nearly every field is told apart by its first letter.
+    if !matches!(name.as_bytes().first(), Some(b'x' | b't' | b'c' | b'f')) {
+        return false;
+    }
+    let folded = || name.bytes().map(|byte| if byte.is_ascii_alphanumeric() { byte } else { b'_' });
+    let is = |known: &&str| known.bytes().eq(folded());
+    let begins = |prefix: &str| name.len() > prefix.len() && prefix.bytes().eq(folded().take(prefix.len()));
+    OTHER_PATHS.iter().any(|known| is(&known))
+        || !believes && (begins("x_forwarded_") || OF_PROXIES.iter().any(|known| is(&known)))
+}
+
 /// What is known of the client's side of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientSide<'a> {

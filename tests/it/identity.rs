@@ -269,6 +269,47 @@ fn a_stranger_is_not_believed_about_where_they_come_from() {
     assert_eq!(received.header("host"), Some(authority.as_str()));
 }
 
+#[test]
+fn what_only_a_proxy_may_say_is_not_passed_on_from_anybody_else() {
+    let of_proxies = [
+        "x-forwarded",
+        "x-forwarded-prefix",
+        "X_Forwarded_Prefix",
+        "x-forwarded-uri",
+        "x-forwarded.method",
+        "x-forwarded-server",
+        "x-forwarded-ssl",
+        "x-forwarded-scheme",
+        "x-client-ip",
+        "true-client-ip",
+        "x-cluster-client-ip",
+        "cf-connecting-ip",
+        "front-end-https",
+    ];
+    // Some applications serve this path instead of the one that was asked for, and that was decided on.
+    let of_nobody = ["x-original-url", "x-rewrite-url", "X_Original_URL"];
+    for (server, is_proxy) in [("", false), ("trusted_proxies = [\"127.0.0.1\"]", true)] {
+        let mut setup = Setup::new();
+        setup.server = server.to_owned();
+        let gateway = setup.start();
+        for version in [Version::H1, Version::H2] {
+            let client = gateway.client().speaking(version);
+            let names = of_proxies.iter().chain(&of_nobody);
+            let request = names.fold(client.get("/public"), |request, name| request.header(name, "/mallory"));
+            assert_eq!(request.header("x-forwardedness", "kept").send().status, 200);
+            let received = gateway.application.last();
+            let passed = |name: &&&str| received.headers.get(&name.to_lowercase()).is_some();
+            assert_eq!(
+                of_proxies.iter().filter(passed).count(),
+                if is_proxy { of_proxies.len() } else { 0 },
+                "{received:?}"
+            );
+            assert_eq!(of_nobody.iter().filter(passed).count(), 0, "{received:?}");
+            assert_eq!(received.header("x-forwardedness"), Some("kept"));
+        }
+    }
+}
+
 /// What the application is told of the client when `sent` comes from a trusted proxy at 127.0.0.1.
 fn through_a_proxy(kind: &str, sent: &[(&str, &str)]) -> (String, String, String) {
     let mut setup = Setup::new();
