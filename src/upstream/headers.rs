@@ -70,8 +70,7 @@ pub fn is_made_up(name: &str, believes: bool) -> bool {
     let folded = || name.bytes().map(|byte| if byte.is_ascii_alphanumeric() { byte } else { b'_' });
     let is = |known: &&str| known.bytes().eq(folded());
     let begins = |prefix: &str| name.len() > prefix.len() && prefix.bytes().eq(folded().take(prefix.len()));
-    OTHER_PATHS.iter().any(|known| is(&known))
-        || !believes && (begins("x_forwarded_") || OF_PROXIES.iter().any(|known| is(&known)))
+    OTHER_PATHS.iter().any(is) || !believes && (begins("x_forwarded_") || OF_PROXIES.iter().any(is))
 }
 
 /// What is known of the client's side of a request.

@@ -298,7 +298,7 @@ fn what_only_a_proxy_may_say_is_not_passed_on_from_anybody_else() {
             let request = names.fold(client.get("/public"), |request, name| request.header(name, "/mallory"));
             assert_eq!(request.header("x-forwardedness", "kept").send().status, 200);
             let received = gateway.application.last();
-            let passed = |name: &&&str| received.headers.get(&name.to_lowercase()).is_some();
+            let passed = |name: &&&str| received.headers.get(name.to_lowercase()).is_some();
             assert_eq!(
                 of_proxies.iter().filter(passed).count(),
                 if is_proxy { of_proxies.len() } else { 0 },
