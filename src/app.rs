@@ -354,6 +354,7 @@ fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Result<Snapshot,
         rules,
         cookie: SessionCookie::new(plan.session.cookie.clone(), Arc::clone(ring), TENANT, rules.lifetime.absolute),
         attempts: Attempts::new(Arc::clone(ring), TENANT),
+        proxy_protocol: plan.server.proxy_protocol,
         forwarded_header: plan.server.forwarded_header,
         rewriting: Rewriting {
             identity: Arc::new(plan.identity.clone()),

@@ -21,9 +21,10 @@
 //!
 //! # The life of a request
 //!
-//! 1. A worker's [`server::listener`] accepts the connection and shakes hands; what is then known of it is frozen in
-//!    [`server::conn::ConnInfo`]. Each worker is one thread with a runtime, a listener and upstream connections of its
-//!    own; workers share the session map and nothing else that a request touches.
+//! 1. A worker's [`server::listener`] accepts the connection, lets a trusted proxy say whose it is
+//!    ([`server::proxy_protocol`]), and shakes hands; what is then known of it is frozen in [`server::conn::ConnInfo`].
+//!    Each worker is one thread with a runtime, a listener and upstream connections of its own; workers share the session
+//!    map and nothing else that a request touches.
 //! 2. [`server::handle::handle`] reads as the table of contents of all that follows. It never fails outward: a refusal
 //!    is answered by [`enforce::respond`], a panic is caught and is an error of that one request.
 //! 3. [`policy::facts`] reads what the request says of itself. What two servers are known to read differently is refused
@@ -58,6 +59,8 @@
 //! | paths that two servers read differently | [`policy::path`] |
 //! | hosts that do not belong on the connection | [`policy::facts`], [`server::conn`] |
 //! | `X-Forwarded-For` from strangers | [`policy::client_address`]: nobody is trusted by default |
+//! | PROXY protocol headers from strangers | [`server::listener`]: their connections are closed unread |
+//! | `X-Original-URL`: another path than the one that was decided on | [`upstream::headers`] |
 //! | open redirects after login | [`policy::return_to`] |
 //! | signing somebody in as somebody else | [`login::attempt`]: forms are tied to a browser |
 //! | signing somebody out by a link | [`portal::logout`]: a GET ends nothing |

@@ -139,10 +139,10 @@ fn top() -> PathBuf {
     std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
 }
 
-/// Every Rust file in `src`, `tests` and `benches`.
+/// Every Rust file in `src`, `tests`, `benches` and `fuzz`, but for what is built there.
 fn sources() -> Vec<Source> {
     let mut all = Vec::new();
-    for folder in ["src", "tests", "benches"] {
+    for folder in ["src", "tests", "benches", "fuzz/fuzz_targets", "fuzz/properties"] {
         walk(&top().join(folder), &mut |path| {
             if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(path).expect("a source file");

@@ -39,7 +39,8 @@ pub fn limit_key(address: IpAddr) -> IpAddr {
     prefix(address, 32, LIMIT_PREFIX_V6)
 }
 
-/// The proxies whose `X-Forwarded-For` and `Forwarded` are believed. Empty by default: nobody is.
+/// The proxies whose `X-Forwarded-For`, `Forwarded` and PROXY protocol headers are believed. Empty by default: nobody
+/// is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
 

@@ -17,6 +17,9 @@ use crate::reader::{Located, Section};
 use crate::server::certificate::{CertificateFiles, Fault, Side};
 use crate::server::listener::overlap;
 
+/// Default: off. A gateway that waits for a header which nobody sends serves nobody.
+const PROXY_PROTOCOL: bool = false;
+
 /// Default: a browser that cannot shake hands in ten seconds has gone; a thousand half-open connections have too.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -72,6 +75,8 @@ pub struct ServerPlan {
     pub certificates: Vec<CertificatePlan>,
     /// Proxies that are believed.
     pub trusted_proxies: TrustedProxies,
+    /// Whether they say whose a connection is by the PROXY protocol, and nobody else may connect.
+    pub proxy_protocol: bool,
     /// Which header they write.
     pub forwarded_header: ForwardedHeader,
     /// How long a TLS handshake may take.
@@ -99,7 +104,8 @@ pub(super) fn read(root: &Section<'_>) -> (ServerPlan, Vec<Located<SocketAddr>>)
     let bound: Vec<_> = listen.iter().chain(&redirect).cloned().collect();
     taken_twice(&section, &bound);
     let certificates = certificates(&section);
-    let trusted = section.parsed_list("trusted_proxies", trusted_network).unwrap_or_default();
+    let trusted_proxies = trusted_proxies(&section);
+    let proxy_protocol = proxy_protocol(&section);
     let forwarded = [("x-forwarded-for", ForwardedHeader::XForwardedFor), ("forwarded", ForwardedHeader::Forwarded)];
     let plan = ServerPlan {
         listen: listen.iter().map(|address| address.value).collect(),
@@ -108,7 +114,8 @@ pub(super) fn read(root: &Section<'_>) -> (ServerPlan, Vec<Located<SocketAddr>>)
         hsts: hsts::read(&section),
         workers: section.integer("workers", 1..=MAX_WORKERS),
         certificates,
-        trusted_proxies: TrustedProxies::new(trusted.into_iter().map(|network| network.value).collect()),
+        trusted_proxies,
+        proxy_protocol,
         forwarded_header: section.one_of("forwarded_header", &forwarded).unwrap_or_default(),
         handshake_timeout: positive(&section, "handshake_timeout", HANDSHAKE_TIMEOUT),
         header_timeout: positive(&section, "header_timeout", HEADER_TIMEOUT),
@@ -117,6 +124,19 @@ pub(super) fn read(root: &Section<'_>) -> (ServerPlan, Vec<Located<SocketAddr>>)
         max_connections: section.integer("max_connections", 1..=10_000_000).unwrap_or(MAX_CONNECTIONS),
     };
     (plan, bound)
+}
+
+fn proxy_protocol(section: &Section<'_>) -> bool {
+    let is_on = section.bool("proxy_protocol").unwrap_or(PROXY_PROTOCOL);
+    // A list whose entries were refused is not an empty one.
+    if is_on && (!section.has("trusted_proxies") || section.is_written_empty("trusted_proxies")) {
+        section.mistake_at(
+            "proxy_protocol",
+            "only trusted proxies may connect by the PROXY protocol, and there are none, so nobody could",
+            "add trusted_proxies = [\"10.0.0.7\"]: the addresses of your proxies",
+        );
+    }
+    is_on
 }
 
 /// Notes every address that cannot be listened on beside one before it.
@@ -234,9 +254,20 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// `trusted_proxies`, without any list of networks that together hold every address.
+fn trusted_proxies(section: &Section<'_>) -> TrustedProxies {
+    let networks = section.parsed_list("trusted_proxies", trusted_network).unwrap_or_default();
+    let networks: Vec<IpNet> = networks.into_iter().map(|network| network.value).collect();
+    if IpNet::aggregate(&networks).iter().any(|network| network.prefix_len() == 0) {
+        let message = "together, these networks are everybody, so every client could claim to be another";
+        section.mistake_at("trusted_proxies", message, "write the networks of your own proxies, like \"10.0.0.0/8\"");
+    }
+    TrustedProxies::new(networks)
+}
+
 fn trusted_network(text: &str) -> Result<IpNet, String> {
     let network = text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
-    match network {
+    match network.map(plain_network) {
         Ok(network) if network.prefix_len() == 0 => Err(format!(
             "\"{text}\" trusts everybody, so every client could claim to be another; \
              write the networks of your own proxies, like \"10.0.0.0/8\""
@@ -245,3 +276,16 @@ fn trusted_network(text: &str) -> Result<IpNet, String> {
         Err(_) => Err(format!("\"{text}\" is not a network; write one like \"10.0.0.0/8\" or \"192.0.2.7\"")),
     }
 }
+
+/// IPv4 networks that are written as IPv6 (RFC 4291 section 2.5.5.2): as the addresses are that they are compared with.
+fn plain_network(network: IpNet) -> IpNet {
+    let plain =
+        network.prefix_len().checked_sub(IPV4_MAPPED).map(|prefix| IpNet::new(canonical(network.addr()), prefix));
+    match plain {
+        Some(Ok(plain)) if network.addr().is_ipv6() && plain.addr().is_ipv4() => plain,
+        Some(_) | None => network,
+    }
+}
+
+/// How many bits of an IPv6 address say that it stands for an IPv4 address.
+const IPV4_MAPPED: u8 = 96;

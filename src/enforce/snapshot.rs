@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub cookie: SessionCookie,
     /// Tokens of the login page.
     pub attempts: Attempts,
+    /// Whether trusted proxies, and only they, begin connections with a PROXY protocol header.
+    pub proxy_protocol: bool,
     /// Which header trusted proxies write.
     pub forwarded_header: ForwardedHeader,
     /// How requests are changed on their way.

@@ -9,10 +9,13 @@ use rustls::pki_types::{CertificateDer, ServerName};
 /// A client's connection.
 #[derive(Debug)]
 pub struct ConnInfo {
-    /// Who is connected.
+    /// Who is connected: the address of the socket, or the one that a proxy says by the PROXY protocol.
     pub peer: SocketAddr,
     /// Where they were reached.
     pub local: SocketAddr,
+    /// Whether the peer may be a proxy that says in its headers for whom it speaks. Not when a proxy relays the
+    /// connection and does not say whose it is: then the address is the proxy's, and the words are anybody's.
+    pub may_forward: bool,
     /// The host they named in the handshake, in lower case.
     pub sni: Option<Box<str>>,
     /// The certificate they were shown, when they named a host.
@@ -55,6 +58,7 @@ mod tests {
         let info = |sni: Option<&str>| ConnInfo {
             peer: address,
             local: address,
+            may_forward: true,
             sni: sni.map(Into::into),
             shown: Some(cert.cert.der().clone()),
             covered: RefCell::default(),

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
@@ -21,6 +22,7 @@ use crate::enforce::challenge::challenge;
 use crate::enforce::establish::{self, Place};
 use crate::enforce::lease::{Lease, Leased};
 use crate::enforce::respond::{self, Refusal, is_for_person};
+use crate::enforce::snapshot::Snapshot;
 use crate::observe::metrics::Metrics;
 use crate::policy::client_address::client_address;
 use crate::policy::facts::{BadRequest, Facts, is_navigation};
@@ -157,7 +159,7 @@ async fn answer(
     noted: &RefCell<Noted>,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let (shared, snapshot) = (&worker.shared, &*current.snapshot);
-    let client = client_address(conn.peer.ip(), &parts.headers, &snapshot.rewriting.trusted, snapshot.forwarded_header);
+    let client = client_of(conn, &parts, snapshot);
     noted.borrow_mut().client = Some(client);
     let facts = Facts::read(&parts, client).map_err(Refusal::Malformed)?;
     if !conn.serves(&facts.host) {
@@ -217,6 +219,15 @@ async fn answer(
     Ok(response)
 }
 
+/// Whose a request is.
+fn client_of(conn: &ConnInfo, parts: &Parts, snapshot: &Snapshot) -> IpAddr {
+    let peer = conn.peer.ip();
+    if !conn.may_forward {
+        return peer;
+    }
+    client_address(peer, &parts.headers, &snapshot.rewriting.trusted, snapshot.forwarded_header)
+}
+
 /// What applications are asked by.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
@@ -252,7 +263,7 @@ const ANONYMOUS_RETRY: std::time::Duration = std::time::Duration::from_secs(60);
 /// What the request's facts say of how it is sent on, once its head is taken apart.
 struct Sent<'a> {
     now: Timestamp,
-    client: std::net::IpAddr,
+    client: IpAddr,
     authority: String,
     changed_path: Option<String>,
     route: &'a Route,
@@ -273,7 +284,8 @@ async fn pass(
 ) -> Result<Response<AnswerBody>, Refusal> {
     let pool = current.pools.get(sent.route.upstream).ok_or(Refusal::Internal)?;
     let rewriting = &current.snapshot.rewriting;
-    let side = ClientSide { peer: conn.peer.ip(), client: sent.client, authority: &sent.authority };
+    let (peer, may_forward) = (conn.peer.ip(), conn.may_forward);
+    let side = ClientSide { peer, may_forward, client: sent.client, authority: &sent.authority };
     rewrite(&grant, &mut parts, sent.changed_path, side, rewriting, &conn.known_fields);
     if sent.is_websocket {
         websocket::say_upgrade(&mut parts.headers);

@@ -15,10 +15,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::base::clock::Timestamp;
+use crate::base::deadline::{Deadline, Passed};
 use crate::base::net::canonical;
 use crate::server::conn::ConnInfo;
 use crate::server::http;
 use crate::server::plain::PlainHttp;
+use crate::server::proxy_protocol::{Header, Unread, read_header};
 use crate::server::tcp::Tcp;
 use crate::server::tls::Tls;
 use crate::server::worker::Worker;
@@ -149,12 +151,15 @@ impl Drop for Serving {
     }
 }
 
-async fn serve(serving: Serving, stream: TcpStream, peer: SocketAddr, scheme: Scheme) {
+async fn serve(serving: Serving, mut stream: TcpStream, peer: SocketAddr, scheme: Scheme) {
     let worker = &serving.0;
-    let peer = SocketAddr::new(canonical(peer.ip()), peer.port());
     // Answers are written whole; waiting for more would only delay their end.
     let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
     let deadline = worker.connection_deadlines.set(Some(worker.clock().now().plus(worker.limits.handshake)));
+    let socket = Ends { peer: plain(peer), local, may_forward: true };
+    let Some(Ends { peer, local, may_forward }) = introduced(worker, &deadline, &mut stream, socket).await else {
+        return;
+    };
     let tcp = Tcp::new(stream, &worker.connection_deadlines);
     let tls = match scheme {
         Scheme::Https(tls) => tls.load_full(),
@@ -173,12 +178,64 @@ async fn serve(serving: Serving, stream: TcpStream, peer: SocketAddr, scheme: Sc
     let conn = Rc::new(ConnInfo {
         peer,
         local,
+        may_forward,
         sni,
         shown,
         covered: RefCell::default(),
         known_fields: KnownFields::default(),
     });
     http::serve(Rc::clone(worker), conn, TokioIo::new(stream), tcp, deadline, is_h2).await;
+}
+
+/// Between whom a connection is.
+#[derive(Clone, Copy)]
+struct Ends {
+    peer: SocketAddr,
+    local: SocketAddr,
+    /// As in [`ConnInfo`].
+    may_forward: bool,
+}
+
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(canonical(address.ip()), address.port())
+}
+
+/// Between whom a connection is that may be relayed: its socket's ends, or what a trusted proxy says by the PROXY
+/// protocol where that is configured. `None` for connections that are not to be served: they are closed without a word,
+/// since TLS has not begun in which it could be said; the operator is told.
+async fn introduced(worker: &Worker, deadline: &Deadline, stream: &mut TcpStream, socket: Ends) -> Option<Ends> {
+    let current = worker.current();
+    if !current.snapshot.proxy_protocol {
+        return Some(socket);
+    }
+    let address = socket.peer.ip();
+    // Not one byte of a stranger's is read: what looks like a header may be of their own making, and what does not has
+    // come around the proxy.
+    if !current.snapshot.rewriting.trusted.trusts(address) {
+        tell_refused(worker, address, &"proxy_protocol is on, and this address is not one of trusted_proxies");
+        return None;
+    }
+    match deadline.limit(read_header(stream)).await {
+        Ok(Ok(Header::Relayed { source, destination })) => {
+            Some(Ends { peer: plain(source), local: plain(destination), may_forward: true })
+        }
+        Ok(Ok(Header::Unspecified)) => Some(Ends { may_forward: false, ..socket }),
+        Ok(Err(Unread::Malformed(fault))) => {
+            tell_refused(worker, address, &fault);
+            None
+        }
+        // A proxy that looks whether anybody listens says nothing and leaves.
+        Ok(Err(Unread::Broken(_))) | Err(Passed) => None,
+    }
+}
+
+/// Tells the operator why a connection was not served; once in a while, however many there are.
+fn tell_refused(worker: &Worker, address: IpAddr, why: &dyn std::fmt::Display) {
+    let now = worker.clock().now();
+    if worker.refusal_told.get().is_none_or(|told| now >= told.plus(TELL_EVERY)) {
+        worker.refusal_told.set(Some(now));
+        tracing::warn!("a connection from {address} was closed: {why}");
+    }
 }
 
 #[cfg(test)]

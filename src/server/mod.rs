@@ -9,6 +9,7 @@ pub mod http;
 pub mod listener;
 pub mod ocsp;
 pub mod plain;
+pub mod proxy_protocol;
 pub mod renewal;
 pub mod tcp;
 pub mod tls;

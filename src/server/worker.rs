@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Timestamp};
 use crate::base::deadline::Deadlines;
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::Snapshot;
@@ -50,6 +50,8 @@ pub struct Worker {
     pub connections: Cell<usize>,
     /// Told when a connection is closed.
     pub closed: Notify,
+    /// When the operator was last told that a connection was refused before its handshake.
+    pub refusal_told: Cell<Option<Timestamp>>,
     is_stopping: Cell<bool>,
     current: RefCell<Rc<Current>>,
 }
@@ -77,6 +79,7 @@ impl Worker {
             limits,
             connections: Cell::new(0),
             closed: Notify::new(),
+            refusal_told: Cell::new(None),
             is_stopping: Cell::new(false),
             current,
         })

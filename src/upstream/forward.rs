@@ -82,7 +82,7 @@ pub fn rewrite(
     known: &KnownFields,
 ) {
     let fields = &mut parts.headers;
-    let trusts = !rewriting.trusted.is_empty() && rewriting.trusted.trusts(side.peer);
+    let trusts = side.may_forward && !rewriting.trusted.is_empty() && rewriting.trusted.trusts(side.peer);
     let believed = trusts.then(|| Believed::from(fields, side.peer, &rewriting.trusted, rewriting.forwarded_header));
     // First what the client names in `Connection` and everything that is ours, then what we say: so nothing of ours can
     // be named away. `Expect` we answer ourselves, when the application begins to read the body. Trailers come behind

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::base::net::TrustedProxies;
-use crate::policy::client_address::ForwardedHeader;
+use crate::policy::client_address::{ForwardedHeader, is_forwarded};
 
 /// How many names in `Connection` are followed; a client that sends more gets the rest forwarded as they are.
 const MAX_CONNECTION_NAMES: usize = 32;
@@ -56,33 +56,35 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
 
 /// Headers by which proxies tell applications where a request really comes from or goes to. Whoever is no trusted proxy has
 /// nothing to say here: an application that believes one of them answers for another path, host or client than the one
-/// that was decided on. In lower case, hyphens for underscores.
+/// that was decided on. In lower case, underscores for whatever is no letter or digit.
 const PROXYS_WORDS: &[&str] = &[
-    "cf-connecting-ip",
-    "client-ip",
-    "cluster-client-ip",
-    "fastly-client-ip",
-    "front-end-https",
-    "true-client-ip",
-    "x-arr-ssl",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-host",
-    "x-http-host-override",
-    "x-original-forwarded-for",
-    "x-original-host",
-    "x-original-uri",
-    "x-original-url",
-    "x-originating-ip",
-    "x-remote-addr",
-    "x-remote-ip",
-    "x-rewrite-url",
-    "x-scheme",
-    "x-url-scheme",
+    "cf_connecting_ip",
+    "client_ip",
+    "cluster_client_ip",
+    "fastly_client_ip",
+    "front_end_https",
+    "true_client_ip",
+    "x_arr_ssl",
+    "x_client_ip",
+    "x_cluster_client_ip",
+    "x_forwarded",
+    "x_host",
+    "x_http_host_override",
+    "x_original_forwarded_for",
+    "x_original_host",
+    "x_original_uri",
+    "x_originating_ip",
+    "x_remote_addr",
+    "x_remote_ip",
+    "x_scheme",
+    "x_url_scheme",
 ];
 
 /// Beginnings of such headers.
-const PROXYS_PREFIXES: &[&str] = &["x-forwarded-", "x-ssl-", "x-client-cert", "x-envoy-", "ssl-client-"];
+const PROXYS_PREFIXES: &[&str] = &["x_forwarded_", "x_ssl_", "x_client_cert", "x_envoy_", "ssl_client_"];
+
+/// What makes some applications serve another path than the one that was asked for and decided on. Whoever says it.
+const OTHER_PATHS: &[&str] = &["x_original_url", "x_rewrite_url"];
 
 /// Whether a field is a proxy's word, in whatever spelling a CGI would take for it, and not from a trusted one. `Proxy` is
 /// nobody's: CGI makes `HTTP_PROXY` of it, which steers the application's own requests (CVE-2016-5385 and its kin).
@@ -91,10 +93,13 @@ pub fn is_a_proxys_word(name: &str, is_trusted: bool) -> bool {
     if !matches!(name.as_bytes().first(), Some(b'c' | b'f' | b'p' | b's' | b't' | b'x')) {
         return false;
     }
-    let folded = || name.bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
+    let folded = || name.bytes().map(|byte| if byte.is_ascii_alphanumeric() { byte } else { b'_' });
     let begins = |prefix: &&str| name.len() >= prefix.len() && folded().take(prefix.len()).eq(prefix.bytes());
     let is = |known: &&str| name.len() == known.len() && folded().eq(known.bytes());
-    name == "proxy" || (!is_trusted && (PROXYS_PREFIXES.iter().any(begins) || PROXYS_WORDS.iter().any(is)))
+    if name == "proxy" || OTHER_PATHS.iter().any(is) {
+        return true;
+    }
+    !is_trusted && (PROXYS_PREFIXES.iter().any(begins) || PROXYS_WORDS.iter().any(is))
 }
 
 /// What is known of the client's side of a request.
@@ -102,6 +107,8 @@ pub fn is_a_proxys_word(name: &str, is_trusted: bool) -> bool {
 pub struct ClientSide<'a> {
     /// Who is connected to us.
     pub peer: IpAddr,
+    /// Whether the peer may say for whom it speaks, if it is trusted.
+    pub may_forward: bool,
     /// Who the client is, once trusted proxies have been believed.
     pub client: IpAddr,
     /// The host as asked for, with its port.
@@ -126,9 +133,12 @@ impl Believed {
             return Self::default();
         }
         if written == ForwardedHeader::Forwarded {
-            return Self { forwarded: joined(headers, &header::FORWARDED), ..Self::default() };
+            // The application reads the chain from the left, where a client may have begun it with an open quote.
+            let forwarded = joined(headers, &header::FORWARDED).filter(|chain| is_forwarded(chain.as_bytes()));
+            return Self { forwarded, ..Self::default() };
         }
-        let one = |name: &'static str| headers.get(name).cloned();
+        // The last line of each: a proxy that adds its own leaves the client's before it.
+        let one = |name: &'static str| headers.get_all(name).iter().next_back().cloned();
         let proto = one("x-forwarded-proto").filter(|proto| matches!(proto.as_bytes(), b"http" | b"https"));
         Self {
             forwarded_for: joined(headers, &HeaderName::from_static("x-forwarded-for")),
@@ -385,6 +395,7 @@ mod tests {
     fn says_who_the_client_is_and_believes_only_trusted_proxies() {
         let side = ClientSide {
             peer: IpAddr::from([192, 0, 2, 1]),
+            may_forward: true,
             client: IpAddr::from([192, 0, 2, 1]),
             authority: "app.test:8443",
         };

@@ -74,6 +74,46 @@ gateway.toml:11:12: "127.0.0.1" does not begin with http://, https:// or unix:
 }
 
 #[test]
+fn the_proxy_protocol_needs_proxies_that_speak_it() {
+    let with = |lines: &str| GOOD.replace("[[server.certificate]]", &format!("{lines}\n[[server.certificate]]"));
+    let expected = r#"gateway.toml:3:18: only trusted proxies may connect by the PROXY protocol, and there are none, so nobody could
+    3 | proxy_protocol = true
+      |                  ^^^^ add trusted_proxies = ["10.0.0.7"]: the addresses of your proxies
+
+1 mistake in gateway.toml
+"#;
+    assert_eq!(told(&with("proxy_protocol = true")), expected);
+    let shown = told(&with("proxy_protocol = true\ntrusted_proxies = []"));
+    assert!(shown.contains("so nobody could") && shown.contains("\n1 mistake in"), "{shown}");
+    let shown = told(&with("proxy_protocol = true\ntrusted_proxies = [\"my-proxy\"]"));
+    assert!(shown.contains("\"my-proxy\" is not a network") && shown.contains("\n1 mistake in"), "{shown}");
+    for lines in ["proxy_protocol = true\ntrusted_proxies = [\"192.0.2.7\"]", "proxy_protocol = false"] {
+        let folder = folder(&with(lines));
+        let checked = run(folder.path(), &["check"], "");
+        assert_eq!((checked.code(), checked.stderr.as_str()), (Some(0), ""), "{lines}");
+    }
+}
+
+#[test]
+fn trusting_everybody_is_refused_however_it_is_written() {
+    let told = |list: &str| {
+        told(&GOOD.replace("[[server.certificate]]", &format!("trusted_proxies = {list}\n[[server.certificate]]")))
+    };
+    for list in [
+        r#"["0.0.0.0/0"]"#,
+        r#"["::/0"]"#,
+        r#"["::ffff:0.0.0.0/96"]"#,
+        r#"["0.0.0.0/1", "128.0.0.0/1"]"#,
+        r#"["10.0.0.0/8", "8000::/1", "::/1"]"#,
+        r#"["0.0.0.0/1", "::ffff:128.0.0.0/97"]"#,
+    ] {
+        let shown = told(list);
+        assert!(shown.contains("every client could claim to be another"), "{list}: {shown}");
+        assert!(shown.ends_with("\n1 mistake in gateway.toml\n"), "{list}: {shown}");
+    }
+}
+
+#[test]
 fn an_upstream_with_a_mistake_in_it_is_there_for_its_routes() {
     let shown = told(&GOOD.replace("servers =", "server ="));
     assert!(shown.contains("\"servers\" is missing in [[upstream]]"), "{shown}");

@@ -269,6 +269,47 @@ fn a_stranger_is_not_believed_about_where_they_come_from() {
     assert_eq!(received.header("host"), Some(authority.as_str()));
 }
 
+#[test]
+fn what_only_a_proxy_may_say_is_not_passed_on_from_anybody_else() {
+    let of_proxies = [
+        "x-forwarded",
+        "x-forwarded-prefix",
+        "X_Forwarded_Prefix",
+        "x-forwarded-uri",
+        "x-forwarded.method",
+        "x-forwarded-server",
+        "x-forwarded-ssl",
+        "x-forwarded-scheme",
+        "x-client-ip",
+        "true-client-ip",
+        "x-cluster-client-ip",
+        "cf-connecting-ip",
+        "front-end-https",
+    ];
+    // Some applications serve this path instead of the one that was asked for, and that was decided on.
+    let of_nobody = ["x-original-url", "x-rewrite-url", "X_Original_URL"];
+    for (server, is_proxy) in [("", false), ("trusted_proxies = [\"127.0.0.1\"]", true)] {
+        let mut setup = Setup::new();
+        setup.server = server.to_owned();
+        let gateway = setup.start();
+        for version in [Version::H1, Version::H2] {
+            let client = gateway.client().speaking(version);
+            let names = of_proxies.iter().chain(&of_nobody);
+            let request = names.fold(client.get("/public"), |request, name| request.header(name, "/mallory"));
+            assert_eq!(request.header("x-forwardedness", "kept").send().status, 200);
+            let received = gateway.application.last();
+            let passed = |name: &&&str| received.headers.get(name.to_lowercase()).is_some();
+            assert_eq!(
+                of_proxies.iter().filter(passed).count(),
+                if is_proxy { of_proxies.len() } else { 0 },
+                "{received:?}"
+            );
+            assert_eq!(of_nobody.iter().filter(passed).count(), 0, "{received:?}");
+            assert_eq!(received.header("x-forwardedness"), Some("kept"));
+        }
+    }
+}
+
 /// What the application is told of the client when `sent` comes from a trusted proxy at 127.0.0.1.
 fn through_a_proxy(kind: &str, sent: &[(&str, &str)]) -> (String, String, String) {
     let mut setup = Setup::new();
@@ -314,6 +355,36 @@ fn of_a_trusted_proxy_only_the_header_that_it_writes_is_believed() {
 }
 
 #[test]
+fn a_chain_that_reads_differently_from_the_left_goes_no_further() {
+    for begun in ["for=\"", "for=6.6.6.6;x=\"", "\\", "for=\"6.6.6.6\"x", "\"a=b", "a\"=b", "a=b\\"] {
+        let (real_ip, _, forwarded) =
+            through_a_proxy("forwarded", &[("forwarded", &format!("{begun}, for=198.51.100.7"))]);
+        assert_eq!(real_ip, "198.51.100.7", "{begun}");
+        assert_eq!(forwarded, "for=198.51.100.7;host=\"HOST\";proto=https", "{begun}");
+    }
+    for whole in ["by=203.0.113.43, for=198.51.100.7", "for=\"_a,b;\\\"\", for=198.51.100.7", ", for=198.51.100.7"] {
+        let (_, _, forwarded) = through_a_proxy("forwarded", &[("forwarded", whole)]);
+        assert_eq!(forwarded, format!("{whole}, for=127.0.0.1;host=\"HOST\";proto=https"));
+    }
+}
+
+#[test]
+fn a_line_that_a_proxy_adds_counts_and_not_the_clients_before_it() {
+    let mut setup = Setup::new();
+    setup.server = "trusted_proxies = [\"127.0.0.1\"]".to_owned();
+    let gateway = setup.start();
+    let client = gateway.client();
+    let of_the_client = [("x-forwarded-proto", "http"), ("x-forwarded-host", "evil.test"), ("x-forwarded-port", "80")];
+    let added = [("x-forwarded-proto", "https"), ("x-forwarded-host", "app.test"), ("x-forwarded-port", "443")];
+    let lines = of_the_client.iter().chain(&added);
+    let request = lines.fold(client.get("/public"), |request, (name, value)| request.header(name, value));
+    assert_eq!(request.send().status, 200);
+    for (name, value) in added {
+        assert_eq!(gateway.application.last().header(name), Some(value));
+    }
+}
+
+#[test]
 fn our_cookies_stay_here_and_the_applications_own_arrive() {
     let gateway = gateway();
     for version in [Version::H1, Version::H2] {
@@ -349,8 +420,6 @@ fn an_answer_cannot_set_or_fake_our_cookies() {
 #[test]
 fn what_only_a_proxy_may_say_is_heard_from_a_trusted_one_alone() {
     let words = [
-        "X-Original-URL",
-        "X-Rewrite-URL",
         "X_Original_Uri",
         "X-Forwarded-Prefix",
         "X-Forwarded-Uri",
@@ -380,10 +449,14 @@ fn what_only_a_proxy_may_say_is_heard_from_a_trusted_one_alone() {
                 gateway.application.forget();
                 let client = gateway.client().speaking(version);
                 let request = words.iter().fold(client.get(target), |request, word| request.header(word, "evil"));
+                let request = request.header("X-Original-URL", "/admin").header("X_Rewrite_URL", "/admin");
                 request.header("Proxy", "http://evil.test").header("X-Formatted", "fine").send();
                 let received = gateway.application.last();
                 let heard = words.iter().filter(|word| received.headers.contains_key(**word)).count();
                 assert_eq!(heard, if is_heard { words.len() } else { 0 }, "{target} {received:?}");
+                // Nobody may steer the application to another path, or its own requests to a proxy.
+                assert!(received.headers.keys().all(|name| !name.as_str().contains("rewrite")), "{received:?}");
+                assert_eq!(received.header("x-original-url"), None);
                 assert_eq!((received.header("proxy"), received.header("x-formatted")), (None, Some("fine")));
             }
         }

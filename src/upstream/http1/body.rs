@@ -6,10 +6,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::upstream::http1::Broken;
 
 /// The longest line that says how long a chunk is, extensions included, in bytes.
-const MAX_CHUNK_LINE: usize = 4 * 1024;
+pub(super) const MAX_CHUNK_LINE: usize = 4 * 1024;
 
 /// The most bytes of trailers, and how many fields there may be.
-const MAX_TRAILERS: usize = 16 * 1024;
+pub(super) const MAX_TRAILERS: usize = 16 * 1024;
 const MAX_TRAILER_FIELDS: usize = 64;
 
 /// How the body of an answer is delimited, and how much of it is still to come.
@@ -122,12 +122,13 @@ fn chunk_size(input: &mut BytesMut) -> Result<Option<u64>, Broken> {
         return Err(INVALID);
     }
     match httparse::parse_chunk_size(input) {
-        Ok(httparse::Status::Complete((length, size))) => {
+        Ok(httparse::Status::Complete((length, size))) if length <= MAX_CHUNK_LINE => {
             input.advance(length);
             Ok(Some(size))
         }
         Ok(httparse::Status::Partial) if input.len() < MAX_CHUNK_LINE => Ok(None),
-        Ok(httparse::Status::Partial) | Err(_) => Err(INVALID),
+        // Also when it is all there: what is read must not depend on how it arrived.
+        Ok(httparse::Status::Partial | httparse::Status::Complete(_)) | Err(_) => Err(INVALID),
     }
 }
 
@@ -135,7 +136,7 @@ fn chunk_size(input: &mut BytesMut) -> Result<Option<u64>, Broken> {
 fn trailers(input: &mut BytesMut) -> Result<Option<HeaderMap>, Broken> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
     match httparse::parse_headers(input, &mut fields)? {
-        httparse::Status::Complete((length, fields)) => {
+        httparse::Status::Complete((length, fields)) if length <= MAX_TRAILERS => {
             let mut trailers = HeaderMap::with_capacity(fields.len());
             for field in fields {
                 let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| httparse::Error::HeaderName)?;
@@ -146,6 +147,6 @@ fn trailers(input: &mut BytesMut) -> Result<Option<HeaderMap>, Broken> {
             Ok(Some(trailers))
         }
         httparse::Status::Partial if input.len() < MAX_TRAILERS => Ok(None),
-        httparse::Status::Partial => Err(Broken::NotHttp("too many trailers")),
+        httparse::Status::Partial | httparse::Status::Complete(_) => Err(Broken::NotHttp("too many trailers")),
     }
 }

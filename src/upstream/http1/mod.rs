@@ -5,6 +5,8 @@ mod body;
 pub mod exchange;
 mod head;
 pub mod link;
+#[doc(hidden)]
+pub mod offline;
 
 use std::io;
 

@@ -5,7 +5,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use proptest::prelude::*;
 
 use super::Broken;
-use super::body::{Framing, Piece};
+use super::body::{Framing, MAX_CHUNK_LINE, MAX_TRAILERS, Piece};
 use super::head::{AnswerHead, MAX_ANSWER_HEAD, RequestLength, read_answer, write_request};
 
 fn head(bytes: &str, method: &Method) -> Result<AnswerHead, Broken> {
@@ -91,6 +91,17 @@ fn chunks_that_are_not_as_they_must_be_are_refused() {
     assert!(read(chunks(), &[endless.as_bytes()]).is_err());
     let endless = format!("0\r\n{}", "x: y\r\n".repeat(5000));
     assert!(read(chunks(), &[endless.as_bytes()]).is_err());
+}
+
+#[test]
+fn what_is_too_long_is_refused_however_it_arrives() {
+    let long_line = format!("5;{}\r\nhello\r\n0\r\n\r\n", "x".repeat(MAX_CHUNK_LINE));
+    let long_trailer = format!("0\r\nx: {}\r\n\r\n", "y".repeat(MAX_TRAILERS));
+    for wire in [long_line, long_trailer] {
+        let bytewise: Vec<&[u8]> = wire.as_bytes().chunks(1).collect();
+        assert!(read(chunks(), &bytewise).is_err(), "a byte at a time");
+        assert!(read(chunks(), &[wire.as_bytes()]).is_err(), "at once");
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned, SupportedProtocolVersion,
 };
+use tokio::io::AsyncWriteExt;
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -80,6 +81,8 @@ pub struct Client {
     pub sni: String,
     /// Its user agent.
     pub user_agent: String,
+    /// What it sends before TLS begins: nothing, unless it plays a proxy.
+    pub before: Vec<u8>,
 }
 
 /// A request before it is sent.
@@ -104,6 +107,7 @@ impl Client {
             host: "localhost".to_owned(),
             sni: "localhost".to_owned(),
             user_agent: USER_AGENT.to_owned(),
+            before: Vec::new(),
         }
     }
 
@@ -214,7 +218,8 @@ impl Client {
 
     async fn connect(&self, version: Version) -> TlsStream<tokio::net::TcpStream> {
         let protocols: &[&[u8]] = if version == Version::H2 { &[b"h2"] } else { &[b"http/1.1"] };
-        let tcp = tokio::net::TcpStream::connect(self.address).await.expect("connected");
+        let mut tcp = tokio::net::TcpStream::connect(self.address).await.expect("connected");
+        tcp.write_all(&self.before).await.expect("sent");
         let name = ServerName::try_from(self.sni.clone()).expect("a name");
         TlsConnector::from(Arc::new(tls_config(protocols, rustls::ALL_VERSIONS)))
             .connect(name, tcp)

@@ -57,14 +57,21 @@ impl Raw {
             tcp.set_recv_buffer_size(size)?;
         }
         tcp.connect(&address.into())?;
-        let tcp = TcpStream::from(tcp);
+        Self::over(tcp.into(), b"", hello)
+    }
+
+    /// A connection over `tcp` that shakes hands as told. `before` is sent before TLS begins, in one piece with it.
+    pub fn over(mut tcp: TcpStream, before: &[u8], hello: Hello<'_>) -> std::io::Result<Self> {
         tcp.set_read_timeout(Some(PATIENCE))?;
         tcp.set_write_timeout(Some(PATIENCE))?;
         let stapled = Arc::default();
         let mut config = tls_config_noting(Arc::clone(&stapled), hello.protocols, hello.versions);
         config.enable_sni = hello.sni.is_some();
         let name = ServerName::try_from(hello.sni.unwrap_or("localhost").to_owned()).expect("a name");
-        let tls = ClientConnection::new(Arc::new(config), name).expect("a connection");
+        let mut tls = ClientConnection::new(Arc::new(config), name).expect("a connection");
+        let mut first = before.to_vec();
+        tls.write_tls(&mut first)?;
+        tcp.write_all(&first)?;
         let mut stream = StreamOwned::new(tls, tcp);
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;

@@ -1,0 +1,7 @@
+//! What holds of everything that the gateway reads of foreign bytes, whatever they are. The fuzz targets look for bytes
+//! of which it does not hold; the tests try it with every file of the corpus.
+
+pub(crate) mod answer;
+pub(crate) mod client_address;
+pub(crate) mod path;
+pub(crate) mod proxy_protocol;
