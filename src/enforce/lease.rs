@@ -103,6 +103,11 @@ impl Lease {
         self.check()
     }
 
+    /// Whether its session has ended.
+    pub fn has_ended(&self) -> bool {
+        self.check().is_err()
+    }
+
     /// Ready once its session has ended; until then, that wakes whoever asked.
     pub fn poll_ended(&mut self, context: &Context<'_>) -> Poll<SessionEnded> {
         match self.watch(context) {

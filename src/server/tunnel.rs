@@ -83,6 +83,10 @@ impl Tunnel {
         let mut moved_at = now();
         let over = poll_fn(|context| {
             for _ in 0..PIECES {
+                // Looked at before anything is passed on: nothing that comes later is for anybody.
+                if lease.as_ref().is_some_and(Lease::has_ended) {
+                    return Poll::Ready(Some(Over::Session));
+                }
                 match ends.turn(context, &mut up, &mut down) {
                     Ok(Turn::Moved(bytes)) => {
                         rest.count(bytes);
