@@ -51,10 +51,8 @@ where
 {
     /// The body of the answer whose head has been read. If the request is not all sent, that goes on beside it, whether
     /// or not anybody reads the answer: `progress` says when it last moved.
-    pub fn new(exchange: Exchange<B>, place: Place, progress: Option<Progress>) -> Self {
-        let is_sending = exchange.is_sending();
-        let exchange = Rc::new(RefCell::new(exchange));
-        if is_sending {
+    pub fn new(exchange: Rc<RefCell<Exchange<B>>>, place: Place, progress: Option<Progress>) -> Self {
+        if exchange.borrow().is_sending() {
             let place = Place { pool: Rc::clone(&place.pool), server: place.server, under_way: None };
             tokio::task::spawn_local(send_rest(Rc::clone(&exchange), place, progress));
         }
@@ -64,8 +62,9 @@ where
     }
 
     /// No body, but a connection on which something else is spoken.
-    pub fn switched(exchange: Exchange<B>, place: Place) -> Self {
-        Self { exchange: None, switched: Some(exchange.into_link_as_it_is()), broken: None, place }
+    pub fn switched(exchange: Rc<RefCell<Exchange<B>>>, place: Place) -> Self {
+        let link = Rc::try_unwrap(exchange).ok().map(|exchange| exchange.into_inner().into_link_as_it_is());
+        Self { exchange: None, switched: link, broken: None, place }
     }
 
     /// The connection, when the application has agreed to a WebSocket.

@@ -1,6 +1,7 @@
 //! Sending a permitted request to its application.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -181,8 +182,10 @@ where
         let Connection { link, server, is_used } = pool.connection(&deadline, wanted).await?;
         let under_way = upstream.begin(server);
         let progress = body.as_ref().and_then(Upload::progress);
-        let mut exchange = Exchange::begin(link, &parts, body.take(), way.is_websocket);
-        let answered = in_time(&way, &deadline, progress.as_ref(), exchange.answer()).await;
+        // Made where it stays: it is not small, and its two halves may come to be asked by two tasks.
+        let exchange = Rc::new(RefCell::new(Exchange::begin(link, &parts, body.take(), way.is_websocket)));
+        let answer = poll_fn(|context| exchange.borrow_mut().poll_answer(context));
+        let answered = in_time(&way, &deadline, progress.as_ref(), answer).await;
         let failed = match answered {
             Some(Ok(response)) => {
                 let mut response = response;
@@ -195,19 +198,19 @@ where
                 });
             }
             // It was closed while it was idle, just before the request was sent.
-            Some(Err(broken)) if is_used && may_repeat && broken.is_silence() && !exchange.has_heard() => {
+            Some(Err(broken)) if is_used && may_repeat && broken.is_silence() && !exchange.borrow().has_heard() => {
                 may_repeat = false;
                 wanted = Wanted { may_be_used: false, now: way.deadlines.recent(), ..wanted };
                 continue;
             }
             Some(Err(source)) => UpstreamError::Exchange { server: pool.server(server), source },
-            None if exchange.waits_for_sender() => {
+            None if exchange.borrow().waits_for_sender() => {
                 let source = Broken::Upload("it did not go on in time".into());
                 UpstreamError::Exchange { server: pool.server(server), source }
             }
             None => UpstreamError::FirstByteTimeout { server: pool.server(server) },
         };
-        *body = exchange.take_rest();
+        *body = exchange.borrow_mut().take_rest();
         return Err(failed);
     }
 }

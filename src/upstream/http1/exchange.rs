@@ -1,6 +1,5 @@
 //! One request and its answer on one connection.
 
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
@@ -87,21 +86,6 @@ where
         }
     }
 
-    /// Sends, and waits for the head of the answer.
-    ///
-    /// # Errors
-    /// When none came, or not one that can be passed on.
-    pub async fn answer(&mut self) -> Result<Response<()>, Broken> {
-        let head = poll_fn(|context| self.poll_answer(context)).await?;
-        let mut response = Response::new(());
-        *response.status_mut() = head.status;
-        *response.version_mut() = Version::HTTP_11;
-        *response.headers_mut() = head.headers;
-        (self.framing, self.keeps_alive) = (head.framing, head.keeps_alive);
-        self.link.kept_for = head.kept_for;
-        Ok(response)
-    }
-
     /// Whether anything at all was heard from the server.
     pub const fn has_heard(&self) -> bool {
         self.has_heard
@@ -166,7 +150,22 @@ where
         self.is_abandoned || self.is_over()
     }
 
-    fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<AnswerHead, Broken>> {
+    /// Sends, and is ready with the head of the answer.
+    ///
+    /// # Errors
+    /// When none came, or not one that can be passed on.
+    pub fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<Response<()>, Broken>> {
+        let head = ready!(self.poll_head(context))?;
+        let mut response = Response::new(());
+        *response.status_mut() = head.status;
+        *response.version_mut() = Version::HTTP_11;
+        *response.headers_mut() = head.headers;
+        (self.framing, self.keeps_alive) = (head.framing, head.keeps_alive);
+        self.link.kept_for = head.kept_for;
+        Poll::Ready(Ok(response))
+    }
+
+    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<AnswerHead, Broken>> {
         self.poll_upload(context)?;
         let mut interim_heads = 0;
         loop {
