@@ -55,7 +55,6 @@ pub async fn handle(
         websocket::translate_connect(&mut parts, &worker.shared.random);
     }
     let finish = Finish::begin(&worker, activity, &parts, conn.peer.ip(), now);
-    let is_person = is_for_person(&parts.method, &parts.headers);
     let is_h2 = parts.version == Version::HTTP_2;
     let is_head = parts.method == Method::HEAD;
     let current = worker.current();
@@ -65,15 +64,17 @@ pub async fn handle(
     let mut body = Some(ClientBody::new(body, at_work));
     let noted = &finish.noted;
     // A panic is this request's alone, and reads as a fault of ours: never as a permission.
-    let answered = AssertUnwindSafe(answer(&worker, &current, &conn, parts, &mut body, connect.is_some(), now, noted))
-        .catch_unwind()
-        .await;
+    let answered =
+        AssertUnwindSafe(answer(&worker, &current, &conn, &mut parts, &mut body, connect.is_some(), now, noted))
+            .catch_unwind()
+            .await;
+    let is_person = || is_for_person(&parts.method, &parts.headers);
     let mut response = match answered {
         Ok(Ok(response)) => response,
         Ok(Err(refusal)) => {
             noted.borrow_mut().reason = Some(refusal.name());
             count(&worker, &refusal);
-            let mut response = respond::refused(&refusal, is_person);
+            let mut response = respond::refused(&refusal, is_person());
             if matches!(refusal, Refusal::Malformed(_)) && !is_h2 {
                 // Whoever sends such a request may mean something else by what follows it, too.
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -84,7 +85,7 @@ pub async fn handle(
         }
         Err(_) => {
             noted.borrow_mut().reason = Some(Refusal::Internal.name());
-            respond::refused(&Refusal::Internal, is_person)
+            respond::refused(&Refusal::Internal, is_person())
         }
     };
     if let Some(policy) = &current.snapshot.strict_transport_security {
@@ -152,25 +153,25 @@ async fn answer(
     worker: &Rc<Worker>,
     current: &Current,
     conn: &ConnInfo,
-    parts: Parts,
+    parts: &mut Parts,
     body: &mut Option<ClientBody>,
     is_connect: bool,
     now: Timestamp,
     noted: &RefCell<Noted>,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let (shared, snapshot) = (&worker.shared, &*current.snapshot);
-    let client = client_of(conn, &parts, snapshot);
+    let client = client_of(conn, parts, snapshot);
     noted.borrow_mut().client = Some(client);
-    let facts = Facts::read(&parts, client).map_err(Refusal::Malformed)?;
+    let facts = Facts::read(parts, client).map_err(Refusal::Malformed)?;
     if !conn.serves(&facts.host) {
         return Err(Refusal::Misdirected);
     }
     worker.admit(snapshot, client).map_err(|full| Refusal::TooMany("address_limit", full.retry_after))?;
     if portal::is_ours(&facts.path.matched) {
         // Boxed like everything rare here, so that the future of an ordinary request stays small: it is moved about.
-        return Box::pin(own_page(worker, current, &facts, &parts, body, now)).await;
+        return Box::pin(own_page(worker, current, &facts, parts, body, now)).await;
     }
-    let is_websocket = check_form(&parts, body.as_ref())? || is_connect;
+    let is_websocket = check_form(parts, body.as_ref())? || is_connect;
     let route = snapshot.routes.find(&facts.host, &facts.path.matched).ok_or(Refusal::NoRoute)?;
     let authorized = authorize(shared, snapshot, &route.policy, &facts, &parts.headers, now);
     let Authorized { verdict, live, mut cookies } = authorized.await.map_err(|_| Refusal::Store)?;
@@ -208,11 +209,13 @@ async fn answer(
     let changed_path = facts.path.changed();
     let authority = facts.authority.to_owned();
     let sent = Sent { now, client, authority, changed_path, route, is_websocket };
-    let is_person = is_for_person(&parts.method, &parts.headers);
     let passed = pass(worker, current, conn, grant, live, parts, body, sent).await;
     let mut response = match passed {
         // The session that was made for it is kept by its client all the same.
-        Err(refusal) if !cookies.is_empty() => refused_in_passing(worker, &refusal, is_person, noted),
+        Err(refusal) if !cookies.is_empty() => {
+            let is_person = is_for_person(&parts.method, &parts.headers);
+            refused_in_passing(worker, &refusal, is_person, noted)
+        }
         passed => passed?,
     };
     cookies.write(shared, snapshot, response.headers_mut());
@@ -278,7 +281,7 @@ async fn pass(
     conn: &ConnInfo,
     grant: Grant,
     live: Option<Arc<Live>>,
-    mut parts: Parts,
+    parts: &mut Parts,
     body: &mut Option<ClientBody>,
     sent: Sent<'_>,
 ) -> Result<Response<AnswerBody>, Refusal> {
@@ -286,7 +289,7 @@ async fn pass(
     let rewriting = &current.snapshot.rewriting;
     let (peer, may_forward) = (conn.peer.ip(), conn.may_forward);
     let side = ClientSide { peer, may_forward, client: sent.client, authority: &sent.authority };
-    rewrite(&grant, &mut parts, sent.changed_path, side, rewriting, &conn.known_fields);
+    rewrite(&grant, parts, sent.changed_path, side, rewriting, &conn.known_fields);
     if sent.is_websocket {
         websocket::say_upgrade(&mut parts.headers);
     }

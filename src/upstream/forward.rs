@@ -161,7 +161,7 @@ const SESSION_CHECK: Duration = Duration::from_secs(1);
 /// What went wrong with the upstream.
 pub async fn forward<B>(
     permission: &Grant,
-    parts: Parts,
+    parts: &Parts,
     body: &mut Option<Upload<B>>,
     way: Way<'_>,
     names: &[Box<str>],
@@ -183,7 +183,7 @@ where
         let under_way = upstream.begin(server);
         let progress = body.as_ref().and_then(Upload::progress);
         // Made where it stays: it is not small, and its two halves may come to be asked by two tasks.
-        let exchange = Rc::new(RefCell::new(Exchange::begin(link, &parts, body.take(), way.is_websocket)));
+        let exchange = Rc::new(RefCell::new(Exchange::begin(link, parts, body.take(), way.is_websocket)));
         let answer = poll_fn(|context| exchange.borrow_mut().poll_answer(context));
         let answered = in_time(&way, &deadline, progress.as_ref(), answer).await;
         let failed = match answered {
