@@ -196,8 +196,7 @@ async fn answer(
         }
         Verdict::Deny(reason) => {
             noted.borrow_mut().session(live.as_deref());
-            let is_person = is_for_person(&parts.method, &parts.headers);
-            let mut response = refused_in_passing(worker, &Refusal::Forbidden(reason), is_person, noted);
+            let mut response = refused_in_passing(worker, &Refusal::Forbidden(reason), parts, noted);
             cookies.write(shared, snapshot, response.headers_mut());
             return Ok(response);
         }
@@ -212,10 +211,7 @@ async fn answer(
     let passed = pass(worker, current, conn, grant, live, parts, body, sent).await;
     let mut response = match passed {
         // The session that was made for it is kept by its client all the same.
-        Err(refusal) if !cookies.is_empty() => {
-            let is_person = is_for_person(&parts.method, &parts.headers);
-            refused_in_passing(worker, &refusal, is_person, noted)
-        }
+        Err(refusal) if !cookies.is_empty() => refused_in_passing(worker, &refusal, parts, noted),
         passed => passed?,
     };
     cookies.write(shared, snapshot, response.headers_mut());
@@ -252,12 +248,12 @@ fn check_form(parts: &Parts, body: Option<&ClientBody>) -> Result<bool, Refusal>
 fn refused_in_passing(
     worker: &Worker,
     refusal: &Refusal,
-    is_person: bool,
+    parts: &Parts,
     noted: &RefCell<Noted>,
 ) -> Response<AnswerBody> {
     noted.borrow_mut().reason = Some(refusal.name());
     count(worker, refusal);
-    respond::refused(refusal, is_person)
+    respond::refused(refusal, is_for_person(&parts.method, &parts.headers))
 }
 
 /// How long a stranger is asked to wait when their address has all the sessions it may have.
