@@ -35,7 +35,8 @@
 //!    the decision says: notes activity, rotates the secret, ends the session.
 //! 6. With a [`policy::verdict::Grant`], which only a decision can make, [`upstream::forward`] rewrites the request and
 //!    sends it. A path that forgets to ask does not compile.
-//! 7. The answer streams back under a lease ([`enforce::lease`]): when the session ends, so does the stream.
+//! 7. The answer streams back under a lease ([`enforce::lease`]): when the session ends, so does the stream. What of the
+//!    request is still to be sent goes on beside it ([`upstream::answer`]); a WebSocket runs in a [`server::tunnel`].
 //! 8. [`server::finish`] writes exactly one line of access log and counts exactly one answer.
 //!
 //! # The session

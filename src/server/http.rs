@@ -71,7 +71,6 @@ pub struct ConnState {
     is_h2: bool,
     /// The requests under way, each with when its answer last moved; `None` while the application is waited for.
     under_way: RefCell<Slab<Option<Timestamp>>>,
-    wrote_at: Cell<Timestamp>,
     /// When the last request ended, if there was one.
     idle_since: Cell<Option<Timestamp>>,
     is_reading_head: Cell<bool>,
@@ -84,12 +83,11 @@ pub struct ConnState {
 impl ConnState {
     /// A connection whose deadline is `deadline`, just after its handshake.
     pub fn new(worker: &Rc<Worker>, tcp: Tcp, deadline: Deadline, is_h2: bool) -> Rc<Self> {
-        let (worker, wrote_at) = (Rc::clone(worker), Cell::new(worker.connection_deadlines.recent()));
+        let worker = Rc::clone(worker);
         let (under_way, is_reading_head, may_send) = (RefCell::default(), Cell::new(false), Cell::new(is_h2));
         let tunnel = RefCell::default();
         let idle_since = Cell::new(None);
-        let state =
-            Self { worker, tcp, deadline, under_way, wrote_at, idle_since, is_reading_head, is_h2, may_send, tunnel };
+        let state = Self { worker, tcp, deadline, under_way, idle_since, is_reading_head, is_h2, may_send, tunnel };
         // A handshake that was under way when the gateway stopped has come too late.
         let patience = if state.worker.is_stopping() { Duration::ZERO } else { state.worker.limits.header };
         state.deadline.move_to(Some(state.now().plus(patience)));
@@ -107,7 +105,7 @@ impl ConnState {
     /// Whether the client has left an answer where it is for too long.
     fn has_stalled(&self) -> bool {
         let now = self.now();
-        let patience = if now >= self.wrote_at.get().plus(SEND_TIMEOUT) { SEND_TIMEOUT } else { SLOWEST_READER };
+        let patience = if now >= self.tcp.wrote_at().plus(SEND_TIMEOUT) { SEND_TIMEOUT } else { SLOWEST_READER };
         self.under_way.borrow().iter().any(|(_, moved)| moved.is_some_and(|moved| now >= moved.plus(patience)))
     }
 
@@ -117,12 +115,6 @@ impl ConnState {
         self.is_reading_head.set(false);
         self.deadline.move_to(Some(self.now().plus(CLIENT_CHECK)));
         Activity { state: Rc::clone(self), key }
-    }
-
-    fn was_written(&self, has_moved: bool) {
-        if has_moved {
-            self.wrote_at.set(self.now());
-        }
     }
 
     /// Until when a client without a request under way may read on, if it still reads what it was sent: over HTTP/2 as fast
@@ -427,9 +419,7 @@ impl<I: Read + Unpin> Read for Watched<I> {
 
 impl<I: Write + Unpin> Write for Watched<I> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write(context, bytes);
-        self.state.was_written(polled.is_ready());
-        polled
+        Pin::new(&mut self.io).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -449,8 +439,6 @@ impl<I: Write + Unpin> Write for Watched<I> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write_vectored(context, bytes);
-        self.state.was_written(polled.is_ready());
-        polled
+        Pin::new(&mut self.io).poll_write_vectored(context, bytes)
     }
 }
