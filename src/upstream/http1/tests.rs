@@ -169,6 +169,19 @@ fn old_servers_and_answers_without_a_body() {
 }
 
 #[test]
+fn how_long_a_server_keeps_its_connection_is_heeded() {
+    let said = |value: &str| {
+        let head = get(&format!("HTTP/1.1 200 OK\r\nkeep-alive: {value}\r\ncontent-length: 0\r\n\r\n"));
+        head.expect("an answer").kept_for
+    };
+    assert_eq!(said("timeout=5, max=100"), Some(std::time::Duration::from_secs(5)));
+    assert_eq!(said("max=100,timeout=7"), Some(std::time::Duration::from_secs(7)));
+    for nothing in ["", "5", "timeout=", "timeout=-1", "timeout=x"] {
+        assert_eq!(said(nothing), None, "{nothing}");
+    }
+}
+
+#[test]
 fn a_head_is_taken_when_it_is_whole_and_not_larger_than_allowed() {
     let whole = "HTTP/1.1 200 OK\r\nserver: x\r\nx-empty:\r\n\r\nbody";
     for cut in 0..whole.len() - "body".len() {
