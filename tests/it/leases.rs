@@ -136,9 +136,15 @@ fn uploading(gateway: &Gateway, client: &Client) -> StreamOwned<ClientConnection
     stream
 }
 
+/// The answer, without waiting for the connection to close: it is listened to for a while, by a clock that stands.
 fn read_answer(mut stream: StreamOwned<ClientConnection, TcpStream>) -> String {
-    let mut read = Vec::new();
-    let _ = stream.read_to_end(&mut read);
+    let (mut read, mut buffer) = (Vec::new(), [0; 4096]);
+    while !read.ends_with(b"}\n") {
+        match stream.read(&mut buffer) {
+            Ok(count @ 1..) => read.extend_from_slice(&buffer[..count]),
+            Ok(0) | Err(_) => break,
+        }
+    }
     String::from_utf8_lossy(&read).into_owned()
 }
 
