@@ -1,7 +1,9 @@
-//! Floor 0: time, randomness, network and unit types, and the shell's quotes. Nothing here knows what a session is.
+//! Floor 0: time, randomness, network and unit types, streams of HTTP/2, and the shell's quotes. Nothing here knows what a
+//! session is.
 
 pub mod clock;
 pub mod deadline;
+pub mod http2;
 pub mod net;
 pub mod random;
 pub mod secret;

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
+use crate::base::http2::Received;
 use crate::enforce::lease::{Lease, Leased};
 use crate::upstream::answer::UpstreamBody;
 use crate::upstream::http1::link::Link;
@@ -61,6 +61,16 @@ impl AnswerBody {
     }
 }
 
+/// The body of a request, as it comes in.
+pub enum Incoming {
+    /// None, whatever follows the head.
+    Nothing,
+    /// Over HTTP/1.
+    Http1(hyper::body::Incoming),
+    /// Over HTTP/2.
+    Http2(Received),
+}
+
 /// The body of a request, as the client sends it.
 pub struct ClientBody {
     incoming: Incoming,
@@ -75,14 +85,46 @@ impl ClientBody {
     }
 }
 
-impl Body for ClientBody {
+impl Body for Incoming {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match &mut *self {
+            Self::Nothing => Poll::Ready(None),
+            Self::Http1(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Http2(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Nothing => SizeHint::with_exact(0),
+            Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         Pin::new(&mut self.incoming).poll_frame(context)
     }
 

@@ -1,23 +1,19 @@
 //! One request, from its head to its answer. Reads as a table of contents; never fails outward.
 
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
+use h2::ext::Protocol;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, Version, header};
-use hyper::body::{Body, Incoming};
-use hyper::ext::Protocol;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
+use http::{HeaderValue, Method, Response, StatusCode, Version, header};
+use http_body::Body;
 
 use crate::base::clock::Timestamp;
 use crate::enforce::authorize::{AnswerCookies, Authorized, authorize};
-use crate::enforce::body::{AnswerBody, ClientBody, Switched};
+use crate::enforce::body::{AnswerBody, ClientBody, Incoming, Switched};
 use crate::enforce::challenge::challenge;
 use crate::enforce::establish::{self, Place};
 use crate::enforce::lease::{Lease, Leased};
@@ -31,7 +27,7 @@ use crate::portal::{self, Visit};
 use crate::route::table::Route;
 use crate::server::conn::ConnInfo;
 use crate::server::finish::{Finish, FinishedBody, Noted};
-use crate::server::http::Activity;
+use crate::server::http::{Activity, Aside};
 use crate::server::tunnel::Tunnel;
 use crate::server::worker::{Current, Worker};
 use crate::session::live::Live;
@@ -46,12 +42,13 @@ pub async fn handle(
     worker: Rc<Worker>,
     conn: Rc<ConnInfo>,
     activity: Activity,
-    mut request: Request<Incoming>,
-) -> Result<Response<FinishedBody>, Infallible> {
+    mut parts: Parts,
+    body: Incoming,
+    aside: &Aside,
+) -> Response<FinishedBody> {
     let now = worker.clock().now();
-    let connect = websocket_of_http_2(&mut request);
-    let (mut parts, body) = request.into_parts();
-    if connect.is_some() {
+    let is_connect = is_websocket_of_http_2(&parts);
+    if is_connect {
         websocket::translate_connect(&mut parts, &worker.shared.random);
     }
     let finish = Finish::begin(&worker, activity, &parts, conn.peer.ip(), now);
@@ -65,7 +62,7 @@ pub async fn handle(
     let noted = &finish.noted;
     // A panic is this request's alone, and reads as a fault of ours: never as a permission.
     let answered =
-        AssertUnwindSafe(answer(&worker, &current, &conn, &mut parts, &mut body, connect.is_some(), now, noted))
+        AssertUnwindSafe(answer(&worker, &current, &conn, &mut parts, &mut body, is_connect, now, noted, aside))
             .catch_unwind()
             .await;
     let is_person = || is_for_person(&parts.method, &parts.headers);
@@ -93,7 +90,7 @@ pub async fn handle(
         response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, policy.clone());
     }
     if let Some(switched) = response.body_mut().take_switched() {
-        return Ok(switch(worker, finish, response, switched, connect));
+        return switch(worker, finish, response, switched, is_connect, aside);
     }
     if let Some(unread) = body.filter(|body| may_be_sending && !body.is_end_stream()) {
         let deadline = worker.deadlines.set(Some(now.plus(DISCARDING)));
@@ -102,14 +99,13 @@ pub async fn handle(
     if is_head {
         AnswerBody::leave_out(&mut response);
     }
-    Ok(finish.answer(response))
+    finish.answer(response)
 }
 
-/// The stream that an extended CONNECT of HTTP/2 asks to be made a WebSocket (RFC 8441).
-fn websocket_of_http_2(request: &mut Request<Incoming>) -> Option<OnUpgrade> {
-    let is_one = request.method() == Method::CONNECT
-        && request.extensions().get::<Protocol>().is_some_and(|protocol| protocol.as_str() == "websocket");
-    is_one.then(|| hyper::upgrade::on(request))
+/// Whether it is the extended CONNECT that asks for a stream to be made a WebSocket (RFC 8441).
+fn is_websocket_of_http_2(parts: &Parts) -> bool {
+    parts.method == Method::CONNECT
+        && parts.extensions.get::<Protocol>().is_some_and(|protocol| protocol.as_str() == "websocket")
 }
 
 /// The answer that makes a connection, or a stream of one, a WebSocket, which runs from then on.
@@ -118,31 +114,19 @@ fn switch(
     finish: Finish,
     response: Response<AnswerBody>,
     switched: Box<Switched>,
-    connect: Option<OnUpgrade>,
+    is_connect: bool,
+    aside: &Aside,
 ) -> Response<FinishedBody> {
     let (mut head, body) = response.into_parts();
-    match connect {
-        None => {
-            websocket::say_upgrade(&mut head.headers);
-            let (response, rest, activity) = finish.switch(Response::from_parts(head, body));
-            if let Some(activity) = activity {
-                activity.hand_over(Tunnel::new(worker, switched, rest, None));
-            }
-            response
-        }
-        Some(stream) => {
-            websocket::translate_consent(&mut head.status, &mut head.headers);
-            let (response, rest, activity) = finish.switch(Response::from_parts(head, body));
-            let tunnel = Tunnel::new(worker, switched, rest, activity);
-            tokio::task::spawn_local(async move {
-                // The stream may be gone before it is one.
-                if let Ok(stream) = stream.await {
-                    tunnel.run(TokioIo::new(stream), Bytes::new()).await;
-                }
-            });
-            response
-        }
+    if is_connect {
+        websocket::translate_consent(&mut head.status, &mut head.headers);
+    } else {
+        websocket::say_upgrade(&mut head.headers);
     }
+    let (response, rest, activity) = finish.switch(Response::from_parts(head, body));
+    // A connection that speaks HTTP no more has nothing under way; a stream of one that goes on has.
+    aside.hand_over(Tunnel::new(worker, switched, rest, activity.filter(|_| is_connect)));
+    response
 }
 
 /// How long the body of a request that is refused may still come.
@@ -158,6 +142,7 @@ async fn answer(
     is_connect: bool,
     now: Timestamp,
     noted: &RefCell<Noted>,
+    aside: &Aside,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let (shared, snapshot) = (&worker.shared, &*current.snapshot);
     let client = client_of(conn, parts, snapshot);
@@ -207,7 +192,7 @@ async fn answer(
     }
     let changed_path = facts.path.changed();
     let authority = facts.authority.to_owned();
-    let sent = Sent { now, client, authority, changed_path, route, is_websocket };
+    let sent = Sent { now, client, authority, changed_path, route, is_websocket, aside };
     let passed = pass(worker, current, conn, grant, live, parts, body, sent).await;
     let mut response = match passed {
         // The session that was made for it is kept by its client all the same.
@@ -267,6 +252,7 @@ struct Sent<'a> {
     changed_path: Option<String>,
     route: &'a Route,
     is_websocket: bool,
+    aside: &'a Aside,
 }
 
 /// Sends a permitted request to its application, for as long as its session lasts.
@@ -285,6 +271,8 @@ async fn pass(
     let rewriting = &current.snapshot.rewriting;
     let (peer, may_forward) = (conn.peer.ip(), conn.may_forward);
     let side = ClientSide { peer, may_forward, client: sent.client, authority: &sent.authority };
+    let version = parts.version;
+    let expects = version == Version::HTTP_2 && parts.headers.contains_key(header::EXPECT);
     rewrite(&grant, parts, sent.changed_path, side, rewriting, &conn.known_fields);
     if sent.is_websocket {
         websocket::say_upgrade(&mut parts.headers);
@@ -292,10 +280,20 @@ async fn pass(
     let lease = || live.as_ref().map(|live| Lease::new(worker.shared.leases.clone(), Arc::clone(live)));
     let is_over = || live.as_ref().is_some_and(|live| live.ended().is_some());
     let (now, is_websocket) = (sent.now, sent.is_websocket);
-    let way = Way { pool, deadlines: &worker.deadlines, now, is_websocket, is_over: &is_over };
+    let announce = |interim: Response<()>| {
+        // HTTP/1.0 does not know of it (RFC 9110 section 15.2).
+        if version >= Version::HTTP_11 && !is_over() {
+            sent.aside.announce(interim);
+        }
+    };
+    let way = Way { pool, deadlines: &worker.deadlines, now, is_websocket, is_over: &is_over, announce: &announce };
     let mut upload = match body.take().filter(|body| !body.is_end_stream()) {
         None => None,
         Some(body) => {
+            if expects {
+                // hyper says so by itself, over HTTP/1.1.
+                sent.aside.announce(continues());
+            }
             let mut upload = Upload::new(Leased::new(body, lease()), worker.clock());
             (!upload.is_empty().await).then_some(upload)
         }
@@ -316,6 +314,13 @@ async fn pass(
             AnswerBody::Switched(Some(Box::new(Switched { link, lease: lease(), silence })))
         }
     }))
+}
+
+/// What a client waits for that would rather not send a body in vain (RFC 9110 section 10.1.1).
+fn continues() -> Response<()> {
+    let mut interim = Response::new(());
+    *interim.status_mut() = StatusCode::CONTINUE;
+    interim
 }
 
 async fn own_page(

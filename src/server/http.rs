@@ -1,32 +1,28 @@
 //! Serving one connection after its handshake: HTTP/1.1 or HTTP/2, with its time-outs.
 
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
 use std::future::poll_fn;
-use std::io;
 use std::net::IpAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
-use hyper::rt::{Executor, Read, ReadBufCursor, Write};
-use hyper::server::conn::{http1, http2};
-use hyper::service::{HttpService, service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::service::service_fn;
 use slab::Slab;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadline;
+use crate::enforce::body::Incoming;
 use crate::observe::metrics::Metrics;
 use crate::server::conn::ConnInfo;
-use crate::server::finish::{self, FinishedBody};
 use crate::server::handle::handle;
+use crate::server::http1::serve_http_1;
+use crate::server::http2::serve_http_2;
 use crate::server::plain::{self, PlainHttp};
 use crate::server::tcp::Tcp;
 use crate::server::tunnel::Tunnel;
@@ -47,27 +43,51 @@ const SLOWEST_READER: Duration = Duration::from_secs(600);
 const LINGER_SILENCE: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_secs(30);
 
-/// How many header fields a request may have.
-const MAX_HEADERS: usize = 128;
-
 /// The largest head of a request, in bytes: what common servers take in all.
-const MAX_HEAD: usize = 32 * 1024;
+pub(super) const MAX_HEAD: usize = 32 * 1024;
 
-/// How many requests of one HTTP/2 connection are served at once: RFC 9113 section 6.5.2 asks for at least 100.
-const MAX_STREAMS: u32 = 128;
+/// What the handler of a request tells its connection beside the answer.
+#[derive(Default)]
+pub struct Aside {
+    /// What announces the answer (1xx, RFC 9110 section 15.2), to be sent before it.
+    interims: Cell<Vec<Response<()>>>,
+    /// What the connection, or the stream, becomes when the answer has left.
+    tunnel: Cell<Option<Tunnel>>,
+}
 
-/// How much of a request's body is taken in advance on an HTTP/2 stream, and on all of a connection's.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+impl Aside {
+    /// Lets something be sent before the answer.
+    pub fn announce(&self, interim: Response<()>) {
+        let mut interims = self.interims.take();
+        interims.push(interim);
+        self.interims.set(interims);
+    }
 
-/// How much of an answer is buffered for an HTTP/2 stream.
-const SEND_BUFFER: usize = 256 * 1024;
+    /// What is to be sent before the answer, and has not been asked for.
+    pub fn take_interims(&self) -> Vec<Response<()>> {
+        self.interims.take()
+    }
+
+    /// After the answer comes no more HTTP.
+    pub fn hand_over(&self, tunnel: Tunnel) {
+        self.tunnel.set(Some(tunnel));
+    }
+
+    /// What comes after the answer, if it is no HTTP.
+    pub fn take_tunnel(&self) -> Option<Tunnel> {
+        self.tunnel.take()
+    }
+}
 
 /// What a connection is doing, and until when it may go on like that.
 pub struct ConnState {
-    worker: Rc<Worker>,
+    /// The worker that serves it.
+    pub worker: Rc<Worker>,
+    /// What is said beside the answer to the one request that HTTP/1.1 has under way.
+    pub aside: Aside,
     tcp: Tcp,
-    deadline: Deadline,
+    /// Until when it may go on.
+    pub deadline: Deadline,
     is_h2: bool,
     /// The requests under way, each with when its answer last moved; `None` while the application is waited for.
     under_way: RefCell<Slab<Option<Timestamp>>>,
@@ -75,9 +95,7 @@ pub struct ConnState {
     idle_since: Cell<Option<Timestamp>>,
     is_reading_head: Cell<bool>,
     /// Whether the client may be sending while we close: a body that nobody reads, or what HTTP/2 says on its own.
-    may_send: Cell<bool>,
-    /// What an HTTP/1.1 connection is to become.
-    tunnel: RefCell<Option<Tunnel>>,
+    pub may_send: Cell<bool>,
 }
 
 impl ConnState {
@@ -85,16 +103,16 @@ impl ConnState {
     pub fn new(worker: &Rc<Worker>, tcp: Tcp, deadline: Deadline, is_h2: bool) -> Rc<Self> {
         let worker = Rc::clone(worker);
         let (under_way, is_reading_head, may_send) = (RefCell::default(), Cell::new(false), Cell::new(is_h2));
-        let tunnel = RefCell::default();
-        let idle_since = Cell::new(None);
-        let state = Self { worker, tcp, deadline, under_way, idle_since, is_reading_head, is_h2, may_send, tunnel };
+        let (aside, idle_since) = (Aside::default(), Cell::new(None));
+        let state = Self { worker, aside, tcp, deadline, under_way, idle_since, is_reading_head, is_h2, may_send };
         // A handshake that was under way when the gateway stopped has come too late.
         let patience = if state.worker.is_stopping() { Duration::ZERO } else { state.worker.limits.header };
         state.deadline.move_to(Some(state.now().plus(patience)));
         Rc::new(state)
     }
 
-    fn now(&self) -> Timestamp {
+    /// The time, to within a tick.
+    pub fn now(&self) -> Timestamp {
         self.worker.connection_deadlines.recent()
     }
 
@@ -109,7 +127,8 @@ impl ConnState {
         self.under_way.borrow().iter().any(|(_, moved)| moved.is_some_and(|moved| now >= moved.plus(patience)))
     }
 
-    fn begin(self: &Rc<Self>, has_body: bool) -> Activity {
+    /// A request has come.
+    pub fn begin(self: &Rc<Self>, has_body: bool) -> Activity {
         self.may_send.set(self.is_h2 || has_body);
         let key = self.under_way.borrow_mut().insert(None);
         self.is_reading_head.set(false);
@@ -128,7 +147,7 @@ impl ConnState {
 
     /// Something was read: if no request is under way, it is the beginning of a head, which has its own time. Not so
     /// with HTTP/2, where it may be a ping or a window: such a connection is idle until a request has come.
-    fn was_read(&self) {
+    pub fn was_read(&self) {
         if !self.is_h2 && !self.is_busy() && !self.is_reading_head.replace(true) {
             self.deadline.move_to(Some(self.now().plus(self.worker.limits.header)));
         }
@@ -169,11 +188,6 @@ impl Activity {
         tracing::warn!("upstream_broken: an answer broke off: {error}");
     }
 
-    /// The connection speaks HTTP no more once the answer has left.
-    pub fn hand_over(self, tunnel: Tunnel) {
-        self.state.tunnel.replace(Some(tunnel));
-    }
-
     fn set(&self, moved: Option<Timestamp>) {
         if let Some(known) = self.state.under_way.borrow_mut().get_mut(self.key) {
             *known = moved;
@@ -195,20 +209,26 @@ impl Drop for Activity {
 /// Serves a connection until it ends.
 pub async fn serve<I>(worker: Rc<Worker>, conn: Rc<ConnInfo>, io: I, tcp: Tcp, deadline: Deadline, is_h2: bool)
 where
-    I: Read + Write + Unpin + 'static,
+    I: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let state = ConnState::new(&worker, tcp, deadline, is_h2);
+    if is_h2 {
+        let end = serve_http_2(&state, &conn, io).await;
+        return close(&state, end).await;
+    }
     let peer = conn.peer.ip();
     let service = {
         let state = Rc::clone(&state);
-        service_fn(move |request: Request<Incoming>| {
+        service_fn(move |request: Request<hyper::body::Incoming>| {
+            let (worker, conn, state) = (Rc::clone(&worker), Rc::clone(&conn), Rc::clone(&state));
             let activity = state.begin(!request.body().is_end_stream());
-            handle(Rc::clone(&worker), Rc::clone(&conn), activity, request)
+            async move {
+                let (parts, body) = request.into_parts();
+                Ok(handle(worker, conn, activity, parts, Incoming::Http1(body), &state.aside).await)
+            }
         })
     };
-    let io = Watched { io, state: Rc::clone(&state) };
-    let end =
-        if is_h2 { serve_http_2(&state, io, service).await } else { serve_http_1(&state, io, service, peer).await };
+    let end = serve_http_1(&state, io, service, peer).await;
     close(&state, end).await;
 }
 
@@ -217,13 +237,12 @@ pub async fn serve_plain(worker: Rc<Worker>, plain: Arc<PlainHttp>, peer: IpAddr
     let state = ConnState::new(&worker, tcp.clone(), deadline, false);
     let service = {
         let state = Rc::clone(&state);
-        service_fn(move |request: Request<Incoming>| {
+        service_fn(move |request: Request<hyper::body::Incoming>| {
             // The one answer closes the connection, whatever else its client is about to send.
             plain::handle(Rc::clone(&worker), Arc::clone(&plain), peer, state.begin(true), request)
         })
     };
-    let io = Watched { io: TokioIo::new(tcp), state: Rc::clone(&state) };
-    let end = serve_http_1(&state, io, service, peer).await;
+    let end = serve_http_1(&state, tcp, service, peer).await;
     close(&state, end).await;
 }
 
@@ -235,75 +254,9 @@ async fn close(state: &ConnState, end: End) {
     }
 }
 
-async fn serve_http_2<I, S>(state: &Rc<ConnState>, io: Watched<I>, service: S) -> End
-where
-    I: Read + Write + Unpin + 'static,
-    S: HttpService<Incoming, ResBody = FinishedBody, Error = Infallible>,
-    S::Future: 'static,
-{
-    let connection = http2::Builder::new(LocalExecutor)
-        .max_concurrent_streams(MAX_STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(MAX_HEAD as u32)
-        .enable_connect_protocol()
-        .serve_connection(io, service);
-    let mut connection = pin!(connection);
-    drive(state, |context, is_over| {
-        if is_over {
-            connection.as_mut().graceful_shutdown();
-        }
-        connection.as_mut().poll(context).map(|ended| if ended.is_ok() { End::Closed } else { End::Gone })
-    })
-    .await
-}
-
-async fn serve_http_1<I, S>(state: &Rc<ConnState>, io: Watched<I>, service: S, peer: IpAddr) -> End
-where
-    I: Read + Write + Unpin + 'static,
-    S: HttpService<Incoming, ResBody = FinishedBody, Error = Infallible> + Unpin,
-{
-    let mut connection = http1::Builder::new()
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEAD)
-        .header_read_timeout(None)
-        // hyper would try to read during every answer, only to learn whether the client has left. That is looked
-        // at below, now and then.
-        .half_close(true)
-        .serve_connection(io, service);
-    // What ends a connection early is its client's affair; what it asked for has been logged, but for what hyper cannot
-    // read and answers by itself.
-    let end = drive(state, |context, is_over| {
-        let mut connection = Pin::new(&mut connection);
-        if is_over {
-            connection.as_mut().graceful_shutdown();
-        }
-        connection.poll(context).map(|ended| match ended {
-            Ok(()) => End::Closed,
-            Err(error) if error.is_parse() || error.is_parse_too_large() => {
-                finish::unreadable(&state.worker, peer, error.is_parse_too_large());
-                state.may_send.set(true);
-                End::Closed
-            }
-            Err(_) => End::Gone,
-        })
-    })
-    .await;
-    // Taken whatever became of the connection: it must not keep itself alive.
-    let tunnel = state.tunnel.take();
-    if let (End::Closed, Some(tunnel)) = (end, tunnel) {
-        let parts = connection.into_parts();
-        state.deadline.move_to(None);
-        Box::pin(tunnel.run(TokioIo::new(parts.io), parts.read_buf)).await;
-        return End::Gone;
-    }
-    end
-}
-
 /// How serving a connection came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub enum End {
     /// We have said everything, and that it was everything.
     Closed,
     /// It broke, was cut, or is none any more.
@@ -331,7 +284,7 @@ async fn linger(state: &ConnState) {
 ///
 /// An HTTP/2 connection is driven one turn late: by then the runtime has looked for what else has arrived, and the
 /// answers of several streams leave in one write, which is half of what an answer costs.
-async fn drive(state: &ConnState, mut poll: impl FnMut(&mut Context<'_>, bool) -> Poll<End>) -> End {
+pub async fn drive(state: &ConnState, mut poll: impl FnMut(&mut Context<'_>, bool) -> Poll<End>) -> End {
     let mut was_told = false;
     let mut has_waited = false;
     poll_fn(|context| {
@@ -381,64 +334,4 @@ async fn drive(state: &ConnState, mut poll: impl FnMut(&mut Context<'_>, bool) -
         poll(context, true)
     })
     .await
-}
-
-/// Runs hyper's own tasks on this worker.
-#[derive(Clone, Copy)]
-struct LocalExecutor;
-
-impl<F> Executor<F> for LocalExecutor
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
-}
-
-/// A connection's bytes, watched for the beginning of a request.
-struct Watched<I> {
-    io: I,
-    state: Rc<ConnState>,
-}
-
-impl<I: Read + Unpin> Read for Watched<I> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.io).poll_read(context, buffer);
-        if polled.is_ready() {
-            self.state.was_read();
-        }
-        polled
-    }
-}
-
-impl<I: Write + Unpin> Write for Watched<I> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(context, bytes)
-    }
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hyper_util::rt::TokioIo;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -184,7 +183,7 @@ async fn serve(serving: Serving, mut stream: TcpStream, peer: SocketAddr, scheme
         covered: RefCell::default(),
         known_fields: KnownFields::default(),
     });
-    http::serve(Rc::clone(worker), conn, TokioIo::new(stream), tcp, deadline, is_h2).await;
+    http::serve(Rc::clone(worker), conn, stream, tcp, deadline, is_h2).await;
 }
 
 /// Between whom a connection is.

@@ -52,6 +52,8 @@ pub struct Way<'a> {
     pub is_websocket: bool,
     /// Whether the session it belongs to has ended.
     pub is_over: &'a dyn Fn() -> bool,
+    /// Who is given what announces the answer (1xx).
+    pub announce: &'a dyn Fn(Response<()>),
 }
 
 /// How many fields are added to a request at most, beside identity headers of one's own.
@@ -184,7 +186,11 @@ where
         let progress = body.as_ref().and_then(Upload::progress);
         // Made where it stays: it is not small, and its two halves may come to be asked by two tasks.
         let exchange = Rc::new(RefCell::new(Exchange::begin(link, parts, body.take(), way.is_websocket)));
-        let answer = poll_fn(|context| exchange.borrow_mut().poll_answer(context));
+        let announce = |mut interim: Response<()>| {
+            guard(interim.headers_mut(), names);
+            (way.announce)(interim);
+        };
+        let answer = poll_fn(|context| exchange.borrow_mut().poll_answer(context, announce));
         let answered = in_time(&way, &deadline, progress.as_ref(), answer).await;
         let failed = match answered {
             Some(Ok(response)) => {

@@ -1,5 +1,9 @@
 //! HTTP/2 as no library would write it: what it can carry and HTTP/1.1 cannot never becomes a second request.
 
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
 use super::harness::{Gateway, Hello, Raw, Scripted, Setup, eventually};
 
 pub(super) const DATA: u8 = 0;
@@ -78,6 +82,16 @@ impl Connection {
 
     pub(super) fn send(&mut self, frames: &[Vec<u8>]) {
         self.raw.send(frames.concat());
+    }
+
+    /// Sends bytes; whether the connection still takes them.
+    fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.raw.try_send(bytes)
+    }
+
+    /// Reads what has come, without waiting, and forgets it.
+    fn read_what_is_there(&mut self) {
+        self.raw.read_what_is_there();
     }
 
     /// Reads the next frame; `None` at the end of the connection.
@@ -291,4 +305,98 @@ fn streams_that_are_opened_only_to_be_reset_bring_nothing_down() {
     drop(connection);
     eventually("nothing of it is left", || gateway.connections() == 0);
     assert_eq!(gateway.client().get("/public").send().status, 200);
+}
+
+#[test]
+fn an_upload_that_its_client_gives_up_is_never_taken_for_a_whole_one() {
+    // Without a length, its end in the middle would look like any other end.
+    for reason in [0_u8, 8] {
+        let (told, got) = channel();
+        let told = Mutex::new(told);
+        let server = Scripted::start(move |mut line| {
+            line.head();
+            for expected in ["4\r\nhalf", "\r\n0\r\n\r\n"] {
+                let _ = told.lock().expect("a channel").send(line.body(expected.len()));
+            }
+        });
+        let gateway = Setup::new().in_front_of(&server).start();
+        let mut connection = Connection::to(&gateway);
+        let post = block(&[(":method", "POST"), SCHEME, AUTHORITY, PATH]);
+        connection.send(&[frame(HEADERS, END_HEADERS, 1, &post), frame(DATA, 0, 1, b"half")]);
+        let next = || got.recv_timeout(Duration::from_secs(5)).expect("the server reads");
+        assert_eq!(next().as_deref(), Some("4\r\nhalf"));
+        connection.send(&[frame(RST_STREAM, 0, 1, &[0, 0, 0, reason])]);
+        assert_eq!(next(), None, "reason {reason}");
+    }
+}
+
+/// Whether a flood ends its connection before it has gone on for long.
+fn is_stopped(flood: &[u8]) -> bool {
+    const LONG: usize = 32 << 20;
+    let gateway = Setup::new().unlimited().start();
+    let mut connection = Connection::to(&gateway);
+    let get = block(&[METHOD, SCHEME, AUTHORITY, PATH]);
+    connection.send(&[frame(HEADERS, END_STREAM | END_HEADERS, 1, &get)]);
+    connection.next_of(HEADERS);
+    let piece = flood.repeat(64 * 1024 / flood.len());
+    let mut sent = 0;
+    while sent < LONG && gateway.connections() > 0 && connection.try_send(&piece) {
+        sent += piece.len();
+        // Answers to pings and settings are read: who floods need not block itself.
+        connection.read_what_is_there();
+    }
+    assert_eq!(gateway.client().get("/public").send().status, 200);
+    sent < LONG
+}
+
+#[test]
+fn floods_of_frames_that_ask_for_nothing_end_the_connection() {
+    const PRIORITY: u8 = 2;
+    const SETTINGS_OF_A_WINDOW: [u8; 6] = [0, 4, 0, 1, 0, 0];
+    for (what, flood) in [
+        ("pings", frame(PING, 0, 0, b"are here")),
+        ("empty settings", frame(SETTINGS, 0, 0, b"")),
+        ("settings", frame(SETTINGS, 0, 0, &SETTINGS_OF_A_WINDOW.repeat(100))),
+        ("windows", frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
+        ("priorities", frame(PRIORITY, 0, 3, &[0, 0, 0, 0, 16])),
+        ("unknown frames", frame(0xfa, 0, 0, b"")),
+        ("acknowledged pings", frame(PING, ACK, 0, b"are here")),
+    ] {
+        assert!(is_stopped(&flood), "{what}");
+    }
+}
+
+#[test]
+fn a_flood_of_empty_data_ends_the_connection() {
+    let gateway = Setup::new().unlimited().start();
+    let mut connection = Connection::to(&gateway);
+    let post = block(&[(":method", "POST"), SCHEME, AUTHORITY, PATH]);
+    connection.send(&[frame(HEADERS, END_HEADERS, 1, &post)]);
+    let piece = frame(DATA, 0, 1, b"").repeat(4096);
+    let is_open = (0..400).all(|_| gateway.connections() > 0 && connection.try_send(&piece));
+    assert!(!is_open, "a million and a half are taken");
+    assert_eq!(gateway.client().get("/public").send().status, 200);
+}
+
+#[test]
+fn whoever_reads_a_long_answer_in_small_pieces_is_no_flood() {
+    const LENGTH: usize = 2_000_000;
+    let server = Scripted::start(move |mut line| {
+        line.request();
+        line.say(format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n"));
+        line.say(vec![b'x'; LENGTH]);
+        line.wait_for_close();
+    });
+    let gateway = Setup::new().in_front_of(&server).start();
+    // A window of a kilobyte.
+    let mut connection =
+        Connection::shaking(&gateway, Hello { protocols: &[b"h2"], ..Hello::default() }, &[0, 4, 0, 0, 4, 0]);
+    connection.send(&[frame(HEADERS, END_STREAM | END_HEADERS, 1, &block(&[METHOD, SCHEME, AUTHORITY, PATH]))]);
+    let mut received = 0;
+    while received < LENGTH {
+        let read = connection.next_of(DATA);
+        received += read.payload.len();
+        let more = (read.payload.len() as u32).to_be_bytes();
+        connection.send(&[frame(WINDOW_UPDATE, 0, 0, &more), frame(WINDOW_UPDATE, 0, 1, &more)]);
+    }
 }

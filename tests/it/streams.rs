@@ -286,3 +286,83 @@ fn a_get_without_content_is_sent_without_content() {
     let received = server.received();
     assert!(!received[0].contains("chunked"), "{}", received[0]);
 }
+
+/// A server that announces its answer, waits for `go`, and answers; with how often it has announced.
+fn announces(go: Receiver<()>) -> Scripted {
+    let go = Mutex::new(go);
+    Scripted::start(move |mut line| {
+        while line.request().is_some() {
+            line.say("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n");
+            line.say(
+                "HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload\r\nconnection: x-hop\r\nx-hop: 1\r\n",
+            );
+            line.say("set-cookie: __Host-session=stolen\r\nset-cookie: theme=dark\r\n\r\n");
+            let _ = go.lock().expect("a channel").recv_timeout(Duration::from_secs(5));
+            line.say(OK);
+        }
+    })
+}
+
+#[test]
+fn what_announces_an_answer_is_passed_on_before_it_comes() {
+    let (go, waits) = channel();
+    let server = announces(waits);
+    let gateway = Setup::new().in_front_of(&server).start();
+    let mut connection = Raw::to(gateway.address);
+    for _ in 0..2 {
+        connection.send("GET /public HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_eq!(connection.read_until("\r\n\r\n").expect("a head"), "HTTP/1.1 102 Processing\r\n\r\n");
+        let hints = connection.read_until("\r\n\r\n").expect("a head");
+        let expected = "HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload\r\nset-cookie: theme=dark\r\n\r\n";
+        assert_eq!(hints, expected);
+        go.send(()).expect("it waits");
+        let answer = connection.answer().expect("an answer");
+        assert_eq!((answer.status, &*answer.body), (200, &b"ok"[..]));
+    }
+}
+
+#[test]
+fn what_announces_an_answer_is_passed_on_over_http_2() {
+    let (go, waits) = channel();
+    let server = announces(waits);
+    let gateway = Setup::new().in_front_of(&server).start();
+    let mut connection = Connection::to(&gateway);
+    connection.send(&[frame(HEADERS, END_STREAM | END_HEADERS, 1, &block(&[METHOD, SCHEME, AUTHORITY, PATH]))]);
+    let mut heads = [connection.next_of(HEADERS), connection.next_of(HEADERS)];
+    go.send(()).expect("it waits");
+    let answer = connection.next_of(HEADERS);
+    // RFC 7541 section 6.1: 200 is in the static table; the others are written out.
+    assert_eq!(answer.payload.first(), Some(&0x88));
+    let shown = heads.each_mut().map(|head| String::from_utf8_lossy(&head.payload).into_owned());
+    assert!(heads.iter().all(|head| head.flags & END_STREAM == 0 && head.payload.first() != Some(&0x88)), "{shown:?}");
+    assert_eq!(connection.next_of(DATA).payload, b"ok");
+}
+
+#[test]
+fn nothing_is_announced_to_whom_it_would_confuse() {
+    let (go, waits) = channel();
+    let server = announces(waits);
+    let gateway = Setup::new().in_front_of(&server).start();
+    let mut connection = Raw::to(gateway.address);
+    connection.send("GET /public HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    go.send(()).expect("it waits");
+    assert!(connection.read_until("\r\n\r\n").expect("a head").starts_with("HTTP/1.0 200 OK\r\n"));
+}
+
+#[test]
+fn a_client_over_http_2_that_asks_first_is_told_to_go_on() {
+    let server = Scripted::saying(OK);
+    let gateway = Setup::new().in_front_of(&server).start();
+    let mut connection = Connection::to(&gateway);
+    let fields = [(":method", "POST"), SCHEME, AUTHORITY, PATH, ("content-length", "4"), ("expect", "100-continue")];
+    connection.send(&[frame(HEADERS, END_HEADERS, 1, &block(&fields))]);
+    let told = connection.next_of(HEADERS);
+    assert!(
+        told.flags & END_STREAM == 0
+            && told.payload.windows(3).any(|three| three == b"100" || three == b"\x82\x08\x01"),
+        "{told:?}"
+    );
+    connection.send(&[frame(DATA, END_STREAM, 1, b"body")]);
+    assert_eq!(connection.next_of(HEADERS).payload.first(), Some(&0x88));
+    assert!(server.received().iter().all(|request| request.ends_with("body") && !request.contains("expect")));
+}

@@ -21,6 +21,9 @@ const CHUNK_LINE: usize = 20;
 /// wait for.
 const MAX_INTERIM_HEADS: usize = 16;
 
+/// How many of them are passed on for one request: a client that does not read would have us keep them all.
+const MAX_ANNOUNCED: usize = 8;
+
 /// A request on its way, and then its answer.
 pub struct Exchange<B> {
     link: Box<Link>,
@@ -30,6 +33,7 @@ pub struct Exchange<B> {
     /// Whether the server no longer takes what it is sent: it may still answer.
     is_deaf: bool,
     has_heard: bool,
+    announced: usize,
     framing: Framing,
     keeps_alive: bool,
     /// Whether a WebSocket was asked for.
@@ -77,6 +81,7 @@ where
             upload,
             is_deaf: false,
             has_heard: false,
+            announced: 0,
             framing: Framing::Ended,
             keeps_alive: false,
             may_switch,
@@ -150,22 +155,27 @@ where
         self.is_abandoned || self.is_over()
     }
 
-    /// Sends, and is ready with the head of the answer.
+    /// Sends, and is ready with the head of the answer. What announces it (1xx, RFC 9110 section 15.2) is given to
+    /// `announce` as it comes.
     ///
     /// # Errors
     /// When none came, or not one that can be passed on.
-    pub fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<Response<()>, Broken>> {
-        let head = ready!(self.poll_head(context))?;
-        let mut response = Response::new(());
-        *response.status_mut() = head.status;
-        *response.version_mut() = Version::HTTP_11;
-        *response.headers_mut() = head.headers;
+    pub fn poll_answer(
+        &mut self,
+        context: &mut Context<'_>,
+        announce: impl FnMut(Response<()>),
+    ) -> Poll<Result<Response<()>, Broken>> {
+        let head = ready!(self.poll_head(context, announce))?;
         (self.framing, self.keeps_alive) = (head.framing, head.keeps_alive);
         self.link.kept_for = head.kept_for;
-        Poll::Ready(Ok(response))
+        Poll::Ready(Ok(response(head.status, head.headers)))
     }
 
-    fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<AnswerHead, Broken>> {
+    fn poll_head(
+        &mut self,
+        context: &mut Context<'_>,
+        mut announce: impl FnMut(Response<()>),
+    ) -> Poll<Result<AnswerHead, Broken>> {
         self.poll_upload(context)?;
         let mut interim_heads = 0;
         loop {
@@ -182,6 +192,11 @@ where
                         interim_heads += 1;
                         if interim_heads > MAX_INTERIM_HEADS {
                             return Poll::Ready(Err(Broken::NotHttp("it announces an answer without end")));
+                        }
+                        // What the body waits for is said by us: nobody asked the application for it.
+                        if interim != StatusCode::CONTINUE && self.announced < MAX_ANNOUNCED {
+                            self.announced += 1;
+                            announce(response(interim, head.headers));
                         }
                         continue;
                     }
@@ -253,6 +268,13 @@ where
             }
         }
     }
+}
+
+fn response(status: StatusCode, headers: HeaderMap) -> Response<()> {
+    let mut response = Response::new(());
+    (*response.status_mut(), *response.version_mut()) = (status, Version::HTTP_11);
+    *response.headers_mut() = headers;
+    response
 }
 
 /// Whether an answer says what it switches to, and that it is what was asked for (RFC 6455 section 4.2.2).

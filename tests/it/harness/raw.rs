@@ -100,6 +100,19 @@ impl Raw {
         let _ = self.stream.flush();
     }
 
+    /// Sends bytes; whether the other side still takes them.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).and_then(|()| self.stream.flush()).is_ok()
+    }
+
+    /// Reads what has come, without waiting, and forgets it.
+    pub fn read_what_is_there(&mut self) {
+        self.stream.sock.set_nonblocking(true).expect("set");
+        let mut buffer = [0; 64 * 1024];
+        while matches!(self.stream.read(&mut buffer), Ok(1..)) {}
+        self.stream.sock.set_nonblocking(false).expect("set");
+    }
+
     /// How many bytes can be sent, up to `most`, before the other side has not taken more for half a second.
     pub fn flood(&mut self, most: usize) -> usize {
         // Where it cannot write, rustls tries to read.
