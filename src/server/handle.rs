@@ -294,7 +294,7 @@ async fn pass(
                 // hyper says so by itself, over HTTP/1.1.
                 sent.aside.announce(continues());
             }
-            let mut upload = Upload::new(Leased::new(body, lease()), worker.clock());
+            let mut upload = Upload::new(Leased::new(body, lease()), worker.clock(), &rewriting.identity);
             (!upload.is_empty().await).then_some(upload)
         }
     };

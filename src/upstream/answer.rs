@@ -51,7 +51,7 @@ where
 {
     /// The body of the answer whose head has been read. If the request is not all sent, that goes on beside it, whether
     /// or not anybody reads the answer: `progress` says when it last moved.
-    pub fn new(exchange: Rc<RefCell<Exchange<B>>>, place: Place, progress: Option<Progress>) -> Self {
+    pub fn new(exchange: Rc<RefCell<Exchange<B>>>, place: Place, progress: Option<Rc<Progress>>) -> Self {
         if exchange.borrow().is_sending() {
             let place = Place { pool: Rc::clone(&place.pool), server: place.server, under_way: None };
             tokio::task::spawn_local(send_rest(Rc::clone(&exchange), place, progress));
@@ -94,7 +94,7 @@ where
 }
 
 /// Sends what is left of a request while its answer is read already.
-async fn send_rest<B>(exchange: Rc<RefCell<Exchange<B>>>, place: Place, progress: Option<Progress>)
+async fn send_rest<B>(exchange: Rc<RefCell<Exchange<B>>>, place: Place, progress: Option<Rc<Progress>>)
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin,
 {
@@ -104,7 +104,7 @@ where
         let now = deadlines.recent();
         deadline.move_to(Some(now.plus(SEND_TIMEOUT)));
         let sent = deadline.limit(poll_fn(|context| exchange.borrow_mut().poll_sent(context))).await;
-        let stands_still = progress.as_ref().is_none_or(|moved| moved.get() <= now);
+        let stands_still = progress.as_ref().is_none_or(|moved| moved.moved_at() <= now);
         match sent {
             Ok(sent) => break Some(sent),
             Err(_) if stands_still && exchange.borrow().is_answered() => break None,

@@ -26,6 +26,7 @@ use crate::upstream::http1::exchange::Exchange;
 use crate::upstream::identity::IdentityHeaders;
 use crate::upstream::pool::{Connection, Pool, UpstreamError, Wanted};
 use crate::upstream::upload::{Progress, Upload};
+use crate::upstream::websocket::has_token;
 
 /// How requests are changed on their way.
 #[derive(Clone, Debug)]
@@ -57,7 +58,7 @@ pub struct Way<'a> {
 }
 
 /// How many fields are added to a request at most, beside identity headers of one's own.
-const ADDED_FIELDS: usize = 12;
+const ADDED_FIELDS: usize = 14;
 
 /// Fields that are the same for one request of a connection and the next, so that they are written once.
 #[derive(Debug, Default)]
@@ -88,16 +89,20 @@ pub fn rewrite(
     let trusts = side.may_forward && !rewriting.trusted.is_empty() && rewriting.trusted.trusts(side.peer);
     let believed = trusts.then(|| Believed::from(fields, side.peer, &rewriting.trusted, rewriting.forwarded_header));
     // First what the client names in `Connection` and everything that is ours, then what we say: so nothing of ours can
-    // be named away. `Expect` we answer ourselves, when the application begins to read the body. Trailers come behind
-    // everything that is checked here, and some servers merge them into the headers: unannounced, they are not sent on.
+    // be named away. `Expect` we answer ourselves, when the application begins to read the body.
+    let takes_trailers = fields.contains_key(header::TE) && has_token(fields, &header::TE, b"trailers");
     headers::remove_hop_by_hop(fields, |name| {
-        matches!(name, "expect" | "trailer")
-            || rewriting.identity.is_ours(name.as_bytes())
-            || headers::is_a_proxys_word(name, trusts)
+        name == "expect" || rewriting.identity.is_ours(name.as_bytes()) || headers::is_a_proxys_word(name, trusts)
     });
     let names: [&str; 2] = std::array::from_fn(|at| rewriting.cookies.get(at).map_or("", |name| &**name));
     headers::remove_cookies(fields, &names);
     fields.reserve(ADDED_FIELDS);
+    if takes_trailers {
+        // For one hop only, so it is said anew for the next (RFC 9110 section 10.1.4): some servers send trailers to
+        // nobody else.
+        fields.insert(header::TE, HeaderValue::from_static("trailers"));
+        fields.insert(header::CONNECTION, HeaderValue::from_static("TE"));
+    }
     if parts.uri.authority().is_some()
         && !fields.contains_key(header::HOST)
         && let Ok(host) = HeaderValue::from_str(side.authority)
@@ -191,7 +196,7 @@ where
             (way.announce)(interim);
         };
         let answer = poll_fn(|context| exchange.borrow_mut().poll_answer(context, announce));
-        let answered = in_time(&way, &deadline, progress.as_ref(), answer).await;
+        let answered = in_time(&way, &deadline, progress.as_deref(), answer).await;
         let failed = match answered {
             Some(Ok(response)) => {
                 let mut response = response;
@@ -231,7 +236,7 @@ async fn in_time<T>(
     let patience = way.pool.upstream().settings.first_byte_timeout;
     let mut answer = pin!(answer);
     // The application has its time from the moment it has everything: a long upload is no late answer.
-    let late = || progress.map_or(way.now, |moved| moved.get()).plus(patience);
+    let late = || progress.map_or(way.now, Progress::moved_at).plus(patience);
     let next = |now: Timestamp| late().min(now.plus(SESSION_CHECK));
     deadline.move_to(Some(next(way.now)));
     loop {

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::base::net::TrustedProxies;
 use crate::policy::client_address::{ForwardedHeader, is_forwarded};
+use crate::upstream::identity::IdentityHeaders;
 
 /// How many names in `Connection` are followed; a client that sends more gets the rest forwarded as they are.
 const MAX_CONNECTION_NAMES: usize = 32;
@@ -301,6 +302,33 @@ pub fn guard_answer(headers: &mut HeaderMap, names: &[&str]) {
             headers.append(header::SET_COOKIE, value);
         }
     }
+}
+
+/// Takes out of the trailers of a request what may only be said in its head (RFC 9110 section 6.5.1), and everything that
+/// only the gateway may say: they come behind what was checked, and some servers merge them into the headers.
+pub fn guard_request_trailers(trailers: &mut HeaderMap, identity: &IdentityHeaders) {
+    let is_of_the_head = |name: &str| {
+        name.starts_with("content-")
+            || name.starts_with("if-")
+            || matches!(
+                name,
+                "authorization"
+                    | "cache-control"
+                    | "cookie"
+                    | "expect"
+                    | "host"
+                    | "max-forwards"
+                    | "origin"
+                    | "pragma"
+                    | "range"
+                    | "referer"
+                    | "trailer"
+            )
+            || name.starts_with("sec-")
+    };
+    remove_hop_by_hop(trailers, |name| {
+        is_of_the_head(name) || identity.is_ours(name.as_bytes()) || is_a_proxys_word(name, false)
+    });
 }
 
 /// Takes out of the trailers of an answer what may only be said in its head (RFC 9110 section 6.5.1): what frames it,

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -11,9 +12,27 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::deadline::Deadline;
+use crate::upstream::headers;
+use crate::upstream::identity::IdentityHeaders;
 
-/// When a body last moved.
-pub type Progress = Rc<Cell<Timestamp>>;
+/// How far a body has come.
+#[derive(Debug)]
+pub struct Progress {
+    moved_at: Cell<Timestamp>,
+    is_awaited: Cell<bool>,
+}
+
+impl Progress {
+    /// When it last moved.
+    pub fn moved_at(&self) -> Timestamp {
+        self.moved_at.get()
+    }
+
+    /// Whether it is its sender who keeps everybody waiting.
+    pub fn is_awaited(&self) -> bool {
+        self.is_awaited.get()
+    }
+}
 
 /// How much of a body is taken in vain, in bytes: a form with a few pictures, not a film.
 const MAX_DISCARDED: usize = 1024 * 1024;
@@ -21,16 +40,20 @@ const MAX_DISCARDED: usize = 1024 * 1024;
 /// A body that notes when it moves.
 pub struct Upload<B: Body> {
     inner: B,
-    watch: Option<(Progress, Clock)>,
+    watch: Option<(Rc<Progress>, Clock)>,
+    /// What its trailers may not say.
+    identity: Arc<IdentityHeaders>,
     /// What was asked for before its turn.
     peeked: Option<Result<Frame<B::Data>, B::Error>>,
 }
 
 impl<B: Body> Upload<B> {
-    /// Watches `inner` by `clock`; a body that is over before it begins is not.
-    pub fn new(inner: B, clock: &Clock) -> Self {
-        let watch = (!inner.is_end_stream()).then(|| (Rc::new(Cell::new(clock.now())), clock.clone()));
-        Self { inner, watch, peeked: None }
+    /// Watches `inner` by `clock`; a body that is over before it begins is not. Its trailers say nothing that is for
+    /// `identity` to say.
+    pub fn new(inner: B, clock: &Clock, identity: &Arc<IdentityHeaders>) -> Self {
+        let progress = || Progress { moved_at: Cell::new(clock.now()), is_awaited: Cell::new(false) };
+        let watch = (!inner.is_end_stream()).then(|| (Rc::new(progress()), clock.clone()));
+        Self { inner, watch, identity: Arc::clone(identity), peeked: None }
     }
 }
 
@@ -63,8 +86,8 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Upload<B> {
         self.inner
     }
 
-    /// When it last moved, for as long as somebody asks.
-    pub fn progress(&self) -> Option<Progress> {
+    /// How far it is, for as long as somebody asks.
+    pub fn progress(&self) -> Option<Rc<Progress>> {
         self.watch.as_ref().map(|(progress, _)| Rc::clone(progress))
     }
 }
@@ -84,10 +107,19 @@ where
             Some(peeked) => Poll::Ready(Some(peeked)),
             None => Pin::new(&mut self.inner).poll_frame(context),
         };
-        if let (Poll::Ready(_), Some((progress, clock))) = (&polled, &self.watch) {
-            progress.set(clock.now());
+        if let Some((progress, clock)) = &self.watch {
+            progress.is_awaited.set(polled.is_pending());
+            if polled.is_ready() {
+                progress.moved_at.set(clock.now());
+            }
         }
-        polled
+        polled.map_ok(|frame| match frame.into_trailers() {
+            Ok(mut trailers) => {
+                headers::guard_request_trailers(&mut trailers, &self.identity);
+                Frame::trailers(trailers)
+            }
+            Err(frame) => frame,
+        })
     }
 
     fn is_end_stream(&self) -> bool {

@@ -55,6 +55,8 @@ pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
 
 /// Says in a head that the connection is to become a WebSocket.
 pub fn say_upgrade(headers: &mut HeaderMap) {
+    // What else was said of this connection has no meaning for what it becomes.
+    headers.remove(header::TE);
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
 }

@@ -366,3 +366,18 @@ fn a_client_over_http_2_that_asks_first_is_told_to_go_on() {
     assert_eq!(connection.next_of(HEADERS).payload.first(), Some(&0x88));
     assert!(server.received().iter().all(|request| request.ends_with("body") && !request.contains("expect")));
 }
+
+#[test]
+fn what_follows_an_upload_over_http_2_is_passed_on() {
+    let server = Scripted::saying(OK);
+    let gateway = Setup::new().in_front_of(&server).start();
+    let mut connection = Connection::to(&gateway);
+    let post = block(&[(":method", "POST"), SCHEME, AUTHORITY, PATH, ("te", "trailers"), ("trailer", "x-sum")]);
+    let trailers = block(&[("x-sum", "42"), ("x-forwarded-user", "mallory")]);
+    connection.send(&[frame(HEADERS, END_HEADERS, 1, &post), frame(DATA, 0, 1, b"hello")]);
+    connection.send(&[frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers)]);
+    assert_eq!(connection.next_of(HEADERS).payload.first(), Some(&0x88));
+    let received = server.received().join("\n");
+    assert!(received.ends_with("\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 42\r\n\r\n"), "{received}");
+    assert!(received.contains("te: trailers\r\n") && received.contains("connection: TE\r\n"), "{received}");
+}

@@ -304,8 +304,17 @@ where
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else { return Ok(Poll::Pending) };
         match frame.transpose().map_err(|error| Broken::Upload(error.into()))? {
             Some(frame) => {
-                // Trailers are not sent on: see `forward::rewrite`.
-                let data = frame.into_data().unwrap_or_default();
+                let data = match frame.into_data() {
+                    Ok(data) => data,
+                    Err(frame) => {
+                        // A body whose length was said has no place for them.
+                        if self.left.is_none() {
+                            self.end(link, &frame.into_trailers().unwrap_or_default());
+                            return Ok(Poll::Ready(Uploaded::All));
+                        }
+                        Bytes::new()
+                    }
+                };
                 match &mut self.left {
                     Some(left) => {
                         let less = left.checked_sub(data.len() as u64);
@@ -325,11 +334,21 @@ where
                 Some(1..) => Err(Broken::Upload("it is shorter than it says".into())),
                 Some(0) => Ok(Poll::Ready(Uploaded::All)),
                 None => {
-                    let line_end = if self.is_first { "" } else { "\r\n" };
-                    link.output.extend_from_slice(format!("{line_end}0\r\n\r\n").as_bytes());
+                    self.end(link, &HeaderMap::new());
                     Ok(Poll::Ready(Uploaded::All))
                 }
             },
         }
+    }
+
+    /// Writes the last chunk, and what follows it (RFC 9112 section 7.1.2).
+    fn end(&self, link: &mut Link, trailers: &HeaderMap) {
+        link.output.extend_from_slice(if self.is_first { b"0\r\n" } else { b"\r\n0\r\n" });
+        for (name, value) in trailers {
+            for piece in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                link.output.extend_from_slice(piece);
+            }
+        }
+        link.output.extend_from_slice(b"\r\n");
     }
 }
