@@ -3,10 +3,10 @@
 use crate::config::server::positive;
 use crate::reader::{Located, Section};
 use crate::upstream::settings::{
-    Balance, DEFAULT_CONNECT_TIMEOUT, DEFAULT_FIRST_BYTE_TIMEOUT, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_WAITING,
-    ServerAddress, TlsSettings, UpstreamSettings,
+    Balance, DEFAULT_CONNECT_TIMEOUT, DEFAULT_FIRST_BYTE_TIMEOUT, DEFAULT_IDLE_TIMEOUT, DEFAULT_MAX_CONNECTIONS,
+    DEFAULT_MAX_WAITING, DEFAULT_RESOLVE_EVERY, Protocol, ServerAddress, TlsSettings, UpstreamSettings,
 };
-use crate::upstream::tls;
+use crate::upstream::tls::{self, HTTP_1};
 
 /// Reads every `[[upstream]]`, each with where its name is written. One that has a mistake in it is there as well, so that
 /// no route seems to lead nowhere; one whose name could not be read has an empty one.
@@ -41,13 +41,17 @@ fn read_one(section: &Section<'_>) -> Located<UpstreamSettings> {
     let name = name.unwrap_or(Located { value: String::new(), span: 0..0 });
     let choices =
         [("round_robin", Balance::RoundRobin), ("least_requests", Balance::LeastRequests), ("sticky", Balance::Sticky)];
+    let protocols = [("http/1.1", Protocol::Http1), ("h2", Protocol::Http2)];
     let settings = UpstreamSettings {
         name: name.value.into(),
         servers: servers.into_iter().map(|server| server.value).collect(),
         balance: section.one_of("balance", &choices).unwrap_or(Balance::RoundRobin),
+        protocol: section.one_of("protocol", &protocols).unwrap_or(Protocol::Http1),
         tls: tls_of(section),
         connect_timeout: positive(section, "connect_timeout", DEFAULT_CONNECT_TIMEOUT),
         first_byte_timeout: positive(section, "first_byte_timeout", DEFAULT_FIRST_BYTE_TIMEOUT),
+        idle_timeout: positive(section, "idle_timeout", DEFAULT_IDLE_TIMEOUT),
+        resolve_every: positive(section, "resolve_every", DEFAULT_RESOLVE_EVERY),
         max_connections: section.integer("max_connections", 1..=1_000_000).unwrap_or(DEFAULT_MAX_CONNECTIONS),
         max_waiting: section.integer("max_waiting", 0..=1_000_000).unwrap_or(DEFAULT_MAX_WAITING),
     };
@@ -100,7 +104,7 @@ fn check_tls(section: &Section<'_>, settings: &UpstreamSettings) {
                         ca = \"/etc/ssl/certs/ca-certificates.crt\" for those that this machine believes";
             section.mistake_at("servers", "a server with https:// needs a \"ca\"", help);
         }
-    } else if let Err(fault) = tls::connector(&settings.tls) {
+    } else if let Err(fault) = tls::connector(&settings.tls, HTTP_1) {
         section.mistake_at(fault.key, fault.message, "write the path of a PEM file");
     }
 }

@@ -10,11 +10,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::base::deadline::Deadline;
 use crate::upstream::group::UnderWay;
 use crate::upstream::headers;
 use crate::upstream::http1::Broken;
 use crate::upstream::http1::exchange::{Exchange, Part};
 use crate::upstream::http1::link::Link;
+use crate::upstream::http2;
 use crate::upstream::pool::Pool;
 use crate::upstream::upload::{Progress, discard};
 
@@ -36,13 +38,24 @@ pub struct Place {
 
 /// The body of an answer. When it is over, its connection goes back to the pool.
 pub struct UpstreamBody<B: Body> {
-    /// Until then. Shared with whoever sends what is left of the request.
-    exchange: Option<Rc<RefCell<Exchange<B>>>>,
+    source: Source<B>,
     /// The connection, when it is no longer one for HTTP.
     switched: Option<Box<Link>>,
     /// What it broke off with, until that is told.
     broken: Option<Broken>,
+    /// Until when it may stand still, once it has; none while it moves.
+    silence: Option<Deadline>,
+    is_silent: bool,
     place: Place,
+}
+
+/// Where it comes from.
+enum Source<B: Body> {
+    /// Nowhere any more.
+    Over,
+    /// Shared with whoever sends what is left of the request.
+    Http1(Rc<RefCell<Exchange<B>>>),
+    Http2(http2::Answer),
 }
 
 impl<B> UpstreamBody<B>
@@ -56,7 +69,16 @@ where
             let place = Place { pool: Rc::clone(&place.pool), server: place.server, under_way: None };
             tokio::task::spawn_local(send_rest(Rc::clone(&exchange), place, progress));
         }
-        let mut body = Self { exchange: Some(exchange), switched: None, broken: None, place };
+        Self::of(Source::Http1(exchange), None, place)
+    }
+
+    /// The body of an answer that comes over HTTP/2.
+    pub fn of_http_2(answer: http2::Answer, place: Place) -> Self {
+        Self::of(Source::Http2(answer), None, place)
+    }
+
+    fn of(source: Source<B>, switched: Option<Box<Link>>, place: Place) -> Self {
+        let mut body = Self { source, switched, broken: None, silence: None, is_silent: false, place };
         body.settle();
         body
     }
@@ -64,7 +86,7 @@ where
     /// No body, but a connection on which something else is spoken.
     pub fn switched(exchange: Rc<RefCell<Exchange<B>>>, place: Place) -> Self {
         let link = Rc::try_unwrap(exchange).ok().map(|exchange| exchange.into_inner().into_link_as_it_is());
-        Self { exchange: None, switched: link, broken: None, place }
+        Self::of(Source::Over, link, place)
     }
 
     /// The connection, when the application has agreed to a WebSocket.
@@ -74,12 +96,45 @@ where
 
     /// Gives the connection back as soon as nothing more is to be read from it.
     fn settle(&mut self) {
-        if self.exchange.as_ref().is_some_and(|exchange| exchange.borrow().is_over()) {
+        let is_over = match &self.source {
+            Source::Over => false,
+            Source::Http1(exchange) => exchange.borrow().is_over(),
+            Source::Http2(answer) => answer.is_end_stream(),
+        };
+        if is_over {
             self.place.under_way = None;
-            if let Some(exchange) = self.exchange.take() {
+            if let Source::Http1(exchange) = std::mem::replace(&mut self.source, Source::Over) {
                 give_back(exchange, &self.place);
             }
         }
+    }
+
+    /// Ready when it has stood still for too long.
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let deadlines = self.place.pool.deadlines();
+        let deadline = self.silence.get_or_insert_with(|| deadlines.set(None));
+        if !std::mem::replace(&mut self.is_silent, true) {
+            let patience = self.place.pool.upstream().settings.idle_timeout;
+            deadline.move_to(Some(deadlines.recent().plus(patience)));
+        }
+        deadline.poll_passed(context).map(drop)
+    }
+
+    /// The next part.
+    fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let polled = match &mut self.source {
+            Source::Over => Poll::Ready(None),
+            Source::Http1(exchange) => exchange.borrow_mut().poll_body(context).map_ok(|part| match part {
+                Part::Data(data) => Frame::data(data),
+                Part::Trailers(trailers) => Frame::trailers(trailers),
+            }),
+            Source::Http2(answer) => Pin::new(answer).poll_frame(context),
+        };
+        if polled.is_pending() {
+            return self.poll_silence(context).map(|()| Some(Err(Broken::Silent)));
+        }
+        self.is_silent = false;
+        polled
     }
 }
 
@@ -129,7 +184,7 @@ where
 
 impl<B: Body> Drop for UpstreamBody<B> {
     fn drop(&mut self) {
-        if let Some(exchange) = &self.exchange {
+        if let Source::Http1(exchange) = &self.source {
             exchange.borrow_mut().abandon();
         }
     }
@@ -146,20 +201,21 @@ where
         if let Some(broken) = self.broken.take() {
             return Poll::Ready(Some(Err(broken)));
         }
-        let Some(exchange) = &self.exchange else { return Poll::Ready(None) };
-        let part = ready!(exchange.borrow_mut().poll_body(context));
+        let part = ready!(self.poll_part(context));
         self.settle();
         Poll::Ready(match part {
             None => None,
-            Some(Ok(Part::Data(data))) => Some(Ok(Frame::data(data))),
-            Some(Ok(Part::Trailers(mut trailers))) => {
-                headers::guard_trailers(&mut trailers);
-                Some(Ok(Frame::trailers(trailers)))
-            }
+            Some(Ok(frame)) => Some(Ok(match frame.into_trailers() {
+                Ok(mut trailers) => {
+                    headers::guard_trailers(&mut trailers);
+                    Frame::trailers(trailers)
+                }
+                Err(frame) => frame,
+            })),
             Some(Err(broken)) => {
                 // Told one turn later: an error takes what is not yet written with it, and the client may have what the
                 // application has sent.
-                (self.exchange, self.broken) = (None, Some(broken));
+                (self.source, self.broken) = (Source::Over, Some(broken));
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -167,14 +223,15 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.exchange.is_none() && self.broken.is_none()
+        matches!(self.source, Source::Over) && self.broken.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match (&self.exchange, &self.broken) {
-            (Some(exchange), _) => exchange.borrow().size_hint(),
-            (None, Some(_)) => SizeHint::new(),
-            (None, None) => SizeHint::with_exact(0),
+        match (&self.source, &self.broken) {
+            (Source::Http1(exchange), _) => exchange.borrow().size_hint(),
+            (Source::Http2(answer), _) => answer.size_hint(),
+            (Source::Over, Some(_)) => SizeHint::new(),
+            (Source::Over, None) => SizeHint::with_exact(0),
         }
     }
 }

@@ -23,8 +23,10 @@ use crate::upstream::answer::{Place, UpstreamBody};
 use crate::upstream::headers::{self, Believed, ClientFields, ClientSide};
 use crate::upstream::http1::Broken;
 use crate::upstream::http1::exchange::Exchange;
+use crate::upstream::http1::link::Link;
+use crate::upstream::http2::{self, Shared};
 use crate::upstream::identity::IdentityHeaders;
-use crate::upstream::pool::{Connection, Pool, UpstreamError, Wanted};
+use crate::upstream::pool::{Connection, Line, Pool, UpstreamError, Wanted};
 use crate::upstream::upload::{Progress, Upload};
 use crate::upstream::websocket::has_token;
 
@@ -98,10 +100,7 @@ pub fn rewrite(
     headers::remove_cookies(fields, &names);
     fields.reserve(ADDED_FIELDS);
     if takes_trailers {
-        // For one hop only, so it is said anew for the next (RFC 9110 section 10.1.4): some servers send trailers to
-        // nobody else.
-        fields.insert(header::TE, HeaderValue::from_static("trailers"));
-        fields.insert(header::CONNECTION, HeaderValue::from_static("TE"));
+        headers::say_takes_trailers(fields);
     }
     if parts.uri.authority().is_some()
         && !fields.contains_key(header::HOST)
@@ -184,45 +183,127 @@ where
     let deadline = way.deadlines.set(None);
     // RFC 9110 section 9.2.2: only what may be done twice is sent twice.
     let mut may_repeat = body.is_none() && parts.method.is_idempotent();
-    let mut wanted = Wanted { session, may_be_used: true, now: way.now };
+    let mut wanted = Wanted { session, may_be_used: true, is_websocket: way.is_websocket, now: way.now };
     loop {
-        let Connection { link, server, is_used } = pool.connection(&deadline, wanted).await?;
-        let under_way = upstream.begin(server);
-        let progress = body.as_ref().and_then(Upload::progress);
-        // Made where it stays: it is not small, and its two halves may come to be asked by two tasks.
-        let exchange = Rc::new(RefCell::new(Exchange::begin(link, parts, body.take(), way.is_websocket)));
-        let announce = |mut interim: Response<()>| {
-            guard(interim.headers_mut(), names);
-            (way.announce)(interim);
+        let Connection { line, server, is_used } = pool.connection(&deadline, wanted).await?;
+        let place = Place { pool: Rc::clone(pool), server, under_way: upstream.begin(server) };
+        let answered = match line {
+            Line::Http1(link) => over_http_1(&way, &deadline, link, place, parts, body, names).await,
+            Line::Http2(shared) => Box::pin(over_http_2(&way, &deadline, shared, place, parts, body, names)).await,
         };
-        let answer = poll_fn(|context| exchange.borrow_mut().poll_answer(context, announce));
-        let answered = in_time(&way, &deadline, progress.as_deref(), answer).await;
-        let failed = match answered {
-            Some(Ok(response)) => {
-                let mut response = response;
-                guard(response.headers_mut(), names);
-                let place = Place { pool: Rc::clone(pool), server, under_way };
-                return Ok(if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    response.map(|()| UpstreamBody::switched(exchange, place))
-                } else {
-                    response.map(|()| UpstreamBody::new(exchange, place, progress))
-                });
-            }
+        let server = || pool.server(server);
+        return Err(match answered {
+            Ok(response) => return Ok(response),
             // It was closed while it was idle, just before the request was sent.
-            Some(Err(broken)) if is_used && may_repeat && broken.is_silence() && !exchange.borrow().has_heard() => {
+            Err(Failure::Broken { is_untouched: true, .. }) if is_used && may_repeat => {
                 may_repeat = false;
                 wanted = Wanted { may_be_used: false, now: way.deadlines.recent(), ..wanted };
                 continue;
             }
-            Some(Err(source)) => UpstreamError::Exchange { server: pool.server(server), source },
-            None if exchange.borrow().waits_for_sender() => {
-                let source = Broken::Upload("it did not go on in time".into());
-                UpstreamError::Exchange { server: pool.server(server), source }
-            }
-            None => UpstreamError::FirstByteTimeout { server: pool.server(server) },
-        };
-        *body = exchange.borrow_mut().take_rest();
-        return Err(failed);
+            Err(Failure::Broken { source, .. }) => UpstreamError::Exchange { server: server(), source },
+            Err(Failure::Late) => UpstreamError::FirstByteTimeout { server: server() },
+            Err(Failure::NoRoom) => UpstreamError::Exhausted,
+        });
+    }
+}
+
+/// Why no answer came on a connection.
+enum Failure {
+    /// Something broke; whether before the server can have done anything about the request.
+    Broken { source: Broken, is_untouched: bool },
+    /// It did not come in time.
+    Late,
+    /// The connection carries as many requests as it may, for too long.
+    NoRoom,
+}
+
+impl Failure {
+    /// The time is over; whose fault that is.
+    fn late(waits_for_sender: bool) -> Self {
+        if waits_for_sender {
+            let source = Broken::Upload("it did not go on in time".into());
+            return Self::Broken { source, is_untouched: false };
+        }
+        Self::Late
+    }
+}
+
+/// Sends a request over HTTP/1.1 and waits for the head of the answer. What of `body` was not sent is left there.
+async fn over_http_1<B>(
+    way: &Way<'_>,
+    deadline: &Deadline,
+    link: Box<Link>,
+    place: Place,
+    parts: &Parts,
+    body: &mut Option<Upload<B>>,
+    names: &[Box<str>],
+) -> Result<Response<UpstreamBody<Upload<B>>>, Failure>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>> + Unpin> + Unpin + 'static,
+{
+    let progress = body.as_ref().and_then(Upload::progress);
+    // Made where it stays: it is not small, and its two halves may come to be asked by two tasks.
+    let exchange = Rc::new(RefCell::new(Exchange::begin(link, parts, body.take(), way.is_websocket)));
+    let announce = |interim| way.announce(interim, names);
+    let answer = poll_fn(|context| exchange.borrow_mut().poll_answer(context, announce));
+    let failure = match in_time(way, deadline, progress.as_deref(), answer).await {
+        Some(Ok(mut response)) => {
+            guard(response.headers_mut(), names);
+            return Ok(if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                response.map(|()| UpstreamBody::switched(exchange, place))
+            } else {
+                response.map(|()| UpstreamBody::new(exchange, place, progress))
+            });
+        }
+        Some(Err(source)) => {
+            let is_untouched = source.is_silence() && !exchange.borrow().has_heard();
+            Failure::Broken { source, is_untouched }
+        }
+        None => Failure::late(exchange.borrow().waits_for_sender()),
+    };
+    *body = exchange.borrow_mut().take_rest();
+    Err(failure)
+}
+
+/// The same over HTTP/2, where `body` is sent by a task of its own.
+async fn over_http_2<B>(
+    way: &Way<'_>,
+    deadline: &Deadline,
+    shared: Rc<Shared>,
+    place: Place,
+    parts: &Parts,
+    body: &mut Option<Upload<B>>,
+    names: &[Box<str>],
+) -> Result<Response<UpstreamBody<Upload<B>>>, Failure>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>> + Unpin> + Unpin + 'static,
+{
+    let broken = |source: Broken| Failure::Broken { is_untouched: source.is_silence(), source };
+    let progress = body.as_ref().and_then(Upload::progress);
+    let upstream = way.pool.upstream();
+    let waiting = if shared.is_full() { Some(upstream.queue().ok_or(Failure::NoRoom)?) } else { None };
+    deadline.move_to(Some(way.deadlines.recent().plus(upstream.settings.connect_timeout)));
+    let begun = deadline.limit(http2::Exchange::begin(&shared, way.deadlines, parts, body)).await;
+    let mut exchange = begun.map_err(|_| Failure::NoRoom)?.map_err(broken)?;
+    drop(waiting);
+    let announce = |interim| way.announce(interim, names);
+    let answer = poll_fn(|context| exchange.poll_answer(context, announce));
+    match in_time(way, deadline, progress.as_deref(), answer).await {
+        Some(Ok(mut response)) => {
+            guard(response.headers_mut(), names);
+            let (head, stream) = response.into_parts();
+            let answer = exchange.into_body(stream, &head.headers);
+            Ok(Response::from_parts(head, UpstreamBody::of_http_2(answer, place)))
+        }
+        Some(Err(source)) => Err(broken(source)),
+        None => Err(Failure::late(progress.is_some_and(|progress| progress.is_awaited()))),
+    }
+}
+
+impl Way<'_> {
+    fn announce(&self, mut interim: Response<()>, names: &[Box<str>]) {
+        guard(interim.headers_mut(), names);
+        (self.announce)(interim);
     }
 }
 

@@ -11,7 +11,7 @@ use tokio_rustls::TlsConnector;
 use crate::base::clock::Timestamp;
 use crate::session::handle::SessionHandle;
 use crate::upstream::settings::{Balance, UpstreamSettings};
-use crate::upstream::tls;
+use crate::upstream::tls::{self, HTTP_1, HTTP_2};
 
 /// How often in a row no connection can be made to a server before it is left alone for a while.
 const MAX_FAILURES: u32 = 3;
@@ -23,8 +23,10 @@ const LEFT_ALONE: Duration = Duration::from_secs(10);
 pub struct Upstream {
     /// What it was made from.
     pub settings: UpstreamSettings,
-    /// How TLS is spoken to its servers, if it is.
+    /// How TLS is spoken to its servers, if it is, for HTTP/1.1.
     pub tls: Option<TlsConnector>,
+    /// For HTTP/2.
+    pub tls_of_http_2: Option<TlsConnector>,
     servers: Vec<Server>,
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -56,7 +58,7 @@ impl Drop for UnderWay {
 }
 
 /// Waits for a place; forgotten about when dropped.
-struct Waiting<'a>(&'a AtomicUsize);
+pub struct Waiting<'a>(&'a AtomicUsize);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
@@ -70,11 +72,14 @@ impl Upstream {
     /// # Errors
     /// What is wrong with the files that TLS needs.
     pub fn new(settings: UpstreamSettings) -> Result<Arc<Self>, String> {
-        let tls =
-            if settings.has_tls() { Some(tls::connector(&settings.tls).map_err(|fault| fault.message)?) } else { None };
+        let tls = |protocol| {
+            let made = settings.has_tls().then(|| tls::connector(&settings.tls, protocol));
+            made.transpose().map_err(|fault| fault.message)
+        };
+        let (tls, tls_of_http_2) = (tls(HTTP_1)?, tls(HTTP_2)?);
         let servers = settings.servers.iter().map(|_| Server::default()).collect();
         let permits = Arc::new(Semaphore::new(settings.max_connections));
-        Ok(Arc::new(Self { settings, tls, servers, permits, waiting: AtomicUsize::new(0) }))
+        Ok(Arc::new(Self { settings, tls, tls_of_http_2, servers, permits, waiting: AtomicUsize::new(0) }))
     }
 
     /// The servers in the order in which they should be tried for a request: those that work first. `turn` counts a
@@ -151,12 +156,14 @@ impl Upstream {
 
     /// Waits for a place; `None` when too many wait already.
     pub async fn wait_for_place(&self) -> Option<OwnedSemaphorePermit> {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.settings.max_waiting {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        let _waiting = Waiting(&self.waiting);
+        let _waiting = self.queue()?;
         Arc::clone(&self.permits).acquire_owned().await.ok()
+    }
+
+    /// Counts a request that waits, until it is dropped; `None` when too many wait already.
+    pub fn queue(&self) -> Option<Waiting<'_>> {
+        let waiting = Waiting(&self.waiting);
+        (self.waiting.fetch_add(1, Ordering::Relaxed) < self.settings.max_waiting).then_some(waiting)
     }
 
     /// How many requests wait for a place.

@@ -55,6 +55,13 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
     }
 }
 
+/// Says that trailers are welcome: for one hop only, so it is said anew for the next (RFC 9110 section 10.1.4). Some
+/// servers send them to nobody else.
+pub fn say_takes_trailers(headers: &mut HeaderMap) {
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("TE"));
+}
+
 /// Headers by which proxies tell applications where a request really comes from or goes to. Whoever is no trusted proxy has
 /// nothing to say here: an application that believes one of them answers for another path, host or client than the one
 /// that was decided on. In lower case, underscores for whatever is no letter or digit.

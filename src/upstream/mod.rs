@@ -5,6 +5,7 @@ pub mod forward;
 pub mod group;
 pub mod headers;
 pub mod http1;
+pub mod http2;
 pub mod identity;
 pub mod pool;
 pub mod settings;

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,13 +16,18 @@ use crate::session::handle::SessionHandle;
 use crate::upstream::group::Upstream;
 use crate::upstream::http1::Broken;
 use crate::upstream::http1::link::{Link, Stream};
-use crate::upstream::settings::{Balance, ServerAddress};
+use crate::upstream::http2::Shared;
+use crate::upstream::settings::{Balance, Protocol, ServerAddress};
+use crate::upstream::tls::HTTP_2;
 
 /// How many servers are tried for one request.
 const MAX_TRIED: usize = 3;
 
 /// How many idle connections a worker keeps to one server. More are closed after use.
 const MAX_IDLE: usize = 128;
+
+/// Until when what needs no looking up is known.
+const FOR_EVER: Timestamp = Timestamp::from_millis(u64::MAX);
 
 /// The upstream failed us.
 #[derive(Debug, thiserror::Error)]
@@ -78,15 +84,42 @@ pub struct Pool {
     /// The idle connections to each server.
     #[expect(clippy::vec_box, reason = "a connection goes from exchange to exchange and is never moved itself")]
     idle: Vec<RefCell<Vec<Box<Link>>>>,
+    /// The connections to each server that carry many requests at once.
+    shared: Vec<Sharing>,
+    /// Where each server was found when its name was last looked up.
+    found: Vec<RefCell<Option<Found>>>,
     turn: Cell<usize>,
     deadlines: Rc<Deadlines>,
+}
+
+/// The connections to one server that carry many requests at once.
+#[derive(Default)]
+struct Sharing {
+    all: RefCell<Vec<Rc<Shared>>>,
+    /// Held by whoever makes one: the others wait for it, instead of making as many as they are.
+    making: tokio::sync::Mutex<()>,
+}
+
+/// Where a server was found.
+struct Found {
+    addresses: Vec<SocketAddr>,
+    until: Timestamp,
+}
+
+/// One connection, by what is spoken on it.
+#[derive(Debug)]
+pub enum Line {
+    /// HTTP/1.1, for one request at a time.
+    Http1(Box<Link>),
+    /// HTTP/2, for many.
+    Http2(Rc<Shared>),
 }
 
 /// A connection to use.
 #[derive(Debug)]
 pub struct Connection {
     /// The connection.
-    pub link: Box<Link>,
+    pub line: Line,
     /// Which of the upstream's servers it leads to.
     pub server: usize,
     /// Whether a request has used it before: then it may have been closed meanwhile.
@@ -100,6 +133,8 @@ pub struct Wanted {
     pub session: Option<SessionHandle>,
     /// Whether one will do that has been used before.
     pub may_be_used: bool,
+    /// Whether it is for a WebSocket.
+    pub is_websocket: bool,
     /// When it is wanted.
     pub now: Timestamp,
 }
@@ -107,8 +142,13 @@ pub struct Wanted {
 impl Pool {
     /// No connections yet.
     pub fn new(upstream: Arc<Upstream>, deadlines: Rc<Deadlines>) -> Rc<Self> {
-        let idle = upstream.settings.servers.iter().map(|_| RefCell::default()).collect();
-        Rc::new(Self { upstream, idle, turn: Cell::new(0), deadlines })
+        let servers = &upstream.settings.servers;
+        let (idle, found) = (
+            servers.iter().map(|_| RefCell::default()).collect(),
+            servers.iter().map(|_| RefCell::default()).collect(),
+        );
+        let shared = servers.iter().map(|_| Sharing::default()).collect();
+        Rc::new(Self { upstream, idle, shared, found, turn: Cell::new(0), deadlines })
     }
 
     /// The deadlines of its worker.
@@ -136,35 +176,93 @@ impl Pool {
         self.turn.set(turn.wrapping_add(1));
         let mut last = None;
         for server in self.upstream.order(turn, wanted.session, wanted.now).take(MAX_TRIED) {
-            if wanted.may_be_used
-                && let Some(link) = self.take_idle(server)
-            {
-                return Ok(Connection { link, server, is_used: true });
+            if let Some(line) = self.at_hand(server, wanted) {
+                return Ok(Connection { line, server, is_used: true });
             }
-            let place = match self.upstream.place() {
-                Some(place) => place,
-                // Only connections in use are used up: an idle one to another server does as well, or makes room.
-                None => match self.any_idle() {
-                    Some(other) if self.upstream.settings.balance != Balance::Sticky => return Ok(other),
-                    other => {
-                        drop(other);
-                        self.place(deadline, wanted.now).await?
-                    }
-                },
+            let Some(sharing) = self.shared.get(server).filter(|_| self.is_http_2(wanted)) else {
+                match self.new_line(deadline, server, wanted).await? {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => last = Some(error),
+                }
+                continue;
             };
             deadline.move_to(Some(wanted.now.plus(self.upstream.settings.connect_timeout)));
-            let error = match deadline.limit(Box::pin(self.connect(server))).await {
-                Ok(Ok(stream)) => {
-                    self.upstream.reached(server);
-                    return Ok(Connection { link: Link::new(stream, place), server, is_used: false });
-                }
-                Ok(Err(source)) => UpstreamError::Connect { server: self.server(server), source },
-                Err(_) => UpstreamError::ConnectTimeout { server: self.server(server) },
+            let Ok(_making) = deadline.limit(Box::pin(sharing.making.lock())).await else {
+                last = Some(UpstreamError::ConnectTimeout { server: self.server(server) });
+                continue;
             };
-            self.upstream.not_reached(server, wanted.now);
-            last = Some(error);
+            if let Some(line) = self.at_hand(server, wanted) {
+                return Ok(Connection { line, server, is_used: true });
+            }
+            match self.new_line(deadline, server, wanted).await? {
+                Ok(connection) => return Ok(connection),
+                Err(error) => last = Some(error),
+            }
         }
         Err(last.unwrap_or(UpstreamError::Exhausted))
+    }
+
+    /// Whether HTTP/2 is spoken for such a request.
+    fn is_http_2(&self, wanted: Wanted) -> bool {
+        self.upstream.settings.protocol == Protocol::Http2 && !wanted.is_websocket
+    }
+
+    /// A new connection to a server, or an old one to another where there may be no more.
+    ///
+    /// # Errors
+    /// When there may be no more and none can be had; within, why this server could not be reached.
+    async fn new_line(
+        &self,
+        deadline: &Deadline,
+        server: usize,
+        wanted: Wanted,
+    ) -> Result<Result<Connection, UpstreamError>, UpstreamError> {
+        let place = match self.upstream.place() {
+            Some(place) => place,
+            None if self.is_http_2(wanted) && self.least_busy(server).is_some() => {
+                let line = self.least_busy(server).map(Line::Http2).ok_or(UpstreamError::Exhausted)?;
+                return Ok(Ok(Connection { line, server, is_used: true }));
+            }
+            // Only connections in use are used up: an idle one to another server does as well, or makes room.
+            None => match self.any_idle() {
+                Some(other) if self.upstream.settings.balance != Balance::Sticky && !self.is_http_2(wanted) => {
+                    return Ok(Ok(other));
+                }
+                other => {
+                    drop(other);
+                    self.place(deadline, wanted.now).await?
+                }
+            },
+        };
+        deadline.move_to(Some(wanted.now.plus(self.upstream.settings.connect_timeout)));
+        let error = match deadline.limit(Box::pin(self.connect(server, self.is_http_2(wanted), place))).await {
+            Ok(Ok(line)) => {
+                self.upstream.reached(server);
+                return Ok(Ok(Connection { line, server, is_used: false }));
+            }
+            Ok(Err(source)) => UpstreamError::Connect { server: self.server(server), source },
+            Err(_) => UpstreamError::ConnectTimeout { server: self.server(server) },
+        };
+        self.upstream.not_reached(server, wanted.now);
+        Ok(Err(error))
+    }
+
+    /// A connection that is there already, if that will do.
+    fn at_hand(&self, server: usize, wanted: Wanted) -> Option<Line> {
+        if !wanted.may_be_used {
+            return None;
+        }
+        if !self.is_http_2(wanted) {
+            return self.take_idle(server).map(Line::Http1);
+        }
+        let (all, now) = (self.shared.get(server)?.all.borrow(), self.deadlines.recent());
+        all.iter().find(|shared| shared.has_room(now)).map(|shared| Line::Http2(Rc::clone(shared)))
+    }
+
+    /// The connection to a server with the fewest requests under way: on it, one more waits for its turn.
+    fn least_busy(&self, server: usize) -> Option<Rc<Shared>> {
+        let all = self.shared.get(server)?.all.borrow();
+        all.iter().filter(|shared| shared.is_open()).min_by_key(|shared| shared.under_way()).cloned()
     }
 
     /// A place for one more connection, waited for as long as connecting may take.
@@ -183,26 +281,74 @@ impl Pool {
 
     fn any_idle(&self) -> Option<Connection> {
         let found = (0..self.idle.len()).find_map(|server| Some((server, self.take_idle(server)?)));
-        found.map(|(server, link)| Connection { link, server, is_used: true })
+        found.map(|(server, link)| Connection { line: Line::Http1(link), server, is_used: true })
     }
 
-    async fn connect(&self, server: usize) -> io::Result<Stream> {
+    /// Connects to a server, and takes up `place` for as long as the connection is.
+    async fn connect(&self, server: usize, is_http_2: bool, place: OwnedSemaphorePermit) -> io::Result<Line> {
+        let (stream, known_until) = self.reach(server, is_http_2).await?;
+        if !is_http_2 {
+            return Ok(Line::Http1(Link::new(stream, known_until, place)));
+        }
+        let shared = Shared::begin(stream, place, &self.deadlines, known_until).await.map_err(io::Error::other)?;
+        if let Some(sharing) = self.shared.get(server) {
+            sharing.all.borrow_mut().push(Rc::clone(&shared));
+        }
+        Ok(Line::Http2(shared))
+    }
+
+    /// A stream of bytes to a server, and until when its name is taken to mean the one that was reached.
+    async fn reach(&self, server: usize, is_http_2: bool) -> io::Result<(Stream, Timestamp)> {
         let settings = &self.upstream.settings;
-        let tcp = async |address: &str| {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true).map(|()| stream)
-        };
         match settings.servers.get(server).ok_or(io::ErrorKind::NotFound)? {
-            ServerAddress::Tcp(address) => tcp(address).await.map(Stream::Tcp),
-            ServerAddress::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
+            ServerAddress::Tcp(address) => {
+                let (stream, until) = self.tcp(server, address).await?;
+                Ok((Stream::Tcp(stream), until))
+            }
+            ServerAddress::Unix(path) => Ok((Stream::Unix(UnixStream::connect(path).await?), FOR_EVER)),
             ServerAddress::Tls(address) => {
                 let name = settings.tls.server_name.as_deref().unwrap_or_else(|| host_of(address));
                 let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
-                let connector = self.upstream.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-                let stream = connector.connect(name, tcp(address).await?).await?;
-                Ok(Stream::Tls(Box::new(stream)))
+                let tls = if is_http_2 { &self.upstream.tls_of_http_2 } else { &self.upstream.tls };
+                let connector = tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+                let (stream, until) = self.tcp(server, address).await?;
+                let stream = connector.connect(name, stream).await?;
+                if is_http_2 && stream.get_ref().1.alpn_protocol() != Some(HTTP_2) {
+                    return Err(io::Error::other("it does not speak HTTP/2"));
+                }
+                Ok((Stream::Tls(Box::new(stream)), until))
             }
         }
+    }
+
+    /// Connects to `host:port`, whose host is looked up if that was not done lately.
+    async fn tcp(&self, server: usize, address: &str) -> io::Result<(TcpStream, Timestamp)> {
+        let (addresses, until) = match address.parse::<SocketAddr>() {
+            Ok(address) => (vec![address], FOR_EVER),
+            Err(_) => self.look_up(server, address).await?,
+        };
+        match TcpStream::connect(&*addresses).await {
+            Ok(stream) => stream.set_nodelay(true).map(|()| (stream, until)),
+            Err(error) => {
+                // It may have moved.
+                if let Some(found) = self.found.get(server) {
+                    found.replace(None);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn look_up(&self, server: usize, address: &str) -> io::Result<(Vec<SocketAddr>, Timestamp)> {
+        let now = self.deadlines.recent();
+        let found = self.found.get(server).ok_or(io::ErrorKind::NotFound)?;
+        if let Some(found) = found.borrow().as_ref().filter(|found| now < found.until) {
+            return Ok((found.addresses.clone(), found.until));
+        }
+        let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address).await?.collect();
+        let until = now.plus(self.upstream.settings.resolve_every);
+        found.replace(Some(Found { addresses: addresses.clone(), until }));
+        Ok((addresses, until))
     }
 
     /// Takes back a connection that can be used again.
@@ -223,6 +369,11 @@ impl Pool {
     /// Closes the idle connections that their servers have closed, or whose places others wait for, and frees what memory
     /// the rest do not need. To be called now and then.
     pub fn tidy(&self) {
+        for sharing in &self.shared {
+            let now = self.deadlines.recent();
+            // Those with requests under way are held by them, too, and end when these are done.
+            sharing.all.borrow_mut().retain(|shared| shared.is_fresh(now));
+        }
         for idle in &self.idle {
             let mut idle = idle.borrow_mut();
             if self.upstream.waiting() > 0 {

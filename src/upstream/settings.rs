@@ -11,6 +11,13 @@ pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Default for `upstream.first_byte_timeout`: what nginx, Apache and most applications' own servers allow.
 pub const DEFAULT_FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Default for `upstream.idle_timeout`: an application that works on a long report may be silent for minutes; one that is
+/// for longer has lost its way more often than not. Envoy allows as much.
+pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Default for `upstream.resolve_every`: what names of servers that move are good for, as a rule.
+pub const DEFAULT_RESOLVE_EVERY: Duration = Duration::from_secs(60);
+
 /// Default for `upstream.max_connections`: over all workers; more than most old applications can serve at once.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 1024;
 
@@ -27,16 +34,32 @@ pub struct UpstreamSettings {
     pub servers: Vec<ServerAddress>,
     /// Which of them is chosen for a request.
     pub balance: Balance,
+    /// What is spoken to them.
+    pub protocol: Protocol,
     /// How TLS is spoken to those that are reached by it.
     pub tls: TlsSettings,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
     /// How long an answer may take to begin.
     pub first_byte_timeout: Duration,
+    /// How long an answer may then stand still.
+    pub idle_timeout: Duration,
+    /// How long the name of a server is taken to mean the same address.
+    pub resolve_every: Duration,
     /// How many connections there may be, over all workers.
     pub max_connections: usize,
     /// How many requests may wait for one, over all workers.
     pub max_waiting: usize,
+}
+
+/// What is spoken to servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1: what every application knows.
+    Http1,
+    /// HTTP/2, for all but WebSockets, which go by HTTP/1.1. In the clear, the server must know of it beforehand
+    /// (RFC 9113 section 3.3).
+    Http2,
 }
 
 /// Which server is chosen for a request.

@@ -11,6 +11,11 @@ use tokio_rustls::TlsConnector;
 
 use crate::upstream::settings::TlsSettings;
 
+/// The names of what is spoken over TLS, in ALPN (RFC 7301 section 6, RFC 9113 section 3.2).
+pub const HTTP_1: &[u8] = b"http/1.1";
+/// HTTP/2.
+pub const HTTP_2: &[u8] = b"h2";
+
 /// What is wrong with one of the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -20,11 +25,11 @@ pub struct Fault {
     pub message: String,
 }
 
-/// What connects to servers by TLS.
+/// What connects to servers by TLS, to speak `protocol` (its name in ALPN).
 ///
 /// # Errors
 /// What is wrong with the files.
-pub fn connector(settings: &TlsSettings) -> Result<TlsConnector, Fault> {
+pub fn connector(settings: &TlsSettings, protocol: &[u8]) -> Result<TlsConnector, Fault> {
     let fault = |key: &'static str| move |message: String| Fault { key, message };
     let mut roots = RootCertStore::empty();
     if let Some(ca) = &settings.ca {
@@ -50,7 +55,7 @@ pub fn connector(settings: &TlsSettings) -> Result<TlsConnector, Fault> {
             })?
         }
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
 }
 

@@ -84,9 +84,15 @@ fn a_streaming_answer_is_cut_when_its_session_was_replaced_or_stolen() {
     assert_nothing_left(&gateway);
 }
 
+/// Time moves in leaps here, and the application is not to be late by them.
+fn patient(mut setup: Setup) -> Setup {
+    setup.upstream = "idle_timeout = \"24h\"".to_owned();
+    setup
+}
+
 #[test]
 fn a_streaming_answer_is_cut_at_the_idle_limit() {
-    let gateway = Setup::new().start();
+    let gateway = patient(Setup::new()).start();
     for version in [Version::H1, Version::H2] {
         let client = gateway.signed_in(ALICE).speaking(version);
         let mut stream = streaming(&client, "/stream");
@@ -104,7 +110,7 @@ fn a_streaming_answer_is_cut_at_the_idle_limit() {
 
 #[test]
 fn a_streaming_answer_goes_on_while_its_person_works_and_ends_at_the_absolute_limit() {
-    let gateway = Setup::new().extra("[session.rotation]\nevery = \"off\"\n").start();
+    let gateway = patient(Setup::new().extra("[session.rotation]\nevery = \"off\"\n")).start();
     let client = gateway.signed_in(ALICE);
     let mut stream = streaming(&client, "/stream");
     for _ in 0..35 {

@@ -22,6 +22,7 @@ mod fixation;
 mod hosts;
 mod hsts;
 mod http2;
+mod http2_upstreams;
 mod identity;
 mod leases;
 mod limits;

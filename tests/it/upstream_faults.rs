@@ -479,3 +479,30 @@ fn a_refused_request_never_touches_the_application() {
     }
     assert!(server.received().is_empty(), "{:?}", server.received());
 }
+
+#[test]
+fn an_answer_that_stands_still_is_given_up_and_one_that_moves_is_not() {
+    let server = Scripted::start(|mut line| {
+        let is_slow = line.request().is_some_and(|request| request.contains("/public/slow"));
+        line.say("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n");
+        while is_slow && line.try_say("x") {
+            std::thread::park_timeout(std::time::Duration::from_millis(5));
+        }
+        line.wait_for_close();
+    });
+    let mut setup = Setup::new().in_front_of(&server);
+    setup.upstream = "idle_timeout = \"20s\"".to_owned();
+    let gateway = setup.start();
+    let mut connection = Raw::to(gateway.address);
+    connection.send("GET /public/slow HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    for length in 0..50 {
+        assert!(connection.read_until("x").is_some(), "{length}");
+        gateway.advance(1);
+    }
+    let mut connection = Raw::to(gateway.address);
+    connection.send("GET /public/still HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let head = connection.read_until("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
+    advance_until(&gateway, "it is given up", || gateway.log.text().contains("upstream_broken"));
+    assert!(connection.bytes().is_empty());
+}

@@ -340,3 +340,28 @@ fn a_server_that_asks_who_we_are_is_shown_it() {
     let gateway = by_tls(address, &[("ca", &ca)], "app.internal");
     assert_eq!(gateway.client().get("/public").send().status, 502);
 }
+
+#[test]
+fn a_name_is_looked_up_again_and_an_address_is_not() {
+    for (host, connections) in [("localhost", 2), ("127.0.0.1", 1)] {
+        let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        let server = Scripted::start(move |mut line| {
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            while line.request().is_some() {
+                line.say(OK);
+            }
+        });
+        let mut setup = Setup::new();
+        setup.servers = Some(vec![server.url().replace("127.0.0.1", host)]);
+        setup.upstream = "resolve_every = \"20s\"".to_owned();
+        setup.workers = 1;
+        let gateway = setup.start();
+        // Never idle for as long as that.
+        for _ in 0..5 {
+            assert_eq!(gateway.client().get("/public").send().status, 200);
+            gateway.advance(5);
+        }
+        assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), connections, "{host}");
+    }
+}

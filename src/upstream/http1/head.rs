@@ -12,7 +12,7 @@ use crate::upstream::http1::Broken;
 use crate::upstream::http1::body::Framing;
 
 /// The largest head of an answer that is read, in bytes.
-pub(super) const MAX_ANSWER_HEAD: usize = 64 * 1024;
+pub(in crate::upstream) const MAX_ANSWER_HEAD: usize = 64 * 1024;
 
 /// How many header fields an answer may have.
 const MAX_ANSWER_HEADERS: usize = 128;

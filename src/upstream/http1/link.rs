@@ -51,12 +51,14 @@ pub struct Link {
     pub rested_at: Timestamp,
     /// How long the server says that it keeps it.
     pub(super) kept_for: Option<Duration>,
+    /// Until when the name of its server is taken to mean the one it leads to.
+    known_until: Timestamp,
     place: OwnedSemaphorePermit,
 }
 
 impl Link {
-    /// A link over `stream`, which takes up `place` for as long as it is.
-    pub fn new(stream: Stream, place: OwnedSemaphorePermit) -> Box<Self> {
+    /// A link over `stream`, which takes up `place` for as long as it is, to a server whose name is known until then.
+    pub fn new(stream: Stream, known_until: Timestamp, place: OwnedSemaphorePermit) -> Box<Self> {
         Box::new(Self {
             stream,
             input: BytesMut::new(),
@@ -66,15 +68,17 @@ impl Link {
             next_read: FIRST_READ,
             rested_at: Timestamp::default(),
             kept_for: None,
+            known_until,
             place,
         })
     }
 
-    /// Whether it has not been idle for too long: for longer than its server keeps it, or than a firewall may remember it.
+    /// Whether it has not been idle for too long: for longer than its server keeps it, or than a firewall may remember it;
+    /// and its server's name need not be looked up again.
     pub fn is_fresh(&self, now: Timestamp) -> bool {
         // A second earlier than the server closes it: what is on its way then would meet a closed door.
         let kept_for = self.kept_for.map_or(MAX_REST, |kept_for| kept_for.saturating_sub(BEFORE_CLOSE).min(MAX_REST));
-        now < self.rested_at.plus(kept_for.max(BEFORE_CLOSE))
+        now < self.rested_at.plus(kept_for.max(BEFORE_CLOSE)).min(self.known_until)
     }
 
     /// Whether it is as an idle connection must be: open, and nothing said that nobody asked for. Costs a call of the

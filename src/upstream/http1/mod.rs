@@ -3,7 +3,7 @@
 
 mod body;
 pub mod exchange;
-mod head;
+pub(super) mod head;
 pub mod link;
 #[doc(hidden)]
 pub mod offline;
@@ -31,6 +31,12 @@ pub enum Broken {
     /// It wants to speak another protocol, which nobody asked for.
     #[error("it switches protocols unasked")]
     Switched,
+    /// The stream or the connection broke, over HTTP/2.
+    #[error("HTTP/2 broke: {0}")]
+    Http2(#[from] h2::Error),
+    /// It stopped in the middle of an answer.
+    #[error("it said nothing more in the middle of its answer")]
+    Silent,
     /// The request's own body broke off or was not as long as it said: its sender's doing.
     #[error("the request's body broke off: {0}")]
     Upload(Box<dyn std::error::Error + Send + Sync>),
@@ -38,8 +44,20 @@ pub enum Broken {
 
 impl Broken {
     /// Whether the connection may simply have been closed while it was idle: nothing came back on it.
-    pub const fn is_silence(&self) -> bool {
-        matches!(self, Self::Io(_) | Self::NoAnswer)
+    pub fn is_silence(&self) -> bool {
+        match self {
+            Self::Io(_) | Self::NoAnswer => true,
+            // Of these it says itself that it has done nothing about them (RFC 9113 sections 6.8 and 8.7).
+            Self::Http2(error) => {
+                error.is_io() || error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM)
+            }
+            Self::Truncated
+            | Self::NotHttp(_)
+            | Self::HeadTooLarge
+            | Self::Switched
+            | Self::Silent
+            | Self::Upload(_) => false,
+        }
     }
 }
 
