@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::rc::Rc;
@@ -28,6 +29,7 @@ use crate::crypto::keyring::KeyRing;
 use crate::enforce::lease::Leases;
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::{Limits, Snapshot};
+use crate::limit::connections::OpenConnections;
 use crate::limit::rate::{PerAddress, PerSession};
 use crate::login::attempt::{self, Attempts};
 use crate::login::password::PasswordPool;
@@ -119,6 +121,8 @@ pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
         header: plan.server.header_timeout,
         keep_alive: plan.server.keep_alive_timeout,
         most: plan.server.max_connections.div_ceil(workers),
+        per_address: plan.server.max_connections_per_address,
+        body_rate: NonZeroU32::new(plan.server.min_body_rate),
     };
     let mut threads = Vec::new();
     for at in 0..workers {
@@ -333,6 +337,7 @@ pub fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
     // Half of the cores, so that a crowd that signs in leaves the rest to those who are.
     let hashing = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
     Ok(Shared {
+        connections: OpenConnections::default(),
         snapshot: ArcSwap::from_pointee(snapshot(plan, &ring, &parts.clock)?),
         store,
         leases: Leases::default(),

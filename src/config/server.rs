@@ -35,6 +35,12 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Default, over all workers: a connection costs some tens of kilobytes.
 const MAX_CONNECTIONS: usize = 20_000;
 
+/// Default: a tenth of those, so that it takes ten addresses to use them up; a whole office behind one stays below.
+const MAX_CONNECTIONS_PER_ADDRESS: usize = 2_000;
+
+/// Default, in bytes a second: a modem was faster. Kestrel asks for as much.
+const MIN_BODY_RATE: u32 = 240;
+
 /// The most workers that make sense.
 const MAX_WORKERS: usize = 256;
 
@@ -89,6 +95,10 @@ pub struct ServerPlan {
     pub drain_timeout: Duration,
     /// How many client connections there may be, over all workers.
     pub max_connections: usize,
+    /// How many one address may have open.
+    pub max_connections_per_address: usize,
+    /// How many bytes a second a body must bring, or zero.
+    pub min_body_rate: u32,
 }
 
 /// Reads `[server]`: what it says, and where each address to listen on is written.
@@ -122,6 +132,10 @@ pub(super) fn read(root: &Section<'_>) -> (ServerPlan, Vec<Located<SocketAddr>>)
         keep_alive_timeout: positive(&section, "keep_alive_timeout", KEEP_ALIVE_TIMEOUT),
         drain_timeout: section.duration("drain_timeout").unwrap_or(DRAIN_TIMEOUT),
         max_connections: section.integer("max_connections", 1..=10_000_000).unwrap_or(MAX_CONNECTIONS),
+        max_connections_per_address: section
+            .integer("max_connections_per_address", 1..=10_000_000)
+            .unwrap_or(MAX_CONNECTIONS_PER_ADDRESS),
+        min_body_rate: section.integer("min_body_rate", 0..=1_000_000_000).unwrap_or(MIN_BODY_RATE),
     };
     (plan, bound)
 }

@@ -150,6 +150,11 @@ const fn words(status: u16) -> (&'static str, &'static str, &'static str) {
             "The address you opened does not lead to anything.",
             "Check it for typing mistakes, or start again from the front page.",
         ),
+        408 => (
+            "This took too long",
+            "What your browser was sending came too slowly, so it was not carried out.",
+            "Check your connection, then go back and send it again.",
+        ),
         421 => (
             "This address is not served here",
             "Your browser asked this server for a site that it does not have.",

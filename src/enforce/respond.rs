@@ -47,6 +47,8 @@ pub enum Refusal {
     Store,
     /// The request's body broke off on its way here.
     BrokenUpload,
+    /// The body of the request came too slowly.
+    SlowUpload,
     /// The upstream fails.
     Upstream(UpstreamError),
     /// A fault of ours.
@@ -58,6 +60,7 @@ impl Refusal {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::Malformed(_) | Self::BadForm | Self::BrokenUpload => StatusCode::BAD_REQUEST,
+            Self::SlowUpload => StatusCode::REQUEST_TIMEOUT,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute | Self::NoPage => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -92,6 +95,7 @@ impl Refusal {
             Self::LoginBusy => "login_busy",
             Self::Store => "store_unavailable",
             Self::BrokenUpload => "upload_broken",
+            Self::SlowUpload => "upload_slow",
             Self::Upstream(error) => error.name(),
             Self::Internal => "internal_error",
         }
@@ -111,6 +115,7 @@ impl Refusal {
             Self::LoginBusy => Some("Many people are signing in right now. Please try again in a moment."),
             Self::Store => Some("Sessions cannot be checked right now. Please try again in a moment."),
             Self::BrokenUpload => Some("What was being sent broke off."),
+            Self::SlowUpload => Some("What was being sent came too slowly."),
             Self::Misdirected
             | Self::NoPage
             | Self::Forbidden(_)
@@ -136,6 +141,7 @@ impl Refusal {
             | Self::Unauthenticated(_)
             | Self::Forbidden(_)
             | Self::BrokenUpload
+            | Self::SlowUpload
             | Self::Upstream(_)
             | Self::Internal => None,
         }
@@ -144,8 +150,14 @@ impl Refusal {
 
 impl From<UpstreamError> for Refusal {
     fn from(error: UpstreamError) -> Self {
-        let is_the_senders = matches!(error, UpstreamError::Exchange { source: Broken::Upload(_), .. });
-        if is_the_senders { Self::BrokenUpload } else { Self::Upstream(error) }
+        // What is the sender's doing is no fault of the application's.
+        if let UpstreamError::Exchange { source: Broken::Upload(_), .. } = error {
+            Self::BrokenUpload
+        } else if let UpstreamError::Exchange { source: Broken::SlowUpload, .. } = error {
+            Self::SlowUpload
+        } else {
+            Self::Upstream(error)
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::base::random::Random;
 use crate::enforce::lease::Leases;
 use crate::enforce::snapshot::Snapshot;
+use crate::limit::connections::OpenConnections;
 use crate::login::password::PasswordPool;
 use crate::observe::audit::{AuditEvent, AuditFields, AuditLog};
 use crate::observe::metrics::Metrics;
@@ -30,6 +31,8 @@ pub struct Shared {
     pub snapshot: ArcSwap<Snapshot>,
     /// The sessions.
     pub store: Arc<dyn SessionStore>,
+    /// The open connections of each address.
+    pub connections: OpenConnections,
     /// The streams that end with their session.
     pub leases: Leases,
     /// The threads that check passwords.

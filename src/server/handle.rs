@@ -72,8 +72,9 @@ pub async fn handle(
             noted.borrow_mut().reason = Some(refusal.name());
             count(&worker, &refusal);
             let mut response = respond::refused(&refusal, is_person());
-            if matches!(refusal, Refusal::Malformed(_)) && !is_h2 {
-                // Whoever sends such a request may mean something else by what follows it, too.
+            if matches!(refusal, Refusal::Malformed(_) | Refusal::SlowUpload) && !is_h2 {
+                // Whoever sends such a request may mean something else by what follows it, too. And who is slow is not
+                // waited for any longer.
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 finish.closes();
                 body = None;
@@ -280,13 +281,22 @@ async fn pass(
     let lease = || live.as_ref().map(|live| Lease::new(worker.shared.leases.clone(), Arc::clone(live)));
     let is_over = || live.as_ref().is_some_and(|live| live.ended().is_some());
     let (now, is_websocket) = (sent.now, sent.is_websocket);
+    let body_rate = worker.limits.body_rate;
     let announce = |interim: Response<()>| {
         // HTTP/1.0 does not know of it (RFC 9110 section 15.2).
         if version >= Version::HTTP_11 && !is_over() {
             sent.aside.announce(interim);
         }
     };
-    let way = Way { pool, deadlines: &worker.deadlines, now, is_websocket, is_over: &is_over, announce: &announce };
+    let way = Way {
+        pool,
+        deadlines: &worker.deadlines,
+        now,
+        is_websocket,
+        is_over: &is_over,
+        body_rate,
+        announce: &announce,
+    };
     let mut upload = match body.take().filter(|body| !body.is_end_stream()) {
         None => None,
         Some(body) => {
@@ -366,6 +376,7 @@ pub(super) fn count(worker: &Worker, refusal: &Refusal) {
         | Refusal::LoginBusy
         | Refusal::Store
         | Refusal::BrokenUpload
+        | Refusal::SlowUpload
         | Refusal::Internal => {}
     }
 }

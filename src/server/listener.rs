@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::base::clock::Timestamp;
 use crate::base::deadline::{Deadline, Passed};
 use crate::base::net::canonical;
+use crate::observe::metrics::Metrics;
 use crate::server::conn::ConnInfo;
 use crate::server::http;
 use crate::server::plain::PlainHttp;
@@ -158,6 +159,14 @@ async fn serve(serving: Serving, mut stream: TcpStream, peer: SocketAddr, scheme
     let socket = Ends { peer: plain(peer), local, may_forward: true };
     let Some(Ends { peer, local, may_forward }) = introduced(worker, &deadline, &mut stream, socket).await else {
         return;
+    };
+    // A proxy that speaks for others, and does not say for whom until a request comes, has everybody's connections.
+    let is_everybody =
+        !worker.current().snapshot.proxy_protocol && worker.current().snapshot.rewriting.trusted.trusts(peer.ip());
+    let most = if is_everybody { usize::MAX } else { worker.limits.per_address };
+    let Some(_counted) = worker.shared.connections.open(peer.ip(), most) else {
+        Metrics::count(&worker.shared.metrics.limited, "address_connections");
+        return tell_refused(worker, peer.ip(), &"this address has max_connections_per_address open");
     };
     let tcp = Tcp::new(stream, &worker.connection_deadlines);
     let tls = match scheme {

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,10 @@ pub struct ConnectionLimits {
     pub keep_alive: Duration,
     /// How many connections this worker serves at once.
     pub most: usize,
+    /// How many connections one address may have open, over all workers.
+    pub per_address: usize,
+    /// How many bytes a second a body must bring while it is waited for, if any.
+    pub body_rate: Option<NonZeroU32>,
 }
 
 /// One worker.

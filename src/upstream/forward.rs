@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -55,6 +56,8 @@ pub struct Way<'a> {
     pub is_websocket: bool,
     /// Whether the session it belongs to has ended.
     pub is_over: &'a dyn Fn() -> bool,
+    /// How many bytes a second the body must bring while it is waited for, if any.
+    pub body_rate: Option<NonZeroU32>,
     /// Who is given what announces the answer (1xx).
     pub announce: &'a dyn Fn(Response<()>),
 }
@@ -158,6 +161,9 @@ fn origin_form(uri: &Uri, path: Option<String>) -> Uri {
     Uri::from(target.unwrap_or_else(|| PathAndQuery::from_static("/")))
 }
 
+/// How long a body is waited for before it must have brought anything: what Apache allows.
+const BODY_GRACE: Duration = Duration::from_secs(20);
+
 /// How often it is looked whether the session of a request that waits has ended.
 const SESSION_CHECK: Duration = Duration::from_secs(1);
 
@@ -221,8 +227,7 @@ impl Failure {
     /// The time is over; whose fault that is.
     fn late(waits_for_sender: bool) -> Self {
         if waits_for_sender {
-            let source = Broken::Upload("it did not go on in time".into());
-            return Self::Broken { source, is_untouched: false };
+            return Self::Broken { source: Broken::SlowUpload, is_untouched: false };
         }
         Self::Late
     }
@@ -301,6 +306,12 @@ where
 }
 
 impl Way<'_> {
+    /// Whether a body that was waited for so long has brought too little.
+    fn is_too_slow(&self, progress: &Progress, awaited: Duration) -> bool {
+        let enough = |rate: NonZeroU32| Duration::from_secs(progress.bytes() / u64::from(rate.get()));
+        self.body_rate.is_some_and(|rate| awaited > BODY_GRACE + enough(rate))
+    }
+
     fn announce(&self, mut interim: Response<()>, names: &[Box<str>]) {
         guard(interim.headers_mut(), names);
         (self.announce)(interim);
@@ -319,12 +330,20 @@ async fn in_time<T>(
     // The application has its time from the moment it has everything: a long upload is no late answer.
     let late = || progress.map_or(way.now, Progress::moved_at).plus(patience);
     let next = |now: Timestamp| late().min(now.plus(SESSION_CHECK));
+    let (mut looked_at, mut awaited) = (way.now, Duration::ZERO);
     deadline.move_to(Some(next(way.now)));
     loop {
         if let Ok(answered) = deadline.limit(answer.as_mut()).await {
             return Some(answered);
         }
         let now = way.deadlines.recent();
+        if let Some(progress) = progress.filter(|progress| progress.is_awaited()) {
+            awaited += now.since(looked_at);
+            if way.is_too_slow(progress, awaited) {
+                return None;
+            }
+        }
+        looked_at = now;
         if now >= late() || (way.is_over)() {
             return None;
         }

@@ -20,12 +20,18 @@ use crate::upstream::identity::IdentityHeaders;
 pub struct Progress {
     moved_at: Cell<Timestamp>,
     is_awaited: Cell<bool>,
+    bytes: Cell<u64>,
 }
 
 impl Progress {
     /// When it last moved.
     pub fn moved_at(&self) -> Timestamp {
         self.moved_at.get()
+    }
+
+    /// How many bytes have come.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.get()
     }
 
     /// Whether it is its sender who keeps everybody waiting.
@@ -51,7 +57,8 @@ impl<B: Body> Upload<B> {
     /// Watches `inner` by `clock`; a body that is over before it begins is not. Its trailers say nothing that is for
     /// `identity` to say.
     pub fn new(inner: B, clock: &Clock, identity: &Arc<IdentityHeaders>) -> Self {
-        let progress = || Progress { moved_at: Cell::new(clock.now()), is_awaited: Cell::new(false) };
+        let progress =
+            || Progress { moved_at: Cell::new(clock.now()), is_awaited: Cell::new(false), bytes: Cell::new(0) };
         let watch = (!inner.is_end_stream()).then(|| (Rc::new(progress()), clock.clone()));
         Self { inner, watch, identity: Arc::clone(identity), peeked: None }
     }
@@ -111,6 +118,10 @@ where
             progress.is_awaited.set(polled.is_pending());
             if polled.is_ready() {
                 progress.moved_at.set(clock.now());
+            }
+            if let Poll::Ready(Some(Ok(frame))) = &polled {
+                let count = frame.data_ref().map_or(0, Buf::remaining);
+                progress.bytes.set(progress.bytes.get() + count as u64);
             }
         }
         polled.map_ok(|frame| match frame.into_trailers() {

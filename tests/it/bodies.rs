@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::harness::{Raw, Scripted, Setup, Version};
+use super::harness::{Gateway, Raw, Scripted, Setup, Version};
 
 /// More than all buffers between two ends take, the kernel's included; far less than what is sent.
 const MOST_IN_FLIGHT: usize = 48 << 20;
@@ -166,26 +166,84 @@ fn answers_without_a_body_leave_the_connection_in_order() {
 
 #[test]
 fn a_slow_upload_has_all_the_time_it_needs() {
+    // Five times as long as the application has for an answer, and a little faster than is asked for at least.
+    const PIECES: usize = 20;
+    const PIECE: usize = 4_000;
     let (told, waits) = channel();
     let told = Mutex::new(told);
     let server = Scripted::start(move |mut line| {
-        if line.head().is_some_and(|head| head.to_ascii_lowercase().contains("content-length: 6")) {
+        if line.head().is_some_and(|head| head.to_ascii_lowercase().contains("content-length: 80000")) {
             let told = told.lock().expect("a channel");
-            for _ in 0..6 {
+            for _ in 0..PIECES {
                 let _ = told.send(());
-                line.body(1);
+                line.body(PIECE);
             }
             line.say("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone");
         }
     });
     let gateway = Setup::new().in_front_of(&server).start();
     let mut connection = Raw::to(gateway.address);
-    connection.send(format!("{POST}Content-Length: 6\r\n\r\n"));
-    for piece in ["a", "b", "c", "d", "e", "f"] {
+    connection.send(format!("{POST}Content-Length: {}\r\n\r\n", PIECES * PIECE));
+    for _ in 0..PIECES {
         waits.recv_timeout(Duration::from_secs(10)).expect("the application waits for a piece");
-        gateway.advance(50);
-        connection.send(piece);
+        gateway.advance(15);
+        connection.send([b'x'; PIECE]);
     }
     let answer = connection.answer().expect("an answer");
     assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+}
+
+/// Sends a body by drops, a byte a second, for as long as the connection takes it, and gives what is answered.
+fn drip(gateway: &Gateway, seconds: usize) -> Option<(u16, String, usize)> {
+    let mut connection = Raw::to(gateway.address);
+    connection.send(format!("{POST}Content-Length: {seconds}\r\n\r\n"));
+    for _ in 0..seconds {
+        gateway.advance(1);
+        // So that the worker has had a turn.
+        assert_eq!(gateway.client().get("/public").send().status, 200);
+        connection.send("x");
+    }
+    connection.answer().map(|answer| (answer.status, answer.head.to_ascii_lowercase(), answer.body.len()))
+}
+
+#[test]
+fn a_body_that_comes_by_drops_is_not_waited_for() {
+    let mut setup = Setup::new().unlimited();
+    setup.workers = 1;
+    let gateway = setup.start();
+    let (status, head, _) = drip(&gateway, 23).expect("an answer");
+    assert!(status == 408 && head.contains("connection: close"), "{head}");
+    gateway.log.wait_for(&["reason=upload_slow"]);
+    assert!(
+        gateway.application.received().iter().all(|request| request.method == Method::GET || request.body.is_empty())
+    );
+    let mut setup = Setup::new().unlimited();
+    (setup.server, setup.workers) = ("min_body_rate = 0".to_owned(), 1);
+    let gateway = setup.start();
+    let (status, _, length) = drip(&gateway, 23).expect("an answer");
+    assert_eq!((status, length), (200, 23));
+}
+
+#[test]
+fn a_body_that_is_here_is_not_too_slow_however_long_the_application_thinks() {
+    let (go, waits) = channel::<()>();
+    let waits = Mutex::new(waits);
+    let server = Scripted::start(move |mut line| {
+        if line.request().is_some_and(|request| request.starts_with("POST")) {
+            let _ = waits.lock().expect("a channel").recv();
+        }
+        line.say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+    });
+    let mut setup = Setup::new().in_front_of(&server).unlimited();
+    setup.workers = 1;
+    let gateway = setup.start();
+    let mut connection = Raw::to(gateway.address);
+    connection.send(format!("{POST}Content-Length: 4\r\n\r\nbody"));
+    for _ in 0..50 {
+        gateway.advance(1);
+        // So that the worker has had a turn.
+        assert_eq!(gateway.client().get("/public").send().status, 200);
+    }
+    go.send(()).expect("it waits");
+    assert_eq!(connection.answer().expect("an answer").status, 200);
 }

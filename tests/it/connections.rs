@@ -324,3 +324,47 @@ fn what_cannot_be_read_is_in_the_log_too() {
         gateway.log.wait_for(&["access", status, "reason=unreadable_request"]);
     }
 }
+
+#[test]
+fn one_address_has_its_share_of_connections_and_no_more() {
+    let mut setup = Setup::new();
+    setup.server = "max_connections_per_address = 3".to_owned();
+    let gateway = setup.start();
+    let mut held: Vec<Raw> = (0..3).map(|_| Raw::to(gateway.address)).collect();
+    assert!(Raw::shaking(gateway.address, Hello::default()).is_err(), "one too many");
+    for connection in &mut held {
+        assert_eq!(connection.ask(GET).expect("an answer").status, 200);
+    }
+    held.pop();
+    eventually("it has left", || gateway.connections() == 2);
+    assert_eq!(Raw::to(gateway.address).ask(GET).expect("an answer").status, 200);
+    // Another address has its own.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 2], 0)).into()).expect("an address");
+    let _third = Raw::to(gateway.address);
+    assert!(Raw::shaking(gateway.address, Hello::default()).is_err(), "one too many");
+    socket.connect(&gateway.address.into()).expect("connected");
+    let mut other = Raw::over(socket.into(), b"", Hello::default()).expect("a handshake");
+    assert_eq!(other.ask(GET).expect("an answer").status, 200);
+}
+
+#[test]
+fn a_trusted_proxy_has_everybodys_connections_unless_it_says_whose_they_are() {
+    let keys = "max_connections_per_address = 2\ntrusted_proxies = [\"127.0.0.1\"]";
+    let mut setup = Setup::new();
+    setup.server = keys.to_owned();
+    let gateway = setup.start();
+    let mut all: Vec<Raw> = (0..5).map(|_| Raw::to(gateway.address)).collect();
+    assert!(all.iter_mut().all(|one| one.ask(GET).expect("an answer").status == 200));
+    let mut setup = Setup::new();
+    setup.server = format!("{keys}\nproxy_protocol = true");
+    let gateway = setup.start();
+    let relayed = |client: &str| {
+        let tcp = TcpStream::connect(gateway.address).expect("connected");
+        let header = format!("PROXY TCP4 {client} 127.0.0.1 1000 443\r\n");
+        Raw::over(tcp, header.as_bytes(), Hello::default())
+    };
+    let _held = [relayed("192.0.2.1").expect("a handshake"), relayed("192.0.2.1").expect("a handshake")];
+    assert!(relayed("192.0.2.1").is_err(), "one too many");
+    assert!(relayed("192.0.2.2").is_ok());
+}

@@ -37,6 +37,9 @@ pub enum Broken {
     /// It stopped in the middle of an answer.
     #[error("it said nothing more in the middle of its answer")]
     Silent,
+    /// The request's own body came too slowly, or not at all: its sender's doing.
+    #[error("the request's body did not come in time")]
+    SlowUpload,
     /// The request's own body broke off or was not as long as it said: its sender's doing.
     #[error("the request's body broke off: {0}")]
     Upload(Box<dyn std::error::Error + Send + Sync>),
@@ -56,6 +59,7 @@ impl Broken {
             | Self::HeadTooLarge
             | Self::Switched
             | Self::Silent
+            | Self::SlowUpload
             | Self::Upload(_) => false,
         }
     }
