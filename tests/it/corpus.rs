@@ -41,3 +41,13 @@ fn of_paths() {
 fn of_answers() {
     all_of("answer", properties::answer::check);
 }
+
+#[test]
+fn of_http_2_frames() {
+    all_of("http2_frames", properties::http2_frames::check);
+}
+
+#[test]
+fn of_websocket_frames() {
+    all_of("websocket_frames", properties::websocket_frames::check);
+}
