@@ -34,7 +34,7 @@
 //! 5. [`enforce::authorize`] opens the cookie, finds the session, has [`policy::decide::decide`] decide, and does what
 //!    the decision says: notes activity, rotates the secret, ends the session.
 //! 6. With a [`policy::verdict::Grant`], which only a decision can make, [`upstream::forward`] rewrites the request and
-//!    sends it. A path that forgets to ask does not compile.
+//!    sends it. A path that forgets to ask does not compile. What the route changes on the way is [`upstream::rewriting`].
 //! 7. The answer streams back under a lease ([`enforce::lease`]): when the session ends, so does the stream. What of the
 //!    request is still to be sent goes on beside it ([`upstream::answer`]); a WebSocket runs in a [`server::tunnel`].
 //! 8. [`server::finish`] writes exactly one line of access log and counts exactly one answer.
@@ -61,6 +61,7 @@
 //! | hosts that do not belong on the connection | [`policy::facts`], [`server::conn`] |
 //! | `X-Forwarded-For` from strangers | [`policy::client_address`]: nobody is trusted by default |
 //! | PROXY protocol headers from strangers | [`server::listener`]: their connections are closed unread |
+//! | a rewritten path that leaves its part of the application | [`route::rewriting`]; a way around another route is no configuration |
 //! | `X-Original-URL`: another path than the one that was decided on | [`upstream::headers`] |
 //! | open redirects after login | [`policy::return_to`] |
 //! | signing somebody in as somebody else | [`login::attempt`]: forms are tied to a browser |

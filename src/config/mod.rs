@@ -10,6 +10,7 @@ mod log;
 mod login;
 mod not_yet;
 mod portal;
+mod rewriting;
 mod routes;
 mod server;
 mod session;

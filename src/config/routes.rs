@@ -1,5 +1,6 @@
 //! `[[route]]`: what goes where, and what is asked of whom.
 
+use crate::config::rewriting;
 use crate::enforce::snapshot::PREFIX;
 use crate::login::users::check_role;
 use crate::policy::route_policy::{Access, RoutePolicy};
@@ -24,6 +25,7 @@ pub(super) fn read(root: &Section<'_>, upstreams: &[Located<UpstreamSettings>], 
         sections.push(section);
     }
     tell_of_holes(&sections, &all);
+    rewriting::tell_of_detours(&sections, &all);
     all
 }
 
@@ -96,7 +98,8 @@ fn read_one(section: &Section<'_>, upstreams: &[Located<UpstreamSettings>], has_
     });
     let policy = RoutePolicy { access, roles: roles.into_iter().map(|role| role.value).collect() };
     let websocket_timeout = section.duration("websocket_timeout").unwrap_or(DEFAULT_WEBSOCKET_TIMEOUT);
-    Some(Route { host: host?, path: path?, policy, upstream: upstream?, websocket_timeout })
+    let rewriting = rewriting::read(section, path.as_ref());
+    Some(Route { host: host?, path: path?, policy, upstream: upstream?, websocket_timeout, rewriting })
 }
 
 fn path(text: &str) -> Result<PathPrefix, String> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::policy::route_policy::RoutePolicy;
 use crate::route::pattern::{HostPattern, PathPrefix};
+use crate::route::rewriting::RouteRewriting;
 
 /// One route.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct Route {
     pub upstream: usize,
     /// How long a WebSocket may say nothing.
     pub websocket_timeout: Duration,
+    /// What it changes on the way to the application and back, if anything.
+    pub rewriting: Option<Box<RouteRewriting>>,
 }
 
 /// Default for `websocket_timeout`: many applications send a sign of life every half minute, some none at all, and a
@@ -136,6 +139,7 @@ mod tests {
             policy: policy.clone(),
             upstream: at,
             websocket_timeout: DEFAULT_WEBSOCKET_TIMEOUT,
+            rewriting: None,
         };
         RouteTable::new(routes.iter().enumerate().map(route).collect())
     }

@@ -37,6 +37,7 @@ use crate::server::worker::{Current, Worker};
 use crate::session::live::Live;
 use crate::upstream::forward::{Way, forward, rewrite};
 use crate::upstream::headers::ClientSide;
+use crate::upstream::rewriting::{self, Asked};
 use crate::upstream::upload::{Upload, discard};
 use crate::upstream::websocket;
 use std::sync::Arc;
@@ -282,10 +283,14 @@ async fn pass(
     sent: Sent<'_>,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let pool = current.pools.get(sent.route.upstream).ok_or(Refusal::Internal)?;
-    let rewriting = &current.snapshot.rewriting;
+    let told = &current.snapshot.rewriting;
     let (peer, may_forward) = (conn.peer.ip(), conn.may_forward);
     let side = ClientSide { peer, may_forward, client: sent.client, authority: &sent.authority };
-    rewrite(&grant, parts, sent.changed_path, side, rewriting, &conn.known_fields);
+    rewrite(&grant, parts, sent.changed_path, side, told, &conn.known_fields);
+    let changes = sent.route.rewriting.as_deref();
+    if let Some(changes) = changes {
+        rewriting::inward(changes, parts).map_err(|_| Refusal::Internal)?;
+    }
     if sent.is_websocket {
         websocket::say_upgrade(&mut parts.headers);
     }
@@ -300,7 +305,7 @@ async fn pass(
             (!upload.is_empty().await).then_some(upload)
         }
     };
-    let answered = forward(&grant, parts, &mut upload, way, &rewriting.cookies).await;
+    let answered = forward(&grant, parts, &mut upload, way, &told.cookies).await;
     // What the application has not taken is still the client's to send, or to be told not to.
     *body = upload.map(|upload| upload.into_inner().into_inner());
     if let Some((reason, _)) = live.as_ref().and_then(|live| live.ended()) {
@@ -308,7 +313,11 @@ async fn pass(
         // was cut off here, and is no fault of the application's.
         return Err(Refusal::Unauthenticated(crate::policy::verdict::Reason::Ended(reason)));
     }
-    let response = answered?;
+    let mut response = answered?;
+    if let Some(changes) = changes {
+        let asked = Asked::with(&parts.headers, &sent.authority, &pool.upstream().settings.servers);
+        rewriting::outward(changes, asked, response.headers_mut());
+    }
     Ok(response.map(|mut body| match body.take_switched() {
         None => AnswerBody::Upstream(Leased::new(body, lease())),
         Some(link) => {

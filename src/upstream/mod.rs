@@ -7,6 +7,7 @@ pub mod headers;
 pub mod http1;
 pub mod identity;
 pub mod pool;
+pub mod rewriting;
 pub mod settings;
 pub mod tls;
 pub mod upload;

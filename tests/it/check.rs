@@ -746,3 +746,80 @@ gateway.toml:4:16: browsers carry no policy with them that leaves out the hosts 
         assert!(shown.contains(said) && shown.ends_with("\n1 mistake in gateway.toml\n"), "{shown}");
     }
 }
+
+#[test]
+fn a_route_changes_what_there_is_to_change() {
+    let with = |lines: &str| format!("{GOOD}{lines}\n");
+    let expected = r#"gateway.toml:15:19: there is nothing to change: the application sees the host and the paths that its clients see
+   15 | rewrite_cookies = true
+      |                   ^^^^ add host_rewrite or prefix_rewrite, or remove this line
+
+1 mistake in gateway.toml
+"#;
+    assert_eq!(told(&with("rewrite_cookies = true")), expected);
+    let with_app = |lines: &str| with(lines).replace("path = \"/\"", "path = \"/app\"");
+    for (text, said) in [
+        (with("prefix_rewrite = \"/\""), "\"/\" is the path of the route, so nothing is changed"),
+        (with_app("prefix_rewrite = \"/app/\""), "\"/app\" is the path of the route, so nothing is changed"),
+        (with("prefix_rewrite = \"x\""), "\"x\" does not begin with a slash"),
+        (with("prefix_rewrite = \"/a/../b\""), "has an empty or a dot segment"),
+        (with("prefix_rewrite = \"/a%2e\""), "has a character that no prefix has"),
+        (with("host_rewrite = \"http://app\""), "\"http://app\" is not a host; write one like"),
+        (with("host_rewrite = \"\""), "\"\" is not a host"),
+        (with("host_rewrite = \"me@app\""), "is not a host"),
+        (with("host_rewrite = \"app:\""), "is not a host"),
+        (with("host_rewrite = \"app:0\""), "is not a host"),
+        (with("host_rewrite = \"app:99999\""), "is not a host"),
+        (with("host_rewrite = \"app:+8\""), "is not a host"),
+        (with("host_rewrite = \"*.app\""), "is not a host"),
+        (with("host_rewrite = \"app/x\""), "is not a host"),
+        (with("rewrite_location = \"yes\""), "\"rewrite_location\" must be true or false"),
+    ] {
+        let shown = told(&text).replace("\n      |                ", " ");
+        let has_it = said.split("; ").all(|words| shown.contains(words));
+        assert!(has_it && shown.ends_with("\n1 mistake in gateway.toml\n"), "{said} in\n{shown}");
+    }
+    for lines in [
+        "rewrite_location = true",
+        "host_rewrite = \"App.internal:8080\"\nrewrite_cookies = true",
+        "host_rewrite = \"[::1]:8080\"",
+        "prefix_rewrite = \"/x\"\nrewrite_cookies = true",
+    ] {
+        let checked = run(folder(&with(lines)).path(), &["check"], "");
+        assert_eq!(checked.code(), Some(0), "{lines}: {}", checked.stderr);
+    }
+}
+
+#[test]
+fn a_prefix_that_leads_around_another_route_is_told() {
+    let with = |routes: &[String]| GOOD.replace("[[route]]\npath = \"/\"\nupstream = \"app\"\n", &routes.concat());
+    let route = |path: &str, keys: &str| format!("[[route]]\npath = \"{path}\"\nupstream = \"app\"\n{keys}\n");
+    let (public, strips) = ("access = \"public\"", "prefix_rewrite = \"/\"");
+    let open = route("/open", &format!("{public}\n{strips}"));
+    let admin = route("/admin", "roles = [\"admin\"]");
+    let expected = r#"gateway.toml:16:18: "/open/admin" is then what "/admin" is, and open to more people than that route allows
+   16 | prefix_rewrite = "/"
+      |                  ^^^ add a route with path = "/open/admin" that asks for the same, or choose another prefix
+
+1 mistake in gateway.toml
+"#;
+    assert_eq!(told(&with(&[open.clone(), admin.clone()])), expected);
+    // Also when the part that is guarded has another name outside, or is all of the application.
+    let named = route("/staff", "roles = [\"admin\"]\nprefix_rewrite = \"/admin/x\"");
+    assert!(told(&with(&[open.clone(), named])).contains("\"/open/admin/x\" is then what \"/staff\" is"));
+    let hidden = route("/manage", "roles = [\"admin\"]\nprefix_rewrite = \"/admin\"");
+    assert!(told(&with(&[route("/", ""), hidden.clone()])).contains("\"/admin\" is then what \"/manage\" is"));
+    let whole = route("/", "");
+    assert!(told(&with(&[whole.clone(), open.clone()])).contains("\"/open\" is then what \"/\" is"));
+    let host = route("/", &format!("{public}\nprefix_rewrite = \"/a\"\nhost = \"a.test\""));
+    assert!(told(&with(&[host, route("/a/b", "")])).contains("\"/b\" is then what \"/a/b\" is"));
+    for good in [
+        vec![open.clone(), admin.clone(), route("/open/admin", "roles = [\"admin\"]\nprefix_rewrite = \"/admin\"")],
+        vec![route("/open", &format!("{public}\nprefix_rewrite = \"/static\"")), admin.clone(), whole],
+        vec![route("/open", &format!("{strips}\nroles = [\"admin\"]")), admin.clone()],
+        vec![route("/", ""), admin, hidden],
+    ] {
+        let checked = run(folder(&with(&good)).path(), &["check"], "");
+        assert_eq!(checked.code(), Some(0), "{good:?}: {}", checked.stderr);
+    }
+}

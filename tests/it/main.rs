@@ -32,6 +32,7 @@ mod plain_http;
 mod proxy_protocol;
 mod radicale;
 mod reference;
+mod rewriting;
 mod rotation;
 mod simulation;
 mod smuggling;
