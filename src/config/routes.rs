@@ -3,9 +3,10 @@
 use crate::config::rewriting;
 use crate::enforce::snapshot::PREFIX;
 use crate::login::users::check_role;
+use crate::policy::compression::Coding;
 use crate::policy::route_policy::{Access, RoutePolicy};
 use crate::reader::mistake::Mistake;
-use crate::reader::{Located, Section, nearest};
+use crate::reader::{Located, Section, either, nearest};
 use crate::route::pattern::{HostPattern, PathPrefix};
 use crate::route::table::{DEFAULT_WEBSOCKET_TIMEOUT, Route};
 use crate::upstream::settings::UpstreamSettings;
@@ -99,7 +100,27 @@ fn read_one(section: &Section<'_>, upstreams: &[Located<UpstreamSettings>], has_
     let policy = RoutePolicy { access, roles: roles.into_iter().map(|role| role.value).collect() };
     let websocket_timeout = section.duration("websocket_timeout").unwrap_or(DEFAULT_WEBSOCKET_TIMEOUT);
     let rewriting = rewriting::read(section, path.as_ref());
-    Some(Route { host: host?, path: path?, policy, upstream: upstream?, websocket_timeout, rewriting })
+    let compress = compress(section);
+    Some(Route { host: host?, path: path?, policy, upstream: upstream?, websocket_timeout, rewriting, compress })
+}
+
+/// The codings that answers may be compressed with.
+fn compress(section: &Section<'_>) -> Box<[Coding]> {
+    let names = || Coding::ALL.map(Coding::name).into_iter();
+    let read = |text: &str| {
+        let found = Coding::ALL.into_iter().find(|coding| coding.name() == text);
+        found.ok_or_else(|| format!("\"{text}\" is no coding that is known here; write {}", either(names())))
+    };
+    let listed = section.parsed_list("compress", read).unwrap_or_default();
+    let mut codings: Vec<Coding> = Vec::new();
+    for Located { value, span } in listed {
+        if codings.contains(&value) {
+            section.mistake(&span, format!("\"{}\" is there already", value.name()), "write each once, the best first");
+        } else {
+            codings.push(value);
+        }
+    }
+    codings.into()
 }
 
 fn path(text: &str) -> Result<PathPrefix, String> {

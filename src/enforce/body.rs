@@ -12,6 +12,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::enforce::lease::{Lease, Leased};
+use crate::rewrite::compress::Compressed;
 use crate::upstream::answer::UpstreamBody;
 use crate::upstream::http1::link::Link;
 use crate::upstream::upload::Upload;
@@ -25,6 +26,8 @@ pub enum AnswerBody {
     Own(Full<Bytes>),
     /// What an application sends, for as long as the session lasts.
     Upstream(Leased<UpstreamBody<RequestBody>>),
+    /// The same, compressed.
+    Compressed(Box<Leased<Compressed<UpstreamBody<RequestBody>>>>),
     /// None: what follows the head is a WebSocket.
     Switched(Option<Box<Switched>>),
 }
@@ -106,6 +109,7 @@ impl Body for AnswerBody {
         match &mut *self {
             Self::Own(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
             Self::Upstream(body) => Pin::new(body).poll_frame(context),
+            Self::Compressed(body) => Pin::new(&mut **body).poll_frame(context),
             Self::Switched(_) => Poll::Ready(None),
         }
     }
@@ -114,6 +118,7 @@ impl Body for AnswerBody {
         match self {
             Self::Own(body) => body.is_end_stream(),
             Self::Upstream(body) => body.is_end_stream(),
+            Self::Compressed(body) => body.is_end_stream(),
             Self::Switched(_) => true,
         }
     }
@@ -122,6 +127,7 @@ impl Body for AnswerBody {
         match self {
             Self::Own(body) => body.size_hint(),
             Self::Upstream(body) => body.size_hint(),
+            Self::Compressed(body) => body.size_hint(),
             Self::Switched(_) => SizeHint::with_exact(0),
         }
     }

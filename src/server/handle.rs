@@ -25,9 +25,12 @@ use crate::enforce::respond::{self, Refusal, is_for_person};
 use crate::enforce::snapshot::Snapshot;
 use crate::observe::metrics::Metrics;
 use crate::policy::client_address::client_address;
+use crate::policy::compression;
 use crate::policy::facts::{BadRequest, Facts, is_navigation};
 use crate::policy::verdict::{Grant, Verdict};
 use crate::portal::{self, Visit};
+use crate::rewrite::compress::Compressed;
+use crate::rewrite::eligible::prepare;
 use crate::route::table::Route;
 use crate::server::conn::ConnInfo;
 use crate::server::finish::{Finish, FinishedBody, Noted};
@@ -286,6 +289,8 @@ async fn pass(
     let told = &current.snapshot.rewriting;
     let (peer, may_forward) = (conn.peer.ip(), conn.may_forward);
     let side = ClientSide { peer, may_forward, client: sent.client, authority: &sent.authority };
+    // By the fields as the client sent them: our own cookie is one that counts.
+    let compression = compression::of_answer(&sent.route.compress, &parts.headers);
     rewrite(&grant, parts, sent.changed_path, side, told, &conn.known_fields);
     let changes = sent.route.rewriting.as_deref();
     if let Some(changes) = changes {
@@ -318,13 +323,21 @@ async fn pass(
         let asked = Asked::with(&parts.headers, &sent.authority, &pool.upstream().settings.servers);
         rewriting::outward(changes, asked, response.headers_mut());
     }
-    Ok(response.map(|mut body| match body.take_switched() {
-        None => AnswerBody::Upstream(Leased::new(body, lease())),
+    let (mut head, mut body) = response.into_parts();
+    let body = match body.take_switched() {
+        None => match prepare(&mut head, &parts.headers, compression, || worker.compressors.take()) {
+            // Of the answer to a HEAD, the head alone is changed.
+            Some((coding, place)) if !body.is_end_stream() => {
+                AnswerBody::Compressed(Box::new(Leased::new(Compressed::new(body, coding, place), lease())))
+            }
+            Some(_) | None => AnswerBody::Upstream(Leased::new(body, lease())),
+        },
         Some(link) => {
             let silence = sent.route.websocket_timeout;
             AnswerBody::Switched(Some(Box::new(Switched { link, lease: lease(), silence })))
         }
-    }))
+    };
+    Ok(Response::from_parts(head, body))
 }
 
 async fn own_page(

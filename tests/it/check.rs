@@ -823,3 +823,19 @@ fn a_prefix_that_leads_around_another_route_is_told() {
         assert_eq!(checked.code(), Some(0), "{good:?}: {}", checked.stderr);
     }
 }
+
+#[test]
+fn a_coding_to_compress_with_is_one_that_is_known() {
+    let expected = r#"gateway.toml:15:21: "deflate" is no coding that is known here
+   15 | compress = ["gzip", "deflate", "gzip"]
+      |                     ^^^^^^^^^ write "zstd", "br" or "gzip"
+
+gateway.toml:15:32: "gzip" is there already
+   15 | compress = ["gzip", "deflate", "gzip"]
+      |                                ^^^^^^ write each once, the best first
+
+2 mistakes in gateway.toml
+"#;
+    assert_eq!(told(&format!("{GOOD}compress = [\"gzip\", \"deflate\", \"gzip\"]\n")), expected);
+    assert!(told(&format!("{GOOD}compress = true\n")).contains("\"compress\" must be a list of texts"));
+}

@@ -13,6 +13,7 @@ mod bodies;
 mod certificates;
 mod check;
 mod closing;
+mod compression;
 mod connections;
 mod cookies;
 mod corpus;
