@@ -40,6 +40,11 @@
 //!    the route asks for it and [`policy::compression`] allows it, [`rewrite`] compresses it.
 //! 8. [`server::finish`] writes exactly one line of access log and counts exactly one answer.
 //!
+//! # Requests of our own
+//!
+//! Not everything that an application is asked came from somebody: [`upstream::health`] asks servers how they are. Such a
+//! request has no grant, because nobody's identity goes with it; it says what it is for ([`upstream::own`]).
+//!
 //! # The session
 //!
 //! [`session::handle::SessionHandle`] is public and finds the record. The secret is handle, generation and proof, and

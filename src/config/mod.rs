@@ -3,6 +3,7 @@
 pub mod plan;
 
 mod admin;
+mod health;
 mod hsts;
 mod identity;
 mod limits;

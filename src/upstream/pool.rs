@@ -153,7 +153,7 @@ impl Pool {
                 },
             };
             deadline.move_to(Some(wanted.now.plus(self.upstream.settings.connect_timeout)));
-            let error = match deadline.limit(Box::pin(self.connect(server))).await {
+            let error = match deadline.limit(Box::pin(connect(&self.upstream, server))).await {
                 Ok(Ok(stream)) => {
                     self.upstream.reached(server);
                     return Ok(Connection { link: Link::new(stream, place), server, is_used: false });
@@ -186,25 +186,6 @@ impl Pool {
         found.map(|(server, link)| Connection { link, server, is_used: true })
     }
 
-    async fn connect(&self, server: usize) -> io::Result<Stream> {
-        let settings = &self.upstream.settings;
-        let tcp = async |address: &str| {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true).map(|()| stream)
-        };
-        match settings.servers.get(server).ok_or(io::ErrorKind::NotFound)? {
-            ServerAddress::Tcp(address) => tcp(address).await.map(Stream::Tcp),
-            ServerAddress::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
-            ServerAddress::Tls(address) => {
-                let name = settings.tls.server_name.as_deref().unwrap_or_else(|| host_of(address));
-                let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
-                let connector = self.upstream.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-                let stream = connector.connect(name, tcp(address).await?).await?;
-                Ok(Stream::Tls(Box::new(stream)))
-            }
-        }
-    }
-
     /// Takes back a connection that can be used again.
     pub fn keep(&self, server: usize, mut link: Box<Link>) {
         link.rested_at = self.deadlines.recent();
@@ -231,6 +212,26 @@ impl Pool {
             let now = self.deadlines.recent();
             idle.retain_mut(|link| link.is_fresh(now) && link.is_quiet());
             idle.iter_mut().for_each(|link| link.rest());
+        }
+    }
+}
+
+/// A new connection to a server.
+pub(super) async fn connect(upstream: &Upstream, server: usize) -> io::Result<Stream> {
+    let settings = &upstream.settings;
+    let tcp = async |address: &str| {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true).map(|()| stream)
+    };
+    match settings.servers.get(server).ok_or(io::ErrorKind::NotFound)? {
+        ServerAddress::Tcp(address) => tcp(address).await.map(Stream::Tcp),
+        ServerAddress::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
+        ServerAddress::Tls(address) => {
+            let name = settings.tls.server_name.as_deref().unwrap_or_else(|| host_of(address));
+            let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+            let connector = upstream.tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+            let stream = connector.connect(name, tcp(address).await?).await?;
+            Ok(Stream::Tls(Box::new(stream)))
         }
     }
 }

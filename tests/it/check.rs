@@ -839,3 +839,35 @@ gateway.toml:15:32: "gzip" is there already
     assert_eq!(told(&format!("{GOOD}compress = [\"gzip\", \"deflate\", \"gzip\"]\n")), expected);
     assert!(told(&format!("{GOOD}compress = true\n")).contains("\"compress\" must be a list of texts"));
 }
+
+#[test]
+fn a_health_check_is_told_all_it_needs() {
+    let with = |lines: &str| GOOD.replace("[[route]]", &format!("[upstream.health]\n{lines}\n[[route]]"));
+    let expected = r#"gateway.toml:12:1: "path" is missing in [upstream.health]
+   12 | [upstream.health]
+      | ^^^^^^^^^^^^^^^^^ add path = "/health"
+
+gateway.toml:13:9: zero would leave no time at all
+   13 | every = "0s"
+      |         ^^^^ write a time like "10s"
+
+2 mistakes in gateway.toml
+"#;
+    assert_eq!(told(&with("every = \"0s\"")), expected);
+    for (lines, said) in [
+        ("path = \"health\"", "\"health\" is not a path"),
+        ("path = \"/a b\"", "\"/a b\" is not a path"),
+        ("path = \"/a#b\"", "\"/a#b\" is not a path"),
+        ("path = \"http://127.0.0.1/\"", "is not a path"),
+        ("path = \"/\"\ntimeout = \"0ms\"", "zero would leave no time at all"),
+        ("path = \"/\"\nunhealthy_after = 0", "0 is out of range"),
+        ("path = \"/\"\nhealthy_after = 1001", "1001 is out of range"),
+        ("path = \"/\"\nhost = \"http://a\"", "\"http://a\" is not a host"),
+        ("path = \"/\"\nevry = \"1s\"", "did you mean \"every\"?"),
+    ] {
+        let shown = told(&with(lines));
+        assert!(shown.contains(said) && shown.ends_with("\n1 mistake in gateway.toml\n"), "{said} in\n{shown}");
+    }
+    let checked = run(folder(&with("path = \"/health?full=1\"\nhost = \"app.internal:81\"")).path(), &["check"], "");
+    assert_eq!(checked.code(), Some(0), "{}", checked.stderr);
+}

@@ -20,6 +20,7 @@ mod corpus;
 mod decision_table;
 mod faults;
 mod fixation;
+mod health;
 mod hosts;
 mod hsts;
 mod http2;
