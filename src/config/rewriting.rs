@@ -67,6 +67,13 @@ pub(super) fn tell_of_detours(sections: &[Section<'_>], all: &[Route]) {
 
 /// How the part of the application that `guarded` leads to is asked for through `route` by those who may not pass there.
 fn detour(route: &Route, guarded: &Route, all: &[Route]) -> Option<PathPrefix> {
+    let may_be_one = guarded.upstream == route.upstream
+        && (change(route).is_some() || change(guarded).is_some())
+        && (guarded.host == route.host || route.host.is_below(&guarded.host))
+        && route.policy.asks_less_than(&guarded.policy);
+    if !may_be_one {
+        return None;
+    }
     let inside = change(guarded).map_or(&guarded.path, PrefixChange::inside);
     let asked = match change(route) {
         Some(change) => change.named_outside(inside)?,
@@ -74,13 +81,7 @@ fn detour(route: &Route, guarded: &Route, all: &[Route]) -> Option<PathPrefix> {
     };
     let of_host = |other: &&Route| other.host == route.host && other.path.covers(&asked);
     let decider = all.iter().filter(of_host).max_by_key(|other| other.path.depth())?;
-    let is_one = guarded.upstream == route.upstream
-        && (guarded.host == route.host || route.host.is_below(&guarded.host))
-        && std::ptr::eq(decider, route)
-        && (change(route).is_some() || change(guarded).is_some())
-        && asked != guarded.path
-        && route.policy.asks_less_than(&guarded.policy);
-    is_one.then_some(asked)
+    (std::ptr::eq(decider, route) && asked != guarded.path).then_some(asked)
 }
 
 fn change(route: &Route) -> Option<&PrefixChange> {

@@ -175,7 +175,8 @@ fn split(url: &str) -> Option<(Option<u16>, &str, &str)> {
     };
     let end = after.find(['/', '?', '#', '\\']).unwrap_or(after.len());
     let (authority, path) = after.split_at(end);
-    Some((scheme, authority, path))
+    // Browsers take it for a slash, and others for a part of the host: nothing is made of what has two readings.
+    (!path.starts_with('\\')).then_some((scheme, authority, path))
 }
 
 fn host_and_port(authority: &str) -> Option<(&str, Option<u16>)> {

@@ -65,6 +65,7 @@ fn an_application_that_does_not_know_of_tls_is_put_right() {
         "http://shop.test:8443@evil.test/",
         "http://shop.test.evil.test/",
         "http://evil.test\\@shop.test/",
+        "http://shop.test\\@evil.test/",
         "http://shop.test:99999/",
         "http://shop.test:+80/",
         "mailto:shop.test",
@@ -206,4 +207,38 @@ fn the_prefix_is_said_and_a_trusted_proxys_goes_before_it() {
     let added = rules("", &[("/", "/app")]);
     assert_eq!(told(&added, &[]), None);
     assert_eq!(told(&added, &[("x-forwarded-prefix", "/outer")]).as_deref(), Some("/outer"));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config {
+        cases: 4096,
+        rng_seed: proptest::test_runner::RngSeed::Fixed(1),
+        failure_persistence: None,
+        ..Default::default()
+    })]
+
+    /// Whatever an application says: what is changed names the host that was asked for or a path on it, and a cookie keeps
+    /// its name and value.
+    #[test]
+    fn what_is_changed_stays_here(
+        begin in "(https?:)?(//)?(shop.test|app.internal|10.0.0.7)?(:[0-9]{1,5})?",
+        rest in "(/|\\\\|app|[!-~\u{e9}]){0,6}",
+        fields in "(; ?(Path=|domain=|url=|['\"])?[ -~\u{e9}]{0,8}){0,4}",
+    ) {
+        for prefix in [&[("/shop", "/")][..], &[("/", "/app")], &[("/shop", "/app")], &[]] {
+            let rules = rules("app.internal", prefix);
+            let servers = servers();
+            let asked = Asked { authority: ASKED, is_https: true, servers: &servers };
+            let url = format!("{begin}{rest}");
+            if let Some(changed) = address(&rules, asked, &url) {
+                let is_path = changed.starts_with('/') && !changed[1..].starts_with(['/', '\\']);
+                proptest::prop_assert!(is_path || changed.starts_with("https://Shop.test:8443/"), "{} of {}", changed, url);
+            }
+            let value = format!("{url}{fields}");
+            if let Some(changed) = cookie(&rules, asked, &value) {
+                proptest::prop_assert_eq!(changed.split(';').next(), value.split(';').next());
+            }
+            let _ = refresh(&rules, asked, &value);
+        }
+    }
 }
