@@ -36,10 +36,11 @@ fn tell_of_holes(sections: &[Section<'_>], all: &[Route]) {
     for (at, route) in all.iter().enumerate() {
         let hole = all.iter().find(|wide| {
             let decides = |other: &&Route| other.host == route.host && other.path.covers(&wide.path);
-            let decider = all.iter().filter(decides).max_by_key(|other| other.path.depth());
+            let decider = || all.iter().filter(decides).max_by_key(|other| other.path.depth());
+            // What is cheap comes first: there may be thousands.
             route.host.is_below(&wide.host)
-                && decider.is_some_and(|decider| std::ptr::eq(decider, route) && decider.path != wide.path)
                 && route.policy.asks_less_than(&wide.policy)
+                && decider().is_some_and(|decider| std::ptr::eq(decider, route) && decider.path != wide.path)
         });
         if let (Some(wide), Some(section)) = (hole, sections.get(at)) {
             let (host, path) = (&route.host, wide.path.shown());
