@@ -132,6 +132,8 @@ fn routes(group: &mut Group<'_>) {
             policy: policy(&[]),
             upstream: 0,
             websocket_timeout: DEFAULT_WEBSOCKET_TIMEOUT,
+            rewriting: None,
+            compress: Box::default(),
         };
         let table = RouteTable::new((0..count).map(route).collect());
         let path = format!("/app-{}/area/reports/2025/11", count - 1);

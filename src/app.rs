@@ -49,6 +49,7 @@ use crate::session::store::SessionStore;
 use crate::store::memory::MemoryStore;
 use crate::upstream::forward::Rewriting;
 use crate::upstream::group::Upstream;
+use crate::upstream::health;
 
 /// How often sessions that are over are ended and forgotten. Each request checks its own session anyway.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -379,7 +380,22 @@ fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Result<Snapshot,
     })
 }
 
-/// The small runtime beside the workers: sweeps and the operator's listeners.
+/// Asks the servers of every upstream that says so how they are, each by itself: one that does not answer keeps no other
+/// waiting.
+fn watch_health(runtime: &runtime::Runtime, shared: &Arc<Shared>) {
+    for upstream in &shared.snapshot.load().upstreams {
+        for server in 0..upstream.settings.servers.len() {
+            let (shared, upstream) = (Arc::clone(shared), Arc::clone(upstream));
+            let watch = move || {
+                let (shared, upstream) = (Arc::clone(&shared), Arc::clone(&upstream));
+                async move { health::watch(&upstream, server, &shared.clock, &shared.metrics).await }
+            };
+            runtime.spawn(keep_up("checking a server's health", watch));
+        }
+    }
+}
+
+/// The small runtime beside the workers: sweeps, health checks and the operator's listeners.
 fn start_background(
     shared: &Arc<Shared>,
     renewal: &Arc<Renewal>,
@@ -396,6 +412,7 @@ fn start_background(
     let (sweeping, sweeping_streams) = (Arc::clone(shared), Arc::clone(shared));
     runtime.spawn(keep_up("sweeping sessions", move || sweep(Arc::clone(&sweeping))));
     runtime.spawn(keep_up("ending streams", move || sweep_streams(Arc::clone(&sweeping_streams))));
+    watch_health(&runtime, shared);
     let (clock, renewal) = (shared.clock.clone(), Arc::clone(renewal));
     runtime.spawn(keep_up("reading certificates again", move || renew(clock.clone(), Arc::clone(&renewal))));
     if let Some(listener) = metrics_listener {

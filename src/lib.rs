@@ -14,7 +14,7 @@
 //! | 6 | [`server`] | connections in, answers out |
 //! | 5 | [`portal`], [`admin`] | our own pages; the operator's listeners |
 //! | 4 | [`enforce`] | decisions carried out |
-//! | 3 | [`store`], [`login`], [`limit`], [`upstream`] | the world outside the rules |
+//! | 3 | [`store`], [`login`], [`limit`], [`upstream`], [`rewrite`] | the world outside the rules |
 //! | 2 | [`session`], [`policy`], [`route`] | the rules themselves: pure, they wait for nothing and read no clock |
 //! | 1 | [`crypto`], [`observe`], [`reader`] | sealing; logs and numbers; TOML files that people write |
 //! | 0 | [`base`] | time, randomness, addresses, units |
@@ -34,10 +34,16 @@
 //! 5. [`enforce::authorize`] opens the cookie, finds the session, has [`policy::decide::decide`] decide, and does what
 //!    the decision says: notes activity, rotates the secret, ends the session.
 //! 6. With a [`policy::verdict::Grant`], which only a decision can make, [`upstream::forward`] rewrites the request and
-//!    sends it. A path that forgets to ask does not compile.
+//!    sends it. A path that forgets to ask does not compile. What the route changes on the way is [`upstream::rewriting`].
 //! 7. The answer streams back under a lease ([`enforce::lease`]): when the session ends, so does the stream. What of the
-//!    request is still to be sent goes on beside it ([`upstream::answer`]); a WebSocket runs in a [`server::tunnel`].
+//!    request is still to be sent goes on beside it ([`upstream::answer`]); a WebSocket runs in a [`server::tunnel`]. Where
+//!    the route asks for it and [`policy::compression`] allows it, [`rewrite`] compresses it.
 //! 8. [`server::finish`] writes exactly one line of access log and counts exactly one answer.
+//!
+//! # Requests of our own
+//!
+//! Not everything that an application is asked came from somebody: [`upstream::health`] asks servers how they are. Such a
+//! request has no grant, because nobody's identity goes with it; it says what it is for ([`upstream::own`]).
 //!
 //! # The session
 //!
@@ -61,7 +67,9 @@
 //! | hosts that do not belong on the connection | [`policy::facts`], [`server::conn`] |
 //! | `X-Forwarded-For` from strangers | [`policy::client_address`]: nobody is trusted by default |
 //! | PROXY protocol headers from strangers | [`server::listener`]: their connections are closed unread |
+//! | a rewritten path that leaves its part of the application | [`route::rewriting`]; a way around another route is no configuration |
 //! | `X-Original-URL`: another path than the one that was decided on | [`upstream::headers`] |
+//! | guesses that shorten a compressed page (BREACH) | [`policy::compression`] |
 //! | open redirects after login | [`policy::return_to`] |
 //! | signing somebody in as somebody else | [`login::attempt`]: forms are tied to a browser |
 //! | signing somebody out by a link | [`portal::logout`]: a GET ends nothing |
@@ -90,6 +98,7 @@ pub mod observe;
 pub mod policy;
 pub mod portal;
 pub mod reader;
+pub mod rewrite;
 pub mod route;
 pub mod server;
 pub mod session;

@@ -3,6 +3,7 @@
 pub mod plan;
 
 mod admin;
+mod health;
 mod hsts;
 mod identity;
 mod limits;
@@ -10,6 +11,7 @@ mod log;
 mod login;
 mod not_yet;
 mod portal;
+mod rewriting;
 mod routes;
 mod server;
 mod session;

@@ -1,10 +1,12 @@
 //! `[[route]]`: what goes where, and what is asked of whom.
 
+use crate::config::rewriting;
 use crate::enforce::snapshot::PREFIX;
 use crate::login::users::check_role;
+use crate::policy::compression::Coding;
 use crate::policy::route_policy::{Access, RoutePolicy};
 use crate::reader::mistake::Mistake;
-use crate::reader::{Located, Section, nearest};
+use crate::reader::{Located, Section, either, nearest};
 use crate::route::pattern::{HostPattern, PathPrefix};
 use crate::route::table::{DEFAULT_WEBSOCKET_TIMEOUT, Route};
 use crate::upstream::settings::UpstreamSettings;
@@ -24,6 +26,7 @@ pub(super) fn read(root: &Section<'_>, upstreams: &[Located<UpstreamSettings>], 
         sections.push(section);
     }
     tell_of_holes(&sections, &all);
+    rewriting::tell_of_detours(&sections, &all);
     all
 }
 
@@ -33,10 +36,11 @@ fn tell_of_holes(sections: &[Section<'_>], all: &[Route]) {
     for (at, route) in all.iter().enumerate() {
         let hole = all.iter().find(|wide| {
             let decides = |other: &&Route| other.host == route.host && other.path.covers(&wide.path);
-            let decider = all.iter().filter(decides).max_by_key(|other| other.path.depth());
+            let decider = || all.iter().filter(decides).max_by_key(|other| other.path.depth());
+            // What is cheap comes first: there may be thousands.
             route.host.is_below(&wide.host)
-                && decider.is_some_and(|decider| std::ptr::eq(decider, route) && decider.path != wide.path)
                 && route.policy.asks_less_than(&wide.policy)
+                && decider().is_some_and(|decider| std::ptr::eq(decider, route) && decider.path != wide.path)
         });
         if let (Some(wide), Some(section)) = (hole, sections.get(at)) {
             let (host, path) = (&route.host, wide.path.shown());
@@ -96,7 +100,28 @@ fn read_one(section: &Section<'_>, upstreams: &[Located<UpstreamSettings>], has_
     });
     let policy = RoutePolicy { access, roles: roles.into_iter().map(|role| role.value).collect() };
     let websocket_timeout = section.duration("websocket_timeout").unwrap_or(DEFAULT_WEBSOCKET_TIMEOUT);
-    Some(Route { host: host?, path: path?, policy, upstream: upstream?, websocket_timeout })
+    let rewriting = rewriting::read(section, path.as_ref());
+    let compress = compress(section);
+    Some(Route { host: host?, path: path?, policy, upstream: upstream?, websocket_timeout, rewriting, compress })
+}
+
+/// The codings that answers may be compressed with.
+fn compress(section: &Section<'_>) -> Box<[Coding]> {
+    let names = || Coding::ALL.map(Coding::name).into_iter();
+    let read = |text: &str| {
+        let found = Coding::ALL.into_iter().find(|coding| coding.name() == text);
+        found.ok_or_else(|| format!("\"{text}\" is no coding that is known here; write {}", either(names())))
+    };
+    let listed = section.parsed_list("compress", read).unwrap_or_default();
+    let mut codings: Vec<Coding> = Vec::new();
+    for Located { value, span } in listed {
+        if codings.contains(&value) {
+            section.mistake(&span, format!("\"{}\" is there already", value.name()), "write each once, the best first");
+        } else {
+            codings.push(value);
+        }
+    }
+    codings.into()
 }
 
 fn path(text: &str) -> Result<PathPrefix, String> {

@@ -1,5 +1,6 @@
 //! `[[upstream]]`: the applications.
 
+use crate::config::health;
 use crate::config::server::positive;
 use crate::reader::{Located, Section};
 use crate::upstream::settings::{
@@ -54,6 +55,7 @@ fn read_one(section: &Section<'_>) -> Located<UpstreamSettings> {
         resolve_every: positive(section, "resolve_every", DEFAULT_RESOLVE_EVERY),
         max_connections: section.integer("max_connections", 1..=1_000_000).unwrap_or(DEFAULT_MAX_CONNECTIONS),
         max_waiting: section.integer("max_waiting", 0..=1_000_000).unwrap_or(DEFAULT_MAX_WAITING),
+        health: health::read(section),
     };
     check_tls(section, &settings);
     Located { value: settings, span: name.span }

@@ -12,6 +12,8 @@ use http_body_util::Full;
 
 use crate::base::http2::Received;
 use crate::enforce::lease::{Lease, Leased};
+use crate::policy::compression::Coding;
+use crate::rewrite::compress::{Compressed, Place};
 use crate::upstream::answer::UpstreamBody;
 use crate::upstream::http1::link::Link;
 use crate::upstream::upload::Upload;
@@ -25,6 +27,8 @@ pub enum AnswerBody {
     Own(Full<Bytes>),
     /// What an application sends, for as long as the session lasts.
     Upstream(Leased<UpstreamBody<RequestBody>>),
+    /// The same, compressed.
+    Compressed(Box<Leased<Compressed<UpstreamBody<RequestBody>>>>),
     /// None: what follows the head is a WebSocket.
     Switched(Option<Box<Switched>>),
 }
@@ -43,6 +47,11 @@ impl AnswerBody {
     /// A body of ours.
     pub fn own(content: impl Into<Bytes>) -> Self {
         Self::Own(Full::new(content.into()))
+    }
+
+    /// What an application sends, compressed on its way, for as long as `lease` lasts.
+    pub fn compressed(body: UpstreamBody<RequestBody>, coding: Coding, place: Place, lease: Option<Lease>) -> Self {
+        Self::Compressed(Box::new(Leased::new(Compressed::new(body, coding, place), lease)))
     }
 
     /// The WebSocket, if it is to become one.
@@ -148,6 +157,7 @@ impl Body for AnswerBody {
         match &mut *self {
             Self::Own(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
             Self::Upstream(body) => Pin::new(body).poll_frame(context),
+            Self::Compressed(body) => Pin::new(&mut **body).poll_frame(context),
             Self::Switched(_) => Poll::Ready(None),
         }
     }
@@ -156,6 +166,7 @@ impl Body for AnswerBody {
         match self {
             Self::Own(body) => body.is_end_stream(),
             Self::Upstream(body) => body.is_end_stream(),
+            Self::Compressed(body) => body.is_end_stream(),
             Self::Switched(_) => true,
         }
     }
@@ -164,6 +175,7 @@ impl Body for AnswerBody {
         match self {
             Self::Own(body) => body.size_hint(),
             Self::Upstream(body) => body.size_hint(),
+            Self::Compressed(body) => body.size_hint(),
             Self::Switched(_) => SizeHint::with_exact(0),
         }
     }

@@ -17,6 +17,15 @@ pub struct Labelled {
     pub reason: &'static str,
 }
 
+/// Which server of which upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfServer {
+    /// The upstream's name.
+    pub upstream: String,
+    /// The server's address.
+    pub server: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StatusClass {
     status: &'static str,
@@ -69,6 +78,10 @@ pub struct Metrics {
     pub store_errors: Counter,
     /// Failures of the upstreams, by kind.
     pub upstream_errors: Family<Labelled, Counter>,
+    /// Whether servers that are asked are well, 1 or 0.
+    pub upstream_healthy: Family<OfServer, Gauge>,
+    /// Health checks that failed.
+    pub health_check_failures: Family<OfServer, Counter>,
     workers: Mutex<Vec<Arc<WorkerCounters>>>,
 }
 
@@ -111,6 +124,12 @@ impl Metrics {
         registry.register("binding_mismatches", "Requests from elsewhere", self.binding_mismatches.clone());
         registry.register("store_errors", "Failures of the session store", self.store_errors.clone());
         registry.register("upstream_errors", "Failures of the upstreams", self.upstream_errors.clone());
+        registry.register(
+            "upstream_healthy",
+            "Whether a server passes its health checks",
+            self.upstream_healthy.clone(),
+        );
+        registry.register("health_check_failures", "Health checks that failed", self.health_check_failures.clone());
         registry.register("log_dropped", "Pieces of log dropped because the writer was behind", log_dropped);
         let mut out = String::new();
         // Writing into a string does not fail.

@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod client_address;
+pub mod compression;
 pub mod decide;
 pub mod facts;
 pub mod path;

@@ -34,7 +34,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 pub use section::Section;
-pub use suggest::nearest;
+pub use suggest::{either, nearest};
 
 use mistake::{Mistake, Mistakes};
 use tree::{Kind, Node, Table};

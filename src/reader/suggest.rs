@@ -24,7 +24,7 @@ pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) ->
 }
 
 /// `"a"`, `"a" or "b"`, `"a", "b" or "c"`.
-pub(super) fn either<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
+pub fn either<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
     join_words(words, "or", |word| format!("\"{word}\""))
 }
 

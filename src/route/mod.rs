@@ -1,4 +1,5 @@
 //! Floor 2: which route a request belongs to. Pure.
 
 pub mod pattern;
+pub mod rewriting;
 pub mod table;

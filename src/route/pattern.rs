@@ -3,6 +3,28 @@
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// What a path has that is not written as it is (RFC 3986 section 3.3).
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@');
+
 /// The host part of a route.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostPattern {
@@ -103,6 +125,11 @@ impl PathPrefix {
     /// The prefix as a person writes it.
     pub fn shown(&self) -> Cow<'_, str> {
         if self.0.is_empty() { Cow::Borrowed("/") } else { Cow::Borrowed(&self.0) }
+    }
+
+    /// The prefix as it stands in a request.
+    pub fn encoded(&self) -> String {
+        utf8_percent_encode(&self.0, ENCODED).to_string()
     }
 
     /// Whether every path that begins with `other` begins with this.

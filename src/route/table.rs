@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::policy::compression::Coding;
 use crate::policy::route_policy::RoutePolicy;
 use crate::route::pattern::{HostPattern, PathPrefix};
+use crate::route::rewriting::RouteRewriting;
 
 /// One route.
 #[derive(Clone, Debug)]
@@ -20,6 +22,10 @@ pub struct Route {
     pub upstream: usize,
     /// How long a WebSocket may say nothing.
     pub websocket_timeout: Duration,
+    /// What it changes on the way to the application and back, if anything.
+    pub rewriting: Option<Box<RouteRewriting>>,
+    /// How answers may be compressed, the best first.
+    pub compress: Box<[Coding]>,
 }
 
 /// Default for `websocket_timeout`: many applications send a sign of life every half minute, some none at all, and a
@@ -136,6 +142,8 @@ mod tests {
             policy: policy.clone(),
             upstream: at,
             websocket_timeout: DEFAULT_WEBSOCKET_TIMEOUT,
+            rewriting: None,
+            compress: Box::default(),
         };
         RouteTable::new(routes.iter().enumerate().map(route).collect())
     }

@@ -21,9 +21,11 @@ use crate::enforce::respond::{self, Refusal, is_for_person};
 use crate::enforce::snapshot::Snapshot;
 use crate::observe::metrics::Metrics;
 use crate::policy::client_address::client_address;
+use crate::policy::compression;
 use crate::policy::facts::{BadRequest, Facts, is_navigation};
 use crate::policy::verdict::{Grant, Verdict};
 use crate::portal::{self, Visit};
+use crate::rewrite::eligible::prepare;
 use crate::route::table::Route;
 use crate::server::conn::ConnInfo;
 use crate::server::finish::{Finish, FinishedBody, Noted};
@@ -33,6 +35,7 @@ use crate::server::worker::{Current, Worker};
 use crate::session::live::Live;
 use crate::upstream::forward::{Way, forward, rewrite};
 use crate::upstream::headers::ClientSide;
+use crate::upstream::rewriting::{self, Asked};
 use crate::upstream::upload::{Upload, discard};
 use crate::upstream::websocket;
 use std::sync::Arc;
@@ -266,22 +269,16 @@ async fn pass(
     live: Option<Arc<Live>>,
     parts: &mut Parts,
     body: &mut Option<ClientBody>,
-    sent: Sent<'_>,
+    mut sent: Sent<'_>,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let pool = current.pools.get(sent.route.upstream).ok_or(Refusal::Internal)?;
-    let rewriting = &current.snapshot.rewriting;
-    let (peer, may_forward) = (conn.peer.ip(), conn.may_forward);
-    let side = ClientSide { peer, may_forward, client: sent.client, authority: &sent.authority };
-    let version = parts.version;
-    let expects = version == Version::HTTP_2 && parts.headers.contains_key(header::EXPECT);
-    rewrite(&grant, parts, sent.changed_path, side, rewriting, &conn.known_fields);
-    if sent.is_websocket {
-        websocket::say_upgrade(&mut parts.headers);
-    }
+    let told = &current.snapshot.rewriting;
+    let (version, expects) = (parts.version, parts.headers.contains_key(header::EXPECT));
+    // By the fields as the client sent them: our own cookie is one that counts.
+    let compression = compression::of_answer(&sent.route.compress, &parts.headers);
+    address(&grant, parts, current, conn, &mut sent)?;
     let lease = || live.as_ref().map(|live| Lease::new(worker.shared.leases.clone(), Arc::clone(live)));
     let is_over = || live.as_ref().is_some_and(|live| live.ended().is_some());
-    let (now, is_websocket) = (sent.now, sent.is_websocket);
-    let body_rate = worker.limits.body_rate;
     let announce = |interim: Response<()>| {
         // HTTP/1.0 does not know of it (RFC 9110 section 15.2).
         if version >= Version::HTTP_11 && !is_over() {
@@ -291,24 +288,24 @@ async fn pass(
     let way = Way {
         pool,
         deadlines: &worker.deadlines,
-        now,
-        is_websocket,
+        now: sent.now,
+        is_websocket: sent.is_websocket,
         is_over: &is_over,
-        body_rate,
+        body_rate: worker.limits.body_rate,
         announce: &announce,
     };
     let mut upload = match body.take().filter(|body| !body.is_end_stream()) {
         None => None,
         Some(body) => {
-            if expects {
+            if expects && version == Version::HTTP_2 {
                 // hyper says so by itself, over HTTP/1.1.
                 sent.aside.announce(continues());
             }
-            let mut upload = Upload::new(Leased::new(body, lease()), worker.clock(), &rewriting.identity);
+            let mut upload = Upload::new(Leased::new(body, lease()), worker.clock(), &told.identity);
             (!upload.is_empty().await).then_some(upload)
         }
     };
-    let answered = forward(&grant, parts, &mut upload, way, &rewriting.cookies).await;
+    let answered = forward(&grant, parts, &mut upload, way, &told.cookies).await;
     // What the application has not taken is still the client's to send, or to be told not to.
     *body = upload.map(|upload| upload.into_inner().into_inner());
     if let Some((reason, _)) = live.as_ref().and_then(|live| live.ended()) {
@@ -316,14 +313,43 @@ async fn pass(
         // was cut off here, and is no fault of the application's.
         return Err(Refusal::Unauthenticated(crate::policy::verdict::Reason::Ended(reason)));
     }
-    let response = answered?;
-    Ok(response.map(|mut body| match body.take_switched() {
-        None => AnswerBody::Upstream(Leased::new(body, lease())),
-        Some(link) => {
-            let silence = sent.route.websocket_timeout;
-            AnswerBody::Switched(Some(Box::new(Switched { link, lease: lease(), silence })))
-        }
-    }))
+    let mut response = answered?;
+    if let Some(changes) = &sent.route.rewriting {
+        let asked = Asked::with(&parts.headers, &sent.authority, &pool.upstream().settings.servers);
+        rewriting::outward(changes, asked, response.headers_mut());
+    }
+    let (mut head, mut body) = response.into_parts();
+    if let Some(link) = body.take_switched() {
+        let silence = sent.route.websocket_timeout;
+        let body = AnswerBody::Switched(Some(Box::new(Switched { link, lease: lease(), silence })));
+        return Ok(Response::from_parts(head, body));
+    }
+    let body = match prepare(&mut head, &parts.headers, compression, || worker.compressors.take()) {
+        // Of the answer to a HEAD, the head alone is changed.
+        Some((coding, place)) if !body.is_end_stream() => AnswerBody::compressed(body, coding, place, lease()),
+        Some(_) | None => AnswerBody::Upstream(Leased::new(body, lease())),
+    };
+    Ok(Response::from_parts(head, body))
+}
+
+/// Makes a request the one that its application is sent.
+fn address(
+    grant: &Grant,
+    parts: &mut Parts,
+    current: &Current,
+    conn: &ConnInfo,
+    sent: &mut Sent<'_>,
+) -> Result<(), Refusal> {
+    let (peer, may_forward) = (conn.peer.ip(), conn.may_forward);
+    let side = ClientSide { peer, may_forward, client: sent.client, authority: &sent.authority };
+    rewrite(grant, parts, sent.changed_path.take(), side, &current.snapshot.rewriting, &conn.known_fields);
+    if let Some(changes) = &sent.route.rewriting {
+        rewriting::inward(changes, parts).map_err(|_| Refusal::Internal)?;
+    }
+    if sent.is_websocket {
+        websocket::say_upgrade(&mut parts.headers);
+    }
+    Ok(())
 }
 
 /// What a client waits for that would rather not send a body in vain (RFC 9110 section 10.1.1).

@@ -15,6 +15,7 @@ use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::Snapshot;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::WorkerCounters;
+use crate::rewrite::compress::Places;
 use crate::upstream::pool::Pool;
 
 /// How often idle connections to the applications are looked at: one that its server has closed holds a descriptor here.
@@ -57,6 +58,8 @@ pub struct Worker {
     pub closed: Notify,
     /// When the operator was last told that a connection was refused before its handshake.
     pub refusal_told: Cell<Option<Timestamp>>,
+    /// Its places for answers that are compressed.
+    pub compressors: Places,
     is_stopping: Cell<bool>,
     current: RefCell<Rc<Current>>,
 }
@@ -85,6 +88,7 @@ impl Worker {
             connections: Cell::new(0),
             closed: Notify::new(),
             refusal_told: Cell::new(None),
+            compressors: Places::default(),
             is_stopping: Cell::new(false),
             current,
         })

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -39,6 +39,10 @@ struct Server {
     failures: AtomicU32,
     /// Until when it is left alone, in milliseconds.
     back_at: AtomicU64,
+    /// Whether it fails its health checks.
+    fails: AtomicBool,
+    /// Whether it was ever asked how it is.
+    is_watched: AtomicBool,
     /// How many requests are under way; counted only when somebody asks.
     under_way: AtomicUsize,
 }
@@ -96,7 +100,31 @@ impl Upstream {
     }
 
     fn works(&self, server: usize, now: Timestamp) -> bool {
-        self.servers.get(server).is_some_and(|server| server.back_at.load(Ordering::Relaxed) <= now.as_millis())
+        self.servers.get(server).is_some_and(|server| {
+            !server.fails.load(Ordering::Relaxed) && server.back_at.load(Ordering::Relaxed) <= now.as_millis()
+        })
+    }
+
+    /// Whether a server fails its health checks.
+    pub fn fails(&self, server: usize) -> bool {
+        self.servers.get(server).is_some_and(|server| server.fails.load(Ordering::Relaxed))
+    }
+
+    /// Whether all of them do.
+    pub fn all_fail(&self) -> bool {
+        (0..self.servers.len()).all(|server| self.fails(server))
+    }
+
+    /// Notes whether a server fails its health checks: then it is passed over for as long as another works.
+    pub fn set_fails(&self, server: usize, fails: bool) {
+        if let Some(server) = self.servers.get(server) {
+            server.fails.store(fails, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a server has been asked before how it is; from now on it has.
+    pub fn is_watched(&self, server: usize) -> bool {
+        self.servers.get(server).is_some_and(|server| server.is_watched.swap(true, Ordering::Relaxed))
     }
 
     fn least_busy(&self, turn: usize, now: Timestamp) -> usize {

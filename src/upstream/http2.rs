@@ -69,7 +69,7 @@ impl Shared {
         deadlines: &Rc<Deadlines>,
         known_until: Timestamp,
     ) -> Result<Rc<Self>, h2::Error> {
-        let scheme = if matches!(stream, Stream::Tls(_)) { "https" } else { "http" };
+        let scheme = scheme(&stream);
         let (sending, connection) = Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
@@ -206,7 +206,7 @@ impl Exchange {
     {
         let under_way = UnderWay::begin(shared, deadlines).await;
         let mut sending = shared.sending.clone().ready().await?;
-        let (answering, stream) = sending.send_request(request(shared, parts)?, body.is_none())?;
+        let (answering, stream) = sending.send_request(request(shared.scheme, parts)?, body.is_none())?;
         let halves = Rc::<Halves>::default();
         if let Some(body) = body.take() {
             tokio::task::spawn_local(upload(stream, body, Rc::clone(&halves), Rc::clone(deadlines)));
@@ -244,13 +244,21 @@ impl Exchange {
     }
 }
 
+/// The scheme of what is asked for on a stream.
+pub(super) const fn scheme(stream: &Stream) -> &'static str {
+    match stream {
+        Stream::Tls(_) => "https",
+        Stream::Tcp(_) | Stream::Unix(_) => "http",
+    }
+}
+
 /// The head of a request as HTTP/2 has it (RFC 9113 section 8.3.1): its host in the target, and nothing about the
 /// connection.
-fn request(shared: &Shared, parts: &Parts) -> Result<Request<()>, Broken> {
+pub(super) fn request(scheme: &str, parts: &Parts) -> Result<Request<()>, Broken> {
     const UNFIT: Broken = Broken::NotHttp("the request cannot be written as HTTP/2");
     let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-    let uri = Uri::builder().scheme(shared.scheme).authority(host).path_and_query(target).build();
+    let uri = Uri::builder().scheme(scheme).authority(host).path_and_query(target).build();
     let mut headers = parts.headers.clone();
     headers.remove(header::HOST);
     headers.remove(header::CONNECTION);

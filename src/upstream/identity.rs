@@ -222,6 +222,7 @@ const RESERVED_NAMES: &[&str] = &[
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "x-forwarded-prefix",
 ];
 
 const fn length_bit(length: usize) -> u64 {

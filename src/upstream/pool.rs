@@ -6,8 +6,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rustls::pki_types::ServerName;
-use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::base::clock::Timestamp;
@@ -15,10 +13,10 @@ use crate::base::deadline::{Deadline, Deadlines};
 use crate::session::handle::SessionHandle;
 use crate::upstream::group::Upstream;
 use crate::upstream::http1::Broken;
-use crate::upstream::http1::link::{Link, Stream};
+use crate::upstream::http1::link::Link;
 use crate::upstream::http2::Shared;
-use crate::upstream::settings::{Balance, Protocol, ServerAddress};
-use crate::upstream::tls::HTTP_2;
+use crate::upstream::reach::{has_name, look_up, reach};
+use crate::upstream::settings::{Balance, Protocol};
 
 /// How many servers are tried for one request.
 const MAX_TRIED: usize = 3;
@@ -286,7 +284,17 @@ impl Pool {
 
     /// Connects to a server, and takes up `place` for as long as the connection is.
     async fn connect(&self, server: usize, is_http_2: bool, place: OwnedSemaphorePermit) -> io::Result<Line> {
-        let (stream, known_until) = self.reach(server, is_http_2).await?;
+        let (addresses, known_until) = self.addresses(server).await?;
+        let stream = match reach(&self.upstream, server, &addresses, is_http_2).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                // It may have moved.
+                if let Some(found) = self.found.get(server) {
+                    found.replace(None);
+                }
+                return Err(error);
+            }
+        };
         if !is_http_2 {
             return Ok(Line::Http1(Link::new(stream, known_until, place)));
         }
@@ -297,56 +305,19 @@ impl Pool {
         Ok(Line::Http2(shared))
     }
 
-    /// A stream of bytes to a server, and until when its name is taken to mean the one that was reached.
-    async fn reach(&self, server: usize, is_http_2: bool) -> io::Result<(Stream, Timestamp)> {
+    /// Where a server is, looked up if that was not done lately, and until when that counts.
+    async fn addresses(&self, server: usize) -> io::Result<(Vec<SocketAddr>, Timestamp)> {
         let settings = &self.upstream.settings;
-        match settings.servers.get(server).ok_or(io::ErrorKind::NotFound)? {
-            ServerAddress::Tcp(address) => {
-                let (stream, until) = self.tcp(server, address).await?;
-                Ok((Stream::Tcp(stream), until))
-            }
-            ServerAddress::Unix(path) => Ok((Stream::Unix(UnixStream::connect(path).await?), FOR_EVER)),
-            ServerAddress::Tls(address) => {
-                let name = settings.tls.server_name.as_deref().unwrap_or_else(|| host_of(address));
-                let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
-                let tls = if is_http_2 { &self.upstream.tls_of_http_2 } else { &self.upstream.tls };
-                let connector = tls.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-                let (stream, until) = self.tcp(server, address).await?;
-                let stream = connector.connect(name, stream).await?;
-                if is_http_2 && stream.get_ref().1.alpn_protocol() != Some(HTTP_2) {
-                    return Err(io::Error::other("it does not speak HTTP/2"));
-                }
-                Ok((Stream::Tls(Box::new(stream)), until))
-            }
+        let address = settings.servers.get(server).ok_or(io::ErrorKind::NotFound)?;
+        if !has_name(address) {
+            return Ok((look_up(address).await?, FOR_EVER));
         }
-    }
-
-    /// Connects to `host:port`, whose host is looked up if that was not done lately.
-    async fn tcp(&self, server: usize, address: &str) -> io::Result<(TcpStream, Timestamp)> {
-        let (addresses, until) = match address.parse::<SocketAddr>() {
-            Ok(address) => (vec![address], FOR_EVER),
-            Err(_) => self.look_up(server, address).await?,
-        };
-        match TcpStream::connect(&*addresses).await {
-            Ok(stream) => stream.set_nodelay(true).map(|()| (stream, until)),
-            Err(error) => {
-                // It may have moved.
-                if let Some(found) = self.found.get(server) {
-                    found.replace(None);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    async fn look_up(&self, server: usize, address: &str) -> io::Result<(Vec<SocketAddr>, Timestamp)> {
-        let now = self.deadlines.recent();
-        let found = self.found.get(server).ok_or(io::ErrorKind::NotFound)?;
+        let (now, found) = (self.deadlines.recent(), self.found.get(server).ok_or(io::ErrorKind::NotFound)?);
         if let Some(found) = found.borrow().as_ref().filter(|found| now < found.until) {
             return Ok((found.addresses.clone(), found.until));
         }
-        let addresses: Vec<SocketAddr> = tokio::net::lookup_host(address).await?.collect();
-        let until = now.plus(self.upstream.settings.resolve_every);
+        let addresses = look_up(address).await?;
+        let until = now.plus(settings.resolve_every);
         found.replace(Some(Found { addresses: addresses.clone(), until }));
         Ok((addresses, until))
     }
@@ -384,10 +355,4 @@ impl Pool {
             idle.iter_mut().for_each(|link| link.rest());
         }
     }
-}
-
-/// The host in `host:port`.
-fn host_of(address: &str) -> &str {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }

@@ -4,6 +4,9 @@ use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::uri::PathAndQuery;
+
 /// Default for `upstream.connect_timeout`: a server in the same building answers in milliseconds, one across an ocean
 /// in a third of a second; three tries of TCP fit in between.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,6 +27,18 @@ pub const DEFAULT_MAX_CONNECTIONS: usize = 1024;
 /// Default for `upstream.max_waiting`: as many again. A request that waits costs little; one that is refused costs a
 /// person's patience.
 pub const DEFAULT_MAX_WAITING: usize = 1024;
+
+/// Default for `upstream.health.every`: a server that went away is noticed within half a minute, by six questions a minute.
+pub const DEFAULT_HEALTH_EVERY: Duration = Duration::from_secs(10);
+
+/// Default for `upstream.health.timeout`: who needs that long for a short answer does not serve people either.
+pub const DEFAULT_HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Default for `upstream.health.unhealthy_after`: one answer that is lost is no outage.
+pub const DEFAULT_UNHEALTHY_AFTER: u32 = 3;
+
+/// Default for `upstream.health.healthy_after`: one that begins to work may still stumble.
+pub const DEFAULT_HEALTHY_AFTER: u32 = 2;
 
 /// One upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +65,25 @@ pub struct UpstreamSettings {
     pub max_connections: usize,
     /// How many requests may wait for one, over all workers.
     pub max_waiting: usize,
+    /// How its servers are asked whether they are well, if they are.
+    pub health: Option<HealthSettings>,
+}
+
+/// How servers are asked whether they are well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthSettings {
+    /// For what.
+    pub path: PathAndQuery,
+    /// How long after one check the next begins.
+    pub every: Duration,
+    /// How long a check may take.
+    pub timeout: Duration,
+    /// After how many failures in a row a server is passed over.
+    pub unhealthy_after: u32,
+    /// After how many answers in a row it is used again.
+    pub healthy_after: u32,
+    /// The host that is asked for, if it is not the server's address.
+    pub host: Option<HeaderValue>,
 }
 
 /// What is spoken to servers.

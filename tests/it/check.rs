@@ -746,3 +746,128 @@ gateway.toml:4:16: browsers carry no policy with them that leaves out the hosts 
         assert!(shown.contains(said) && shown.ends_with("\n1 mistake in gateway.toml\n"), "{shown}");
     }
 }
+
+#[test]
+fn a_route_changes_what_there_is_to_change() {
+    let with = |lines: &str| format!("{GOOD}{lines}\n");
+    let expected = r#"gateway.toml:15:19: there is nothing to change: the application sees the host and the paths that its clients see
+   15 | rewrite_cookies = true
+      |                   ^^^^ add host_rewrite or prefix_rewrite, or remove this line
+
+1 mistake in gateway.toml
+"#;
+    assert_eq!(told(&with("rewrite_cookies = true")), expected);
+    let with_app = |lines: &str| with(lines).replace("path = \"/\"", "path = \"/app\"");
+    for (text, said) in [
+        (with("prefix_rewrite = \"/\""), "\"/\" is the path of the route, so nothing is changed"),
+        (with_app("prefix_rewrite = \"/app/\""), "\"/app\" is the path of the route, so nothing is changed"),
+        (with("prefix_rewrite = \"x\""), "\"x\" does not begin with a slash"),
+        (with("prefix_rewrite = \"/a/../b\""), "has an empty or a dot segment"),
+        (with("prefix_rewrite = \"/a%2e\""), "has a character that no prefix has"),
+        (with("host_rewrite = \"http://app\""), "\"http://app\" is not a host; write one like"),
+        (with("host_rewrite = \"\""), "\"\" is not a host"),
+        (with("host_rewrite = \"me@app\""), "is not a host"),
+        (with("host_rewrite = \"app:\""), "is not a host"),
+        (with("host_rewrite = \"app:0\""), "is not a host"),
+        (with("host_rewrite = \"app:99999\""), "is not a host"),
+        (with("host_rewrite = \"app:+8\""), "is not a host"),
+        (with("host_rewrite = \"*.app\""), "is not a host"),
+        (with("host_rewrite = \"app/x\""), "is not a host"),
+        (with("rewrite_location = \"yes\""), "\"rewrite_location\" must be true or false"),
+    ] {
+        let shown = told(&text).replace("\n      |                ", " ");
+        let has_it = said.split("; ").all(|words| shown.contains(words));
+        assert!(has_it && shown.ends_with("\n1 mistake in gateway.toml\n"), "{said} in\n{shown}");
+    }
+    for lines in [
+        "rewrite_location = true",
+        "host_rewrite = \"App.internal:8080\"\nrewrite_cookies = true",
+        "host_rewrite = \"[::1]:8080\"",
+        "prefix_rewrite = \"/x\"\nrewrite_cookies = true",
+    ] {
+        let checked = run(folder(&with(lines)).path(), &["check"], "");
+        assert_eq!(checked.code(), Some(0), "{lines}: {}", checked.stderr);
+    }
+}
+
+#[test]
+fn a_prefix_that_leads_around_another_route_is_told() {
+    let with = |routes: &[String]| GOOD.replace("[[route]]\npath = \"/\"\nupstream = \"app\"\n", &routes.concat());
+    let route = |path: &str, keys: &str| format!("[[route]]\npath = \"{path}\"\nupstream = \"app\"\n{keys}\n");
+    let (public, strips) = ("access = \"public\"", "prefix_rewrite = \"/\"");
+    let open = route("/open", &format!("{public}\n{strips}"));
+    let admin = route("/admin", "roles = [\"admin\"]");
+    let expected = r#"gateway.toml:16:18: "/open/admin" is then what "/admin" is, and open to more people than that route allows
+   16 | prefix_rewrite = "/"
+      |                  ^^^ add a route with path = "/open/admin" that asks for the same, or choose another prefix
+
+1 mistake in gateway.toml
+"#;
+    assert_eq!(told(&with(&[open.clone(), admin.clone()])), expected);
+    // Also when the part that is guarded has another name outside, or is all of the application.
+    let named = route("/staff", "roles = [\"admin\"]\nprefix_rewrite = \"/admin/x\"");
+    assert!(told(&with(&[open.clone(), named])).contains("\"/open/admin/x\" is then what \"/staff\" is"));
+    let hidden = route("/manage", "roles = [\"admin\"]\nprefix_rewrite = \"/admin\"");
+    assert!(told(&with(&[route("/", ""), hidden.clone()])).contains("\"/admin\" is then what \"/manage\" is"));
+    let whole = route("/", "");
+    assert!(told(&with(&[whole.clone(), open.clone()])).contains("\"/open\" is then what \"/\" is"));
+    let host = route("/", &format!("{public}\nprefix_rewrite = \"/a\"\nhost = \"a.test\""));
+    assert!(told(&with(&[host, route("/a/b", "")])).contains("\"/b\" is then what \"/a/b\" is"));
+    for good in [
+        vec![open.clone(), admin.clone(), route("/open/admin", "roles = [\"admin\"]\nprefix_rewrite = \"/admin\"")],
+        vec![route("/open", &format!("{public}\nprefix_rewrite = \"/static\"")), admin.clone(), whole],
+        vec![route("/open", &format!("{strips}\nroles = [\"admin\"]")), admin.clone()],
+        vec![route("/", ""), admin, hidden],
+    ] {
+        let checked = run(folder(&with(&good)).path(), &["check"], "");
+        assert_eq!(checked.code(), Some(0), "{good:?}: {}", checked.stderr);
+    }
+}
+
+#[test]
+fn a_coding_to_compress_with_is_one_that_is_known() {
+    let expected = r#"gateway.toml:15:21: "deflate" is no coding that is known here
+   15 | compress = ["gzip", "deflate", "gzip"]
+      |                     ^^^^^^^^^ write "zstd", "br" or "gzip"
+
+gateway.toml:15:32: "gzip" is there already
+   15 | compress = ["gzip", "deflate", "gzip"]
+      |                                ^^^^^^ write each once, the best first
+
+2 mistakes in gateway.toml
+"#;
+    assert_eq!(told(&format!("{GOOD}compress = [\"gzip\", \"deflate\", \"gzip\"]\n")), expected);
+    assert!(told(&format!("{GOOD}compress = true\n")).contains("\"compress\" must be a list of texts"));
+}
+
+#[test]
+fn a_health_check_is_told_all_it_needs() {
+    let with = |lines: &str| GOOD.replace("[[route]]", &format!("[upstream.health]\n{lines}\n[[route]]"));
+    let expected = r#"gateway.toml:12:1: "path" is missing in [upstream.health]
+   12 | [upstream.health]
+      | ^^^^^^^^^^^^^^^^^ add path = "/health"
+
+gateway.toml:13:9: zero would leave no time at all
+   13 | every = "0s"
+      |         ^^^^ write a time like "10s"
+
+2 mistakes in gateway.toml
+"#;
+    assert_eq!(told(&with("every = \"0s\"")), expected);
+    for (lines, said) in [
+        ("path = \"health\"", "\"health\" is not a path"),
+        ("path = \"/a b\"", "\"/a b\" is not a path"),
+        ("path = \"/a#b\"", "\"/a#b\" is not a path"),
+        ("path = \"http://127.0.0.1/\"", "is not a path"),
+        ("path = \"/\"\ntimeout = \"0ms\"", "zero would leave no time at all"),
+        ("path = \"/\"\nunhealthy_after = 0", "0 is out of range"),
+        ("path = \"/\"\nhealthy_after = 1001", "1001 is out of range"),
+        ("path = \"/\"\nhost = \"http://a\"", "\"http://a\" is not a host"),
+        ("path = \"/\"\nevry = \"1s\"", "did you mean \"every\"?"),
+    ] {
+        let shown = told(&with(lines));
+        assert!(shown.contains(said) && shown.ends_with("\n1 mistake in gateway.toml\n"), "{said} in\n{shown}");
+    }
+    let checked = run(folder(&with("path = \"/health?full=1\"\nhost = \"app.internal:81\"")).path(), &["check"], "");
+    assert_eq!(checked.code(), Some(0), "{}", checked.stderr);
+}

@@ -24,8 +24,8 @@ use super::http2::{
 };
 
 /// A request as the application saw it.
-struct Seen {
-    head: Parts,
+pub(super) struct Seen {
+    pub(super) head: Parts,
     /// As far as it came.
     body: Vec<u8>,
     trailers: Option<HeaderMap>,
@@ -36,14 +36,14 @@ struct Seen {
 /// `announced` says so before it answers; `stuck` begins an answer and goes no further; `silent` says nothing at all;
 /// `refused` refuses its stream; `bye` answers and closes the connection; `early` answers before it reads.
 #[derive(Clone)]
-struct App {
+pub(super) struct App {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl App {
-    fn start(max_streams: u32, tls: Option<TlsAcceptor>) -> Self {
+    pub(super) fn start(max_streams: u32, tls: Option<TlsAcceptor>) -> Self {
         let (told, address) = channel();
         let (connections, seen) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<Seen>>>::default());
         let (counted, noted) = (Arc::clone(&connections), Arc::clone(&seen));
@@ -71,7 +71,7 @@ impl App {
         Self { address: address.recv().expect("it listens"), connections, seen }
     }
 
-    fn gateway(&self, keys: &str) -> Gateway {
+    pub(super) fn gateway(&self, keys: &str) -> Gateway {
         let mut setup = Setup::new().unlimited();
         setup.servers = Some(vec![format!("http://{}", self.address)]);
         setup.upstream = format!("protocol = \"h2\"\n{keys}");
@@ -84,7 +84,7 @@ impl App {
     }
 
     /// The last request, once it is over.
-    fn last(&self) -> Seen {
+    pub(super) fn last(&self) -> Seen {
         let take = || self.seen.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut found = None;
         eventually("a request is over", || {

@@ -42,11 +42,27 @@ fn commented_key(line: &str) -> Option<&str> {
     is_key.then_some(key)
 }
 
-/// The reference with its commented out keys written out: all of them, or those only that show a default.
+/// The reference with its commented out keys and tables written out: all of them, or those only that show a default.
 fn written_out(only_defaults: bool) -> String {
-    let mut says_none = false;
+    written_out_of(&reference(), only_defaults)
+}
+
+fn written_out_of(text: &str, only_defaults: bool) -> String {
+    let (mut says_none, mut is_in_comment) = (false, false);
     let mut lines = Vec::new();
-    for line in reference().lines() {
+    for line in text.lines() {
+        if line.starts_with('[') {
+            is_in_comment = false;
+        }
+        if line.starts_with("# [") && !only_defaults {
+            lines.push(line["# ".len()..].to_owned());
+            continue;
+        }
+        // The keys of a table that is not there are nobody's.
+        is_in_comment |= line.starts_with("# [");
+        if is_in_comment {
+            continue;
+        }
         let key = commented_key(line);
         match key {
             Some(_) if !(only_defaults && says_none) => lines.push(line["# ".len()..].to_owned()),
@@ -121,6 +137,15 @@ fn what_it_shows_as_defaults_are_the_codes_defaults() {
     // How long a prefix is matters only to whoever compares one.
     let with_prefix = shown(&written_out_text.replace("mode = \"off\"", "mode = \"prefix\""));
     similar(&shown(&format!("{MINIMAL}[session.binding.ip]\nmode = \"prefix\"")), &with_prefix);
+}
+
+#[test]
+fn what_it_shows_as_defaults_of_a_table_that_can_be_left_out_are_the_codes_defaults() {
+    let path = "path = \"/health\"";
+    let text = reference().replace("# [upstream.health]", "[upstream.health]").replace(&format!("# {path}"), path);
+    let table = format!("servers = [\"http://127.0.0.1:3000\"]\n[upstream.health]\n{path}\n");
+    let with_health = MINIMAL.replace("servers = [\"http://127.0.0.1:3000\"]", &table);
+    similar(&shown(&with_health), &shown(&written_out_of(&text, true)));
 }
 
 #[test]

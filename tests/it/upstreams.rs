@@ -331,6 +331,48 @@ fn a_server_is_spoken_to_by_tls_and_its_certificate_checked() {
 }
 
 #[test]
+fn a_server_is_asked_how_it_is_the_way_it_is_reached() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let (address, _connections) = authority.server(true);
+    let started = |ca: &Authority, url: String| {
+        let path = |authority: &Authority, name| authority.path(name).display().to_string();
+        let (ca, cert, key) = (path(ca, "ca.pem"), path(&authority, "client.crt"), path(&authority, "client.key"));
+        let mut setup = Setup::new();
+        setup.upstream = "[upstream.health]\npath = \"/\"\nunhealthy_after = 1".to_owned();
+        if url.starts_with("https://") {
+            let tls = format!("ca = \"{ca}\"\nclient_cert = \"{cert}\"\nclient_key = \"{key}\"");
+            setup.upstream = format!("server_name = \"app.internal\"\n{tls}\n{}", setup.upstream);
+        }
+        setup.servers = Some(vec![url]);
+        setup.start()
+    };
+    let told = |gateway: &Gateway| {
+        let text = gateway.running().shared.metrics.render(0, 0);
+        let line = text.lines().find(|line| line.starts_with("vestibule_upstream_healthy{"));
+        line.and_then(|line| line.rsplit_once(' ')).map(|(_, state)| state.to_owned())
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("app.sock");
+    let listener = UnixListener::bind(&path).expect("a socket");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut read = [0; 4096];
+            let _ = stream.read(&mut read).and_then(|_| stream.write_all(OK.as_bytes()));
+        }
+    });
+    let https = format!("https://{address}");
+    for (ca, url, state) in [
+        (&authority, https.clone(), "1"),
+        (&stranger, https, "0"),
+        (&authority, format!("unix:{}", path.display()), "1"),
+    ] {
+        let gateway = started(ca, url);
+        eventually("it is asked", || told(&gateway).is_some());
+        assert_eq!(told(&gateway).as_deref(), Some(state));
+    }
+}
+
+#[test]
 fn a_server_that_asks_who_we_are_is_shown_it() {
     let authority = Authority::new();
     let (address, _connections) = authority.server(true);
