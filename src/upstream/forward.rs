@@ -92,12 +92,13 @@ pub fn rewrite(
 ) {
     let fields = &mut parts.headers;
     let trusts = side.may_forward && !rewriting.trusted.is_empty() && rewriting.trusted.trusts(side.peer);
+    let written = trusts.then_some(rewriting.forwarded_header);
     let believed = trusts.then(|| Believed::from(fields, side.peer, &rewriting.trusted, rewriting.forwarded_header));
     // First what the client names in `Connection` and everything that is ours, then what we say: so nothing of ours can
     // be named away. `Expect` we answer ourselves, when the application begins to read the body.
     let takes_trailers = fields.contains_key(header::TE) && has_token(fields, &header::TE, b"trailers");
     headers::remove_hop_by_hop(fields, |name| {
-        name == "expect" || rewriting.identity.is_ours(name.as_bytes()) || headers::is_a_proxys_word(name, trusts)
+        name == "expect" || rewriting.identity.is_ours(name.as_bytes()) || headers::is_a_proxys_word(name, written)
     });
     let names: [&str; 2] = std::array::from_fn(|at| rewriting.cookies.get(at).map_or("", |name| &**name));
     headers::remove_cookies(fields, &names);

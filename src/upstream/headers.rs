@@ -94,9 +94,9 @@ const PROXYS_PREFIXES: &[&str] = &["x_forwarded_", "x_ssl_", "x_client_cert", "x
 /// What makes some applications serve another path than the one that was asked for and decided on. Whoever says it.
 const OTHER_PATHS: &[&str] = &["x_original_url", "x_rewrite_url"];
 
-/// Whether a field is a proxy's word, in whatever spelling a CGI would take for it, and not from a trusted one. `Proxy` is
-/// nobody's: CGI makes `HTTP_PROXY` of it, which steers the application's own requests (CVE-2016-5385 and its kin).
-pub fn is_a_proxys_word(name: &str, is_trusted: bool) -> bool {
+/// Whether a field is a proxy's word, in whatever spelling a CGI would take for it, and not one that a trusted proxy says:
+/// of the two families of headers it has `written` one, and clients' own of the other went through it. `Proxy` is nobody's: CGI makes `HTTP_PROXY` of it, which steers the application's own requests (CVE-2016-5385 and its kin).
+pub fn is_a_proxys_word(name: &str, written: Option<ForwardedHeader>) -> bool {
     // Most names begin with another letter.
     if !matches!(name.as_bytes().first(), Some(b'c' | b'f' | b'p' | b's' | b't' | b'x')) {
         return false;
@@ -107,7 +107,11 @@ pub fn is_a_proxys_word(name: &str, is_trusted: bool) -> bool {
     if name == "proxy" || OTHER_PATHS.iter().any(is) {
         return true;
     }
-    !is_trusted && (PROXYS_PREFIXES.iter().any(begins) || PROXYS_WORDS.iter().any(is))
+    match written {
+        None => PROXYS_PREFIXES.iter().any(begins) || PROXYS_WORDS.iter().any(is),
+        Some(ForwardedHeader::XForwardedFor) => false,
+        Some(ForwardedHeader::Forwarded) => begins(&"x_forwarded_"),
+    }
 }
 
 /// What is known of the client's side of a request.
@@ -334,7 +338,7 @@ pub fn guard_request_trailers(trailers: &mut HeaderMap, identity: &IdentityHeade
             || name.starts_with("sec-")
     };
     remove_hop_by_hop(trailers, |name| {
-        is_of_the_head(name) || identity.is_ours(name.as_bytes()) || is_a_proxys_word(name, false)
+        is_of_the_head(name) || identity.is_ours(name.as_bytes()) || is_a_proxys_word(name, None)
     });
 }
 
