@@ -17,6 +17,7 @@ mod connections;
 mod cookies;
 mod corpus;
 mod decision_table;
+mod differential;
 mod faults;
 mod fixation;
 mod hosts;
