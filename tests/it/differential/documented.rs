@@ -208,7 +208,12 @@ pub fn answered(answered: &Answered, straight: &Answered) -> Message {
 pub fn by_name(fields: &Fields) -> ByName {
     let mut all = ByName::new();
     for (name, value) in fields {
-        all.entry(name.clone()).or_default().push(value.clone());
+        // A length is a number, however many noughts it is written with.
+        let is_length = name == "content-length";
+        let length = is_length.then(|| std::str::from_utf8(value).ok()?.parse::<u64>().ok()).flatten();
+        all.entry(name.clone())
+            .or_default()
+            .push(length.map_or_else(|| value.clone(), |length| length.to_string().into()));
     }
     all
 }

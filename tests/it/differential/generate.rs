@@ -18,6 +18,8 @@ pub struct Asked {
     pub is_http_10: bool,
     pub is_absolute: bool,
     pub expects: bool,
+    /// Where what is written over HTTP/1 is cut into pieces.
+    pub cuts: Vec<usize>,
     /// Whether its path is one that the gateway refuses.
     pub is_refused: bool,
 }
@@ -307,8 +309,8 @@ const SPOOFED: [&str; 22] = [
     "SSL-Client-S-DN",
 ];
 
-/// Fields of one hop.
-const OF_ONE_HOP: [(&str, &str); 9] = [
+/// Fields of one hop, or answered there.
+const OF_ONE_HOP: [(&str, &str); 10] = [
     ("Connection", "keep-alive"),
     ("Connection", "x-named"),
     ("Connection", "X-Named, TE ,,host"),
@@ -318,6 +320,7 @@ const OF_ONE_HOP: [(&str, &str); 9] = [
     ("TE", "trailers"),
     ("Upgrade", "h2c, x/1"),
     ("HTTP2-Settings", "AAMAAABkAARAAAAAAAIAAAAA"),
+    ("Expect", "something-else"),
 ];
 
 const LENGTHS: [usize; 16] = [0, 0, 1, 1, 2, 3, 7, 100, 1023, 1024, 4095, 4096, 8191, 16_384, 65_537, 100_000];
@@ -453,12 +456,16 @@ pub fn asked(dice: &mut Dice, number: u64, is_short: bool) -> Asked {
     };
     let expects = !is_short && !is_http_10 && !body.bytes().is_empty() && dice.percent(15);
     if expects {
+        // Who expects two things and waits for one of them would wait in vain: an answer of 417 would be as good.
+        fields.retain(|(name, _)| name != "Expect");
         fields.push(own("Expect", dice.pick(&["100-continue", "100-Continue"])));
     }
     shuffle(dice, &mut fields);
     let authority = dice.pick(&["localhost", "localhost:8443", "LocalHost:443", "localhost.:1"]).to_owned();
     let is_absolute = dice.percent(5);
-    Asked { number, method, target, authority, fields, body, is_http_10, is_absolute, expects, is_refused }
+    let within = dice.pick(&[100, 1000, 20_000]);
+    let cuts = (0..dice.below(6).saturating_sub(2)).map(|_| dice.below(within)).collect();
+    Asked { number, method, target, authority, fields, body, is_http_10, is_absolute, expects, cuts, is_refused }
 }
 
 fn shuffle(dice: &mut Dice, fields: &mut Fields) {
@@ -529,6 +536,7 @@ pub fn script(dice: &mut Dice, asked: &Asked, is_short: bool) -> Script {
     match dice.below(if is_http_10 { 60 } else { 100 }) {
         _ if status == "204" => {}
         0..10 if !is_empty => closes = true,
+        10..14 => fields.push(own("Content-Length", &format!("{:05}", body.len()))),
         0..60 => fields.push(own("Content-Length", &body.len().to_string())),
         _ => {
             fields.push(own("Transfer-Encoding", dice.pick(&["chunked", "Chunked"])));
@@ -565,16 +573,13 @@ pub fn script(dice: &mut Dice, asked: &Asked, is_short: bool) -> Script {
     if !is_empty {
         all.extend(written);
     }
-    Script { pieces: pieces(dice, all), is_early, closes }
+    let cuts: Vec<usize> = (0..dice.below(4)).map(|_| dice.below(all.len())).collect();
+    Script { pieces: cut(&all, &cuts), is_early, closes }
 }
 
-/// Cuts an answer into the pieces in which it is written.
-fn pieces(dice: &mut Dice, all: Vec<u8>) -> Vec<Vec<u8>> {
-    let mut pieces = vec![all];
-    for _ in 0..dice.below(4) {
-        let last = pieces.pop().expect("one");
-        let at = dice.below(last.len() + 1);
-        pieces.extend([last[..at].to_vec(), last[at..].to_vec()]);
-    }
-    pieces
+/// Cuts what is written into pieces.
+pub fn cut(all: &[u8], cuts: &[usize]) -> Vec<Vec<u8>> {
+    let mut cuts: Vec<usize> = cuts.iter().map(|at| (*at).min(all.len())).chain([0, all.len()]).collect();
+    cuts.sort_unstable();
+    cuts.windows(2).map(|pair| all[pair[0]..pair[1]].to_vec()).collect()
 }

@@ -5,8 +5,8 @@
 //! A failure says how to play it again. `DIFFERENTIAL_SEED` is where the seeds begin, and `DIFFERENTIAL_RUNS` how many
 //! conversations there are.
 //!
-//! Left out: trailers of requests, 103 (Early Hints), WebSockets, and what is refused for its form, all of which have
-//! tests of their own.
+//! Left out: trailers of requests, 103 (Early Hints) and other announcements of an answer, WebSockets, and most of what
+//! is refused for its form: they have tests of their own.
 
 mod documented;
 mod generate;

@@ -17,7 +17,7 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::runtime::Runtime;
 
-use super::generate::{Asked, Upload};
+use super::generate::{Asked, Upload, cut};
 use super::wire::{Fields, Wire};
 use crate::harness::{Client, Version};
 
@@ -76,7 +76,7 @@ impl Http1 {
         if !asked.expects {
             bytes.extend(asked.body.written());
         }
-        self.wire.send(&bytes);
+        self.wire.send_all(&cut(&bytes, &asked.cuts));
         self.waiting.push_back(asked.clone());
     }
 
