@@ -90,6 +90,11 @@ pub fn request(straight: &Received, asked: &Asked, way: Way) -> Message {
     remove_hop_by_hop(&mut fields, !way.is_h2);
     fields.retain(|name, _| !is_not_the_clients(name));
     join_cookies(&mut fields);
+    // That trailers are welcome is said anew.
+    if asked.has("te", "trailers") {
+        put(&mut fields, "te", "trailers");
+        put(&mut fields, "connection", "TE");
+    }
     put(&mut fields, "host", &asked.authority);
     let port = asked.authority.split_once(':').map_or("443", |(_, port)| port);
     for (name, value) in [
