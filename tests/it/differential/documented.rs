@@ -27,6 +27,8 @@ pub struct Message {
     pub fields: ByName,
     pub body: Vec<u8>,
     pub trailers: ByName,
+    /// What came before an answer.
+    pub announced: Vec<(u16, ByName)>,
 }
 
 /// For one connection only (RFC 9110 section 7.6.1), either way.
@@ -46,9 +48,8 @@ const NEVER_OF_ONE_HOP: [&str; 4] = ["host", "content-length", "cookie", "set-co
 
 /// Taken out of every request beside that: what the gateway says itself, or answers itself, or nobody may say. Spelled
 /// with an underscore for whatever is no letter or digit, as CGI reads names.
-const NOT_THE_CLIENTS: [&str; 17] = [
+const NOT_THE_CLIENTS: [&str; 16] = [
     "expect",
-    "trailer",
     "forwarded",
     "x_real_ip",
     "remote_user",
@@ -121,7 +122,14 @@ pub fn request(straight: &Received, asked: &Asked, way: Way) -> Message {
         target = format!("{target}?{query}");
     }
     let start = format!("{} {target} HTTP/1.1", asked.method);
-    Message { start, fields, body: straight.body.bytes.clone(), trailers: ByName::new() }
+    let mut trailers = by_name(&straight.body.trailers);
+    remove_hop_by_hop(&mut trailers, true);
+    // What may only be said in a head, and was checked there, is not said behind a body.
+    let of_the_head = ["authorization", "cookie"];
+    let is_of_the_head =
+        |name: &str| name.starts_with("content-") || name.starts_with("if-") || of_the_head.contains(&name);
+    trailers.retain(|name, _| !is_of_the_head(name) && !is_not_the_clients(name));
+    Message { start, fields, body: straight.body.bytes.clone(), trailers, announced: Vec::new() }
 }
 
 /// How the gateway says how long the body is: what it knows it says, and where a body is expected it says that there is
@@ -129,8 +137,8 @@ pub fn request(straight: &Received, asked: &Asked, way: Way) -> Message {
 fn delimited(asked: &Asked) -> Option<(&'static str, String)> {
     match &asked.body {
         Upload::Length(bytes) => Some(("content-length", bytes.len().to_string())),
-        Upload::Chunks(chunks) if !chunks.is_empty() => Some(("transfer-encoding", "chunked".to_owned())),
-        Upload::None | Upload::Chunks(_) => {
+        Upload::Chunks(chunks, _) if !chunks.is_empty() => Some(("transfer-encoding", "chunked".to_owned())),
+        Upload::None | Upload::Chunks(..) => {
             ["POST", "PUT", "PATCH"].contains(&&*asked.method).then(|| ("content-length", "0".to_owned()))
         }
     }
@@ -141,7 +149,7 @@ pub fn received(received: &Received, asked: &Asked) -> Message {
     let mut fields = by_name(&received.fields);
     join_cookies(&mut fields);
     // An empty body in chunks is none if its end came along with its head, and else an empty body in chunks.
-    let is_empty_in_chunks = matches!(&asked.body, Upload::Chunks(chunks) if chunks.is_empty());
+    let is_empty_in_chunks = matches!(&asked.body, Upload::Chunks(chunks, _) if chunks.is_empty());
     if is_empty_in_chunks
         && fields.remove("transfer-encoding").is_some()
         && let Some((name, value)) = delimited(asked)
@@ -149,7 +157,13 @@ pub fn received(received: &Received, asked: &Asked) -> Message {
         put(&mut fields, name, &value);
     }
     let start = format!("{} {} {}", received.method, received.target, received.version);
-    Message { start, fields, body: received.body.bytes.clone(), trailers: by_name(&received.body.trailers) }
+    Message {
+        start,
+        fields,
+        body: received.body.bytes.clone(),
+        trailers: by_name(&received.body.trailers),
+        announced: Vec::new(),
+    }
 }
 
 /// What a client receives of an answer through the gateway, if `straight` is what it receives without.
@@ -187,7 +201,11 @@ pub fn answer(straight: &Answered, asked: &Asked, way: Way) -> Message {
         |name: &str| way.is_h2 || (asked.has("te", "trailers") && announced.iter().any(|known| known == name));
     let of_the_head = ["set-cookie", "www-authenticate", "proxy-authenticate", "location", "trailer"];
     trailers.retain(|name, _| !name.starts_with("content-") && !of_the_head.contains(&&**name) && is_sent(name));
-    Message { start: straight.status.to_string(), fields, body: straight.body.clone(), trailers }
+    // HTTP/1.0 knows no announcements.
+    let announces = !way.is_h2 && !asked.is_http_10;
+    let announced = straight.announced.iter().filter(|_| announces).map(|(status, fields)| (*status, by_name(fields)));
+    let announced = announced.collect();
+    Message { start: straight.status.to_string(), fields, body: straight.body.clone(), trailers, announced }
 }
 
 /// What a client has received, to be compared with that.
@@ -207,6 +225,7 @@ pub fn answered(answered: &Answered, straight: &Answered) -> Message {
         fields,
         body: answered.body.clone(),
         trailers: by_name(&answered.trailers),
+        announced: answered.announced.iter().map(|(status, fields)| (*status, by_name(fields))).collect(),
     }
 }
 

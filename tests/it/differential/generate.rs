@@ -29,8 +29,8 @@ pub struct Asked {
 pub enum Upload {
     None,
     Length(Vec<u8>),
-    /// In chunks, each with how its length is written and what follows that.
-    Chunks(Vec<Chunk>),
+    /// In chunks, each with how its length is written and what follows that; and the fields behind them.
+    Chunks(Vec<Chunk>, Fields),
 }
 
 /// A chunk of a body.
@@ -45,7 +45,7 @@ impl Upload {
         match self {
             Self::None => Vec::new(),
             Self::Length(bytes) => bytes.clone(),
-            Self::Chunks(chunks) => chunks.iter().flat_map(|chunk| chunk.bytes.clone()).collect(),
+            Self::Chunks(chunks, _) => chunks.iter().flat_map(|chunk| chunk.bytes.clone()).collect(),
         }
     }
 
@@ -53,7 +53,7 @@ impl Upload {
     pub fn written(&self) -> Vec<u8> {
         match self {
             Self::None | Self::Length(_) => self.bytes(),
-            Self::Chunks(chunks) => in_chunks(chunks, &[]),
+            Self::Chunks(chunks, trailers) => in_chunks(chunks, trailers),
         }
     }
 }
@@ -86,7 +86,7 @@ impl Asked {
         match &self.body {
             Upload::None => {}
             Upload::Length(bytes) => head.extend(format!("Content-Length: {}\r\n", bytes.len()).bytes()),
-            Upload::Chunks(_) => head.extend(b"Transfer-Encoding: chunked\r\n"),
+            Upload::Chunks(..) => head.extend(b"Transfer-Encoding: chunked\r\n"),
         }
         head.extend(b"\r\n");
         head
@@ -323,6 +323,22 @@ const OF_ONE_HOP: [(&str, &str); 10] = [
     ("Expect", "something-else"),
 ];
 
+/// Fields behind the body of a request.
+const REQUEST_TRAILERS: [(&str, &str); 12] = [
+    ("X-Sum", "42"),
+    ("X-Sum", "43"),
+    ("X-Sum", ""),
+    ("x_more", "\u{e9}"),
+    ("ETag", "\"x\""),
+    ("Authorization", "Basic eA=="),
+    ("X-Forwarded-User", "mallory"),
+    ("Remote_User", "mallory"),
+    ("Content-Type", "text/html"),
+    ("If-Match", "x"),
+    ("Cookie", "a=b"),
+    ("Connection", "close"),
+];
+
 const LENGTHS: [usize; 16] = [0, 0, 1, 1, 2, 3, 7, 100, 1023, 1024, 4095, 4096, 8191, 16_384, 65_537, 100_000];
 
 /// Something to read that no two cases share.
@@ -451,7 +467,8 @@ pub fn asked(dice: &mut Dice, number: u64, is_short: bool) -> Asked {
         true if is_http_10 || dice.percent(50) => Upload::Length(bytes(dice, is_short)),
         true => {
             let bytes = bytes(dice, is_short);
-            Upload::Chunks(chunks(dice, &bytes))
+            let chunks = chunks(dice, &bytes);
+            Upload::Chunks(chunks, trailers(dice, &mut fields))
         }
     };
     let expects = !is_short && !is_http_10 && !body.bytes().is_empty() && dice.percent(15);
@@ -561,7 +578,7 @@ pub fn script(dice: &mut Dice, asked: &Asked, is_short: bool) -> Script {
         all.extend(dice.pick(&[
             &b"HTTP/1.1 100 Continue\r\n\r\n"[..],
             b"HTTP/1.1 102 Processing\r\nX-Interim: yes\r\n\r\n",
-            b"HTTP/1.1 199 \r\n\r\n",
+            b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\nLink: </y>\r\n\r\n",
         ]));
     }
     all.extend(if is_http_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
@@ -575,6 +592,15 @@ pub fn script(dice: &mut Dice, asked: &Asked, is_short: bool) -> Script {
     }
     let cuts: Vec<usize> = (0..dice.below(4)).map(|_| dice.below(all.len())).collect();
     Script { pieces: cut(&all, &cuts), is_early, closes }
+}
+
+/// What stands behind a body in chunks: mostly nothing. Whoever reads it may have been told in the head.
+fn trailers(dice: &mut Dice, head: &mut Fields) -> Fields {
+    let count = dice.below(8).saturating_sub(4);
+    if count > 0 && dice.percent(50) {
+        head.push(own("Trailer", "X-Sum, etag"));
+    }
+    (0..count).map(|_| dice.pick(&REQUEST_TRAILERS)).map(|(name, value)| own(name, value)).collect()
 }
 
 /// Cuts what is written into pieces.

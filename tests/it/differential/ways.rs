@@ -33,6 +33,8 @@ pub struct Answered {
     pub fields: Fields,
     pub body: Vec<u8>,
     pub trailers: Fields,
+    /// What announced it (1xx), but for the consent to a body; over HTTP/2, hyper keeps it to itself.
+    pub announced: Vec<(u16, Fields)>,
     /// Whether the body went on until the connection was closed.
     pub is_until_closed: bool,
 }
@@ -83,7 +85,7 @@ impl Http1 {
     /// Reads the next answer; `None` when the connection ends before it does.
     pub fn answer(&mut self) -> Option<Answered> {
         let asked = self.waiting.pop_front().expect("something was asked");
-        let mut may_continue = asked.expects;
+        let (mut may_continue, mut announced) = (asked.expects, Vec::new());
         loop {
             let head = self.wire.head()?;
             let [version, status, _] = head.words();
@@ -92,12 +94,15 @@ impl Http1 {
                 self.wire.send(&asked.body.written());
             }
             if status < 200 {
+                if status != 100 {
+                    announced.push((status, head.fields));
+                }
                 continue;
             }
             let body = self.wire.answer_body(&head, status, &asked.method)?;
             let is_until_closed = body.delimited == super::wire::Delimited::UntilClosed;
             let (fields, body, trailers) = (head.fields, body.bytes, body.trailers);
-            return Some(Answered { status, version, fields, body, trailers, is_until_closed });
+            return Some(Answered { status, version, fields, body, trailers, announced, is_until_closed });
         }
     }
 
@@ -154,6 +159,7 @@ impl Http2 {
                 fields: shown(&head.headers),
                 trailers: body.trailers().map(shown).unwrap_or_default(),
                 body: body.to_bytes().to_vec(),
+                announced: Vec::new(),
                 is_until_closed: false,
             }
         };
@@ -185,12 +191,16 @@ impl Body for Nothing {
 const OF_HTTP_1: [&str; 6] =
     ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "http2-settings"];
 
+fn is_of_http_1(name: &str) -> bool {
+    OF_HTTP_1.contains(&&*name.to_ascii_lowercase())
+}
+
 /// A request as HTTP/2 has it; `None` when it cannot.
 fn request(asked: &Asked, more: &Fields) -> Option<http::Request<BoxBody<Bytes, Infallible>>> {
     let uri = format!("https://{}{}", asked.authority, asked.target);
     let mut request = http::Request::builder().method(&*asked.method).uri(uri);
     for (name, value) in asked.fields.iter().chain(more) {
-        if !OF_HTTP_1.contains(&&*name.to_ascii_lowercase()) {
+        if !is_of_http_1(name) {
             // White space around a value is not part of it.
             request = request.header(name, value.trim_ascii());
         }
@@ -203,9 +213,17 @@ fn request(asked: &Asked, more: &Fields) -> Option<http::Request<BoxBody<Bytes, 
                 bytes.chunks(7000).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
             BodyExt::boxed(StreamBody::new(stream::iter(pieces)))
         }
-        Upload::Chunks(chunks) => {
-            let pieces: Vec<_> = chunks.iter().map(|chunk| Ok(Frame::data(Bytes::from(chunk.bytes.clone())))).collect();
-            BodyExt::boxed(StreamBody::new(stream::iter(pieces)))
+        Upload::Chunks(chunks, trailers) => {
+            let mut pieces: Vec<_> = chunks.iter().map(|chunk| Frame::data(Bytes::from(chunk.bytes.clone()))).collect();
+            let mut fields = http::HeaderMap::new();
+            for (name, value) in trailers.iter().filter(|(name, _)| !is_of_http_1(name)) {
+                let name: http::HeaderName = name.parse().expect("a name");
+                fields.append(name, http::HeaderValue::from_bytes(value).expect("a value"));
+            }
+            if !fields.is_empty() {
+                pieces.push(Frame::trailers(fields));
+            }
+            BodyExt::boxed(StreamBody::new(stream::iter(pieces.into_iter().map(Ok))))
         }
     };
     request.body(body).ok()
