@@ -196,9 +196,10 @@ pub fn answer(straight: &Answered, asked: &Asked, way: Way) -> Message {
             String::from_utf8_lossy(value).to_ascii_lowercase().split(", ").map(str::to_owned).collect::<Vec<_>>()
         })
         .collect();
-    // Over HTTP/1 a client is sent those that were announced, and only if it says that it reads them.
-    let is_sent =
-        |name: &str| way.is_h2 || (asked.has("te", "trailers") && announced.iter().any(|known| known == name));
+    // Over HTTP/1.1 a client is sent those that were announced, and only if it says that it reads them.
+    let is_sent = |name: &str| {
+        way.is_h2 || (!asked.is_http_10 && asked.has("te", "trailers") && announced.iter().any(|known| known == name))
+    };
     let of_the_head = ["set-cookie", "www-authenticate", "proxy-authenticate", "location", "trailer"];
     trailers.retain(|name, _| !name.starts_with("content-") && !of_the_head.contains(&&**name) && is_sent(name));
     // HTTP/1.0 knows no announcements.
