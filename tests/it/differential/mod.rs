@@ -278,7 +278,10 @@ fn assert_says(answered: &Answered, asked: &Asked, closes: bool) {
     let head = Head { start: Vec::new(), fields: answered.fields.clone() };
     let version = if asked.is_http_10 { "HTTP/1.0" } else { "HTTP/1.1" };
     assert!(answered.version == version || asked.is_refused, "{}", answered.version);
-    assert_eq!(head.says("connection", "close") || asked.is_http_10 && !head.says("connection", "keep-alive"), closes);
+    assert_eq!(
+        head.says("connection", "close") || answered.version == "HTTP/1.0" && !head.says("connection", "keep-alive"),
+        closes
+    );
     assert!(head.all("transfer-encoding").all(|coding| coding == b"chunked" && !asked.is_http_10));
     assert!(head.all("transfer-encoding").count() + head.all("content-length").count() <= 1);
     // Who speaks HTTP/1.0 and would like to keep the connection is told that it is kept, and then it is not: the length
