@@ -341,6 +341,7 @@ fn one_address_has_its_share_of_connections_and_no_more() {
     // Another address has its own.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 2], 0)).into()).expect("an address");
+    eventually("it has left, too", || gateway.connections() == 2);
     let _third = Raw::to(gateway.address);
     assert!(Raw::shaking(gateway.address, Hello::default()).is_err(), "one too many");
     socket.connect(&gateway.address.into()).expect("connected");

@@ -2,53 +2,34 @@
 //! `X-Remote-User`, and answers HTTP/1.0.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use http::Method;
 use tempfile::TempDir;
 
-use super::harness::process::Process;
-use super::harness::{ALICE, BOB, Client, Gateway, Setup, Version, eventually};
+use super::harness::process::Server;
+use super::harness::{ALICE, BOB, Client, Gateway, Setup, Version};
 
 /// Radicale with its data in a folder of its own.
 struct Radicale {
-    address: SocketAddr,
+    server: Server,
     data: TempDir,
-    _process: Process,
 }
 
 impl Radicale {
     fn start() -> Self {
-        let data = tempfile::tempdir().expect("a folder");
-        // It cannot be asked for any free port, so it is given one that was free a moment ago.
-        for _ in 0..5 {
-            let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-            let address = free.local_addr().expect("an address");
-            drop(free);
-            let mut process = Self::process(address, &data);
-            let mut is_there = false;
-            eventually("radicale listens, or ends because somebody else does", || {
-                is_there = TcpStream::connect(address).is_ok();
-                is_there || process.has_ended()
-            });
-            if is_there && !process.has_ended() {
-                return Self { address, data, _process: process };
-            }
-        }
-        panic!("radicale found no port to listen on");
-    }
-
-    fn process(address: SocketAddr, data: &TempDir) -> Process {
         let is_installed = Command::new("radicale").arg("--version").stdout(Stdio::null()).status().is_ok();
         assert!(is_installed, "radicale is not installed; tests/run installs it, or: apt-get install radicale");
-        let mut command = Command::new("radicale");
-        command
-            .args(["--config", "", "--hosts", &address.to_string(), "--auth-type", "http_x_remote_user"])
-            .args(["--rights-type", "owner_only", "--storage-filesystem-folder"])
-            .arg(data.path())
-            .stdin(Stdio::null());
-        Process::start(&mut command)
+        let data = tempfile::tempdir().expect("a folder");
+        let server = Server::start(|address| {
+            let mut command = Command::new("radicale");
+            command
+                .args(["--config", "", "--hosts", &address.to_string(), "--auth-type", "http_x_remote_user"])
+                .args(["--rights-type", "owner_only", "--storage-filesystem-folder"])
+                .arg(data.path());
+            command
+        });
+        Self { server, data }
     }
 
     /// The gateway in front of it.
@@ -62,7 +43,7 @@ impl Radicale {
             "#,
         );
         setup.routes = "[[route]]\npath = \"/\"\nupstream = \"app\"\n".to_owned();
-        setup.servers = Some(vec![format!("http://{}", self.address)]);
+        setup.servers = Some(vec![self.server.url()]);
         setup.start()
     }
 

@@ -17,7 +17,7 @@ use super::http2::{
     AUTHORITY, Connection, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, SCHEME, SETTINGS, block, frame,
 };
 
-type Socket = WebSocket<StreamOwned<ClientConnection, TcpStream>>;
+pub(super) type Socket = WebSocket<StreamOwned<ClientConnection, TcpStream>>;
 
 /// An application that says everything back, in text or binary as it came, and shows with what headers it was asked.
 struct Echo {
@@ -67,7 +67,7 @@ fn gateway(server: &Scripted) -> Gateway {
 }
 
 /// Opens a WebSocket as this client.
-fn open(client: &Client, path: &str, headers: &[(&'static str, &str)]) -> Result<(Socket, HeaderMap), u16> {
+pub(super) fn open(client: &Client, path: &str, headers: &[(&'static str, &str)]) -> Result<(Socket, HeaderMap), u16> {
     let uri = format!("wss://{}{path}", client.authority());
     let mut request = uri.into_client_request().expect("a request");
     let cookies = client.cookies();
@@ -91,7 +91,7 @@ fn assert_echoes(socket: &mut Socket, message: impl Into<Message>) {
 }
 
 /// What a socket is closed with; `None` when it was just cut.
-fn closed_with(socket: &mut Socket) -> Option<(CloseCode, String)> {
+pub(super) fn closed_with(socket: &mut Socket) -> Option<(CloseCode, String)> {
     loop {
         match socket.read() {
             Ok(Message::Close(frame)) => {
@@ -323,11 +323,11 @@ fn who_goes_away_takes_the_other_side_along() {
 /// A literal `:status` (RFC 7541 section 6.2.1, name from the static table): one that the table has not.
 const STATUS_LITERAL: u8 = 0x48;
 /// `:status: 200` (RFC 7541 appendix A).
-const STATUS_200: u8 = 0x88;
+pub(super) const STATUS_200: u8 = 0x88;
 const ENABLE_CONNECT_PROTOCOL: [u8; 6] = [0, 8, 0, 0, 0, 1];
 
 /// Asks for a WebSocket by an extended CONNECT.
-fn over_http_2(gateway: &Gateway, path: &str, cookies: &str) -> Connection {
+pub(super) fn over_http_2(gateway: &Gateway, path: &str, cookies: &str) -> Connection {
     let mut connection = Connection::to(gateway);
     let settings = connection.next_of(SETTINGS).payload;
     assert!(settings.chunks(6).any(|setting| setting == ENABLE_CONNECT_PROTOCOL), "it is offered");
@@ -347,9 +347,12 @@ fn over_http_2(gateway: &Gateway, path: &str, cookies: &str) -> Connection {
     connection
 }
 
-/// A short masked text frame.
-fn masked(text: &str) -> Vec<u8> {
-    let mut bytes = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+/// A masked text frame of less than 64 KiB (RFC 6455 section 5.2), whose mask changes nothing.
+pub(super) fn masked(text: &str) -> Vec<u8> {
+    let length = text.len() as u16;
+    let [high, low] = length.to_be_bytes();
+    let mut bytes = if length < 126 { vec![0x81, 0x80 | low] } else { vec![0x81, 0x80 | 126, high, low] };
+    bytes.extend([0; 4]);
     bytes.extend(text.bytes());
     bytes
 }

@@ -179,6 +179,7 @@ impl Client {
     pub fn connect_raw(&self) -> StreamOwned<ClientConnection, TcpStream> {
         let tcp = TcpStream::connect(self.address).expect("connected");
         tcp.set_read_timeout(Some(PATIENCE)).expect("set");
+        tcp.set_nodelay(true).expect("set");
         let name = ServerName::try_from(self.sni.clone()).expect("a name");
         let tls = ClientConnection::new(Arc::new(tls_config(&[b"http/1.1"], rustls::ALL_VERSIONS)), name)
             .expect("a connection");
@@ -216,9 +217,11 @@ impl Client {
         answers
     }
 
-    async fn connect(&self, version: Version) -> TlsStream<tokio::net::TcpStream> {
+    /// A TLS connection for this version of HTTP.
+    pub async fn connect(&self, version: Version) -> TlsStream<tokio::net::TcpStream> {
         let protocols: &[&[u8]] = if version == Version::H2 { &[b"h2"] } else { &[b"http/1.1"] };
         let mut tcp = tokio::net::TcpStream::connect(self.address).await.expect("connected");
+        tcp.set_nodelay(true).expect("set");
         tcp.write_all(&self.before).await.expect("sent");
         let name = ServerName::try_from(self.sni.clone()).expect("a name");
         TlsConnector::from(Arc::new(tls_config(protocols, rustls::ALL_VERSIONS)))

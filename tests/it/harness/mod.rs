@@ -3,6 +3,7 @@
 
 mod application;
 mod client;
+mod dice;
 pub mod ocsp;
 pub mod process;
 mod raw;
@@ -10,7 +11,7 @@ mod scripted;
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use vestibule::session::store::SessionStore;
 
 pub use application::{Application, Received};
 pub use client::{Answer, Client, Request, Stream, Version, hidden};
+pub use dice::Dice;
 pub use raw::{Hello, Raw};
 pub use scripted::{Line, Scripted};
 
@@ -53,13 +55,26 @@ pub fn note_secret(secret: &str) {
 /// The reference configuration of the repository that is tested, which need not be the one that was built: a target
 /// folder is shared.
 pub fn reference() -> String {
-    let top = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    std::fs::read_to_string(std::path::Path::new(&top).join("gateway.toml")).expect("the reference")
+    std::fs::read_to_string(top().join("gateway.toml")).expect("the reference")
+}
+
+/// The folder of that repository.
+pub fn top() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()).into()
 }
 
 /// Runs `check` until it holds, in real time, and fails after ten seconds.
-pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
-    for _ in 0..1000 {
+pub fn eventually(what: &str, check: impl FnMut() -> bool) {
+    within(10, what, check);
+}
+
+/// The same for what other people's programs do when they start, which takes a while on a busy machine: a minute.
+pub fn patiently(what: &str, check: impl FnMut() -> bool) {
+    within(60, what, check);
+}
+
+fn within(seconds: usize, what: &str, mut check: impl FnMut() -> bool) {
+    for _ in 0..seconds * 100 {
         if check() {
             return;
         }

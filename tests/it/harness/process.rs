@@ -1,12 +1,12 @@
 //! Real processes: the gateway's binary, and servers that were installed. Each is ended by the test that started it.
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 
-use super::{Log, eventually};
+use super::{Log, eventually, patiently};
 
 /// A process. Killed when dropped, if it has not ended by itself.
 pub struct Process {
@@ -124,6 +124,55 @@ impl Drop for Process {
             eprintln!("--- standard error ---\n{}", self.stderr.text());
         }
     }
+}
+
+/// A server that was installed, on a port of its own. Killed when dropped.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it says.
+    pub process: Process,
+}
+
+impl Server {
+    /// Starts what `command` makes of an address, and waits until it listens there.
+    pub fn start(command: impl Fn(SocketAddr) -> Command) -> Self {
+        // It cannot be asked for any free port, so it is given one that was free a moment ago.
+        for _ in 0..5 {
+            let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+            let address = free.local_addr().expect("an address");
+            drop(free);
+            let mut process = Process::start(command(address).stdin(Stdio::null()));
+            let mut is_there = false;
+            patiently("the server listens, or ends because somebody else does", || {
+                is_there = TcpStream::connect(address).is_ok();
+                is_there || process.has_ended()
+            });
+            if is_there && !process.has_ended() {
+                return Self { address, process };
+            }
+            eprintln!("it ended at once: {}{}", process.stdout.text(), process.stderr.text());
+        }
+        panic!("it found no port to listen on");
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+/// Where tests/parts/install has put an application that is no Debian package. What `list` names is what must be there.
+pub fn part(name: &str, list: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("parts").join(name);
+    let wanted = super::top().join("tests/parts").join(name).join(list);
+    let wanted = std::fs::read(&wanted).unwrap_or_else(|error| panic!("{}: {error}", wanted.display()));
+    let is_there = std::fs::read(folder.join("installed")).is_ok_and(|installed| installed == wanted);
+    assert!(
+        is_there,
+        "{name} is not installed, or another version of it; tests/run installs it, or: tests/parts/install"
+    );
+    folder
 }
 
 fn copy(mut from: impl Read + Send + 'static, mut to: Log) -> JoinHandle<()> {

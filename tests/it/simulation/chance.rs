@@ -11,35 +11,12 @@ use vestibule::session::rotation::proof;
 
 use super::model::{Answer, Compared, Cookie, Place, Rules};
 use super::{Run, value_of};
+use crate::harness::Dice;
 
 const ADDRESSES: [&str; 6] =
     ["192.0.2.1", "192.0.2.200", "198.51.100.7", "2001:db8:0:1::5", "2001:db8:0:ff::6", "2001:db8:0:100::5"];
 
 const AGENTS: [&str; 4] = ["Chrome/130.0.1 (X11; Linux x86_64)", "Chrome/131.2 (X11; Linux x86_64)", "Firefox/140", ""];
-
-/// Random numbers from a seed (SplitMix64).
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    pub fn percent(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
-    }
-}
 
 impl Run {
     /// A cookie that was never handed out: altered, of another gateway, of a generation far ahead, without proof.

@@ -23,9 +23,11 @@ use vestibule::session::handle::SessionHandle;
 use vestibule::session::record::{EndReason, Owner};
 use vestibule::session::store::SessionStore;
 
-use chance::{Dice, rules};
+use chance::rules;
 use model::{Asks, Cookie, Model, Outcome, Place, Request, Said, Stage};
 use world::{Flight, World, finish};
+
+use crate::harness::Dice;
 
 /// The seed to play again; `None` plays them all.
 const REPLAY: Option<u64> = None;

@@ -11,10 +11,10 @@ use vestibule::session::live::Live;
 use vestibule::session::record::{EndReason, Owner};
 use vestibule::session::store::SessionStore;
 
-use super::chance::Dice;
 use super::model::{Answer, Asks, Compared, Place, Rules};
 use super::world::{self, World};
 use super::{USERS, value_of};
+use crate::harness::Dice;
 
 const THREADS: u64 = 4;
 const STEPS: usize = 1500;
