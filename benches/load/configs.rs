@@ -2,6 +2,17 @@
 
 use std::path::Path;
 
+use crate::cases::MESSAGE;
+
+/// The ports of what is behind the contestants.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Behind {
+    /// The application.
+    pub(crate) application: u16,
+    /// Its WebSockets.
+    pub(crate) echo: u16,
+}
+
 /// The application: nginx, serving two files from its cache of open files.
 ///
 /// It shares a core with the load generator, so it is as cheap as can be. `/.count` tells how many requests it had.
@@ -26,12 +37,18 @@ pub(crate) fn upstream(dir: &Path, port: u16) -> String {
 /// nginx as a plain TLS proxy, with the headers an ordinary deployment adds.
 ///
 /// No tickets and no session cache: the cases with one handshake a request are to pay for a full one.
-pub(crate) fn nginx(dir: &Path, port: u16, upstream: u16) -> String {
+pub(crate) fn nginx(dir: &Path, port: u16, behind: Behind) -> String {
     let head = nginx_head(dir, "nginx");
+    let Behind { application, echo } = behind;
+    let forwarded = "proxy_http_version 1.1;
+            proxy_set_header Host $host;
+            proxy_set_header X-Real-IP $remote_addr;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;";
     format!(
         "{head}
     upstream app {{
-        server 127.0.0.1:{upstream};
+        server 127.0.0.1:{application};
         keepalive 128;
         keepalive_requests 1000000000;
     }}
@@ -44,17 +61,21 @@ pub(crate) fn nginx(dir: &Path, port: u16, upstream: u16) -> String {
         ssl_session_cache off;
         location / {{
             proxy_pass http://app;
-            proxy_http_version 1.1;
             proxy_set_header Connection \"\";
-            proxy_set_header Host $host;
-            proxy_set_header X-Real-IP $remote_addr;
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-            proxy_set_header X-Forwarded-Proto $scheme;
+            {forwarded}
+        }}
+        location = {ws} {{
+            proxy_pass http://127.0.0.1:{echo};
+            proxy_read_timeout 1h;
+            proxy_set_header Connection \"Upgrade\";
+            proxy_set_header Upgrade $http_upgrade;
+            {forwarded}
         }}
     }}
 }}
 ",
-        dir = dir.display()
+        dir = dir.display(),
+        ws = MESSAGE.path
     )
 }
 
@@ -80,7 +101,8 @@ http {{
 }
 
 /// HAProxy as a plain TLS proxy. It logs nothing unless told where to.
-pub(crate) fn haproxy(dir: &Path, port: u16, upstream: u16) -> String {
+pub(crate) fn haproxy(dir: &Path, port: u16, behind: Behind) -> String {
+    let Behind { application, echo } = behind;
     format!(
         "global
     nbthread 1
@@ -92,24 +114,30 @@ defaults
     timeout connect 5s
     timeout client 60s
     timeout server 60s
+    timeout tunnel 1h
     option forwardfor
     option http-keep-alive
     http-reuse always
 frontend https
     bind 127.0.0.1:{port} ssl crt {dir}/both.pem alpn h2,http/1.1
     http-request set-header X-Forwarded-Proto https
+    use_backend echo if {{ path {ws} }}
     default_backend app
 backend app
-    server app 127.0.0.1:{upstream}
+    server app 127.0.0.1:{application}
+backend echo
+    server echo 127.0.0.1:{echo}
 ",
-        dir = dir.display()
+        dir = dir.display(),
+        ws = MESSAGE.path
     )
 }
 
 /// vestibule with every session check on. Limits are counted but never reached; the log is off, as the peers' are.
 ///
 /// Rotation is on, but later than a long run lasts: load generators do not take a new cookie from an answer.
-pub(crate) fn gateway(dir: &Path, port: u16, upstream: u16) -> String {
+pub(crate) fn gateway(dir: &Path, port: u16, behind: Behind) -> String {
+    let Behind { application, echo } = behind;
     format!(
         r#"[server]
 listen = ["127.0.0.1:{port}"]
@@ -140,12 +168,20 @@ access = false
 users = "{dir}/users.toml"
 [[upstream]]
 name = "app"
-servers = ["http://127.0.0.1:{upstream}"]
+servers = ["http://127.0.0.1:{application}"]
+[[upstream]]
+name = "echo"
+servers = ["http://127.0.0.1:{echo}"]
 [[route]]
 path = "/"
 upstream = "app"
 access = "authenticated"
+[[route]]
+path = "{ws}"
+upstream = "echo"
+access = "authenticated"
 "#,
-        dir = dir.display()
+        dir = dir.display(),
+        ws = MESSAGE.path
     )
 }

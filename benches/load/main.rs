@@ -7,12 +7,15 @@
 //! run does so for all of them. Every answer is checked, and a run with one wrong answer is a failed run: a proxy that
 //! refuses quickly is not a quick proxy.
 //!
-//! The binary also plays two other parts, chosen by its first argument, so that nothing else need be built:
-//! `gateway` is the gateway under test (see [`gateway`]), `handshakes` the generator of the `hs` case.
+//! The binary also plays other parts, chosen by its first argument, so that nothing else need be built: `gateway` is the
+//! gateway under test (see [`gateway`]), `handshakes` the generator of the `hs` case, `websockets` that of the `ws` case,
+//! and `echo` the application behind the latter.
 
 mod cases;
 mod configs;
 mod contestants;
+mod echo;
+mod frames;
 mod gateway;
 mod h2load;
 mod handshakes;
@@ -26,6 +29,7 @@ mod report;
 mod run;
 mod tls_client;
 mod tools;
+mod websockets;
 mod wrk;
 
 use std::process::ExitCode;
@@ -41,6 +45,8 @@ fn main() -> ExitCode {
     match args.first().map(String::as_str) {
         Some("gateway") => finish(gateway::run(args.get(1..).unwrap_or_default())),
         Some("handshakes") => finish(handshakes::main(args.get(1..).unwrap_or_default())),
+        Some("websockets") => finish(websockets::main(args.get(1..).unwrap_or_default())),
+        Some("echo") => finish(echo::main(args.get(1..).unwrap_or_default())),
         _ => match options::parse(&args) {
             Ok(Parsed::Run(options)) => harness(&options),
             Ok(Parsed::Help) => {

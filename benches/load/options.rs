@@ -9,7 +9,7 @@ pub(crate) const HELP: &str = "\
 usage: cargo bench --bench load -- [flags]
 
   --only A,B                  contestants to run: nginx, haproxy, vestibule, and labels of --gateway-binary (all)
-  --cases A,B                 cases to run: h1-1k, h2-1k, h1-64k, hs, many (all)
+  --cases A,B                 cases to run: h1-1k, h2-1k, h1-64k, hs, many, ws (all)
   --rounds N                  how often each case is measured for each contestant (3)
   --seconds N                 length of one measurement (5)
   --quick                     one round of two seconds, unless said otherwise: to see that it works

@@ -156,7 +156,7 @@ impl Report {
     fn title(&self, case: &Case) -> String {
         match case.shape {
             Shape::ManySessions => format!("1 KiB h1, {} sessions in turn", self.sessions),
-            Shape::Http1 | Shape::Http2 | Shape::Handshakes => case.title.to_owned(),
+            Shape::Http1 | Shape::Http2 | Shape::Handshakes | Shape::WebSockets => case.title.to_owned(),
         }
     }
 

@@ -59,16 +59,24 @@ pub(crate) fn config(certificate: Vec<u8>) -> Result<Arc<ClientConfig>, String> 
     Ok(Arc::new(config))
 }
 
-/// One connection, one full handshake, one request.
-pub(crate) fn fetch(config: &Arc<ClientConfig>, ask: &Ask) -> Result<Answer, String> {
-    let socket = TcpStream::connect_timeout(&ask.address, IO_LIMIT).map_err(|error| format!("connect: {error}"))?;
+/// One connection. The handshake comes with the first thing that is written.
+pub(crate) fn connect(
+    config: &Arc<ClientConfig>,
+    address: SocketAddr,
+) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+    let socket = TcpStream::connect_timeout(&address, IO_LIMIT).map_err(|error| format!("connect: {error}"))?;
     let set = |result: std::io::Result<()>| result.map_err(|error| error.to_string());
     set(socket.set_nodelay(true))?;
     set(socket.set_read_timeout(Some(IO_LIMIT)))?;
     set(socket.set_write_timeout(Some(IO_LIMIT)))?;
     let name = ServerName::try_from("localhost").map_err(|error| error.to_string())?;
     let connection = ClientConnection::new(Arc::clone(config), name).map_err(|error| error.to_string())?;
-    let mut stream = StreamOwned::new(connection, socket);
+    Ok(StreamOwned::new(connection, socket))
+}
+
+/// One connection, one full handshake, one request.
+pub(crate) fn fetch(config: &Arc<ClientConfig>, ask: &Ask) -> Result<Answer, String> {
+    let mut stream = connect(config, ask.address)?;
     let request = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: {USER_AGENT}\r\nCookie: {}\r\n{}\r\n",
         ask.document.path,
