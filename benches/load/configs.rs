@@ -4,6 +4,9 @@ use std::path::Path;
 
 use crate::cases::MESSAGE;
 
+/// How many connections an nginx needs under load, both sides together.
+pub(crate) const NGINX_CONNECTIONS: usize = 4096;
+
 /// The ports of what is behind the contestants.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Behind {
@@ -13,11 +16,22 @@ pub(crate) struct Behind {
     pub(crate) echo: u16,
 }
 
+/// What clients there is room for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Room {
+    /// What the load needs: from one address.
+    Load,
+    /// From any address of loopback; strangers may pass below `/public`.
+    Loopback,
+    /// From any address of loopback, so many connections, idle ones for long, and as many to the applications.
+    Crowd(usize),
+}
+
 /// The application: nginx, serving two files from its cache of open files.
 ///
 /// It shares a core with the load generator, so it is as cheap as can be. `/.count` tells how many requests it had.
 pub(crate) fn upstream(dir: &Path, port: u16) -> String {
-    let head = nginx_head(dir, "upstream");
+    let head = nginx_head(dir, "upstream", NGINX_CONNECTIONS);
     format!(
         "{head}
     sendfile on;
@@ -37,8 +51,8 @@ pub(crate) fn upstream(dir: &Path, port: u16) -> String {
 /// nginx as a plain TLS proxy, with the headers an ordinary deployment adds.
 ///
 /// No tickets and no session cache: the cases with one handshake a request are to pay for a full one.
-pub(crate) fn nginx(dir: &Path, port: u16, behind: Behind) -> String {
-    let head = nginx_head(dir, "nginx");
+pub(crate) fn nginx(dir: &Path, port: u16, behind: Behind, connections: usize) -> String {
+    let head = nginx_head(dir, "nginx", connections);
     let Behind { application, echo } = behind;
     let forwarded = "proxy_http_version 1.1;
             proxy_set_header Host $host;
@@ -80,14 +94,14 @@ pub(crate) fn nginx(dir: &Path, port: u16, behind: Behind) -> String {
 }
 
 /// What both nginx have in common. One process, which is the one worker: one pid to measure and to kill.
-fn nginx_head(dir: &Path, name: &str) -> String {
+fn nginx_head(dir: &Path, name: &str, connections: usize) -> String {
     let dir = dir.display();
     format!(
         "daemon off;
 master_process off;
 pid {dir}/{name}.pid;
 error_log {dir}/{name}.err warn;
-events {{ worker_connections 4096; }}
+events {{ worker_connections {connections}; }}
 http {{
     access_log off;
     keepalive_requests 1000000000;
@@ -136,13 +150,26 @@ backend echo
 /// vestibule with every session check on. Limits are counted but never reached; the log is off, as the peers' are.
 ///
 /// Rotation is on, but later than a long run lasts: load generators do not take a new cookie from an answer.
-pub(crate) fn gateway(dir: &Path, port: u16, behind: Behind) -> String {
+pub(crate) fn gateway(dir: &Path, port: u16, behind: Behind, room: Room) -> String {
     let Behind { application, echo } = behind;
+    let (binding, server, upstream) = match room {
+        Room::Load => ("mode = \"exact\"", String::new(), String::new()),
+        Room::Loopback => ("mode = \"prefix\"\nprefix_v4 = 8", String::new(), String::new()),
+        Room::Crowd(most) => (
+            "mode = \"prefix\"\nprefix_v4 = 8",
+            format!("max_connections = {most}\nkeep_alive_timeout = \"1h\"\n"),
+            format!("max_connections = {most}\n"),
+        ),
+    };
+    let route = match room {
+        Room::Loopback => "[[route]]\npath = \"/public\"\nupstream = \"app\"\naccess = \"public\"\n",
+        Room::Load | Room::Crowd(_) => "",
+    };
     format!(
         r#"[server]
 listen = ["127.0.0.1:{port}"]
 workers = 1
-[[server.certificate]]
+{server}[[server.certificate]]
 cert = "{dir}/cert.pem"
 key = "{dir}/key.pem"
 [session.store]
@@ -157,7 +184,7 @@ grace = "60s"
 mode = "family"
 answer = "end"
 [session.binding.ip]
-mode = "exact"
+{binding}
 answer = "end"
 [limits]
 per_session = "1000000/s"
@@ -169,10 +196,10 @@ users = "{dir}/users.toml"
 [[upstream]]
 name = "app"
 servers = ["http://127.0.0.1:{application}"]
-[[upstream]]
+{upstream}[[upstream]]
 name = "echo"
 servers = ["http://127.0.0.1:{echo}"]
-[[route]]
+{upstream}[[route]]
 path = "/"
 upstream = "app"
 access = "authenticated"
@@ -180,7 +207,7 @@ access = "authenticated"
 path = "{ws}"
 upstream = "echo"
 access = "authenticated"
-"#,
+{route}"#,
         dir = dir.display(),
         ws = MESSAGE.path
     )

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::configs::{self, Behind};
+use crate::configs::{self, Behind, Room};
 use crate::lab::Lab;
 use crate::options::{GatewayBinary, Options};
 use crate::process::Process;
@@ -57,6 +57,8 @@ pub(crate) struct GatewayStart<'a> {
     pub(crate) port: u16,
     /// The application's ports.
     pub(crate) behind: Behind,
+    /// What clients there is room for.
+    pub(crate) room: Room,
     /// Live sessions to make.
     pub(crate) sessions: usize,
     /// Its core.
@@ -74,11 +76,18 @@ pub(crate) fn start(options: &Options, tools: &Tools, lab: &Lab) -> Result<Field
     let config = configs::upstream(lab.dir(), *application);
     let application = [
         start_nginx("upstream", &config, *application, options.load_core, tools, lab)?,
-        start_echo(*echo, options.load_core, tools, lab)?,
+        start_part("echo", *echo, options.load_core, tools, lab)?,
     ];
     let mut running = Vec::new();
     for (binary, port) in gateways.iter().zip(gateway_ports) {
-        let what = GatewayStart { binary, port: *port, behind, sessions: options.sessions, core: options.server_core };
+        let what = GatewayStart {
+            binary,
+            port: *port,
+            behind,
+            room: Room::Load,
+            sessions: options.sessions,
+            core: options.server_core,
+        };
         let started = start_gateway(&what, tools, lab)
             .map_err(|error| format!("{error}\n(--only nginx,haproxy runs without a gateway)"))?;
         running.push(started);
@@ -90,7 +99,7 @@ pub(crate) fn start(options: &Options, tools: &Tools, lab: &Lab) -> Result<Field
     };
     let mut peers = Vec::new();
     if options.wants("nginx") {
-        let config = configs::nginx(lab.dir(), *nginx_port, behind);
+        let config = configs::nginx(lab.dir(), *nginx_port, behind, configs::NGINX_CONNECTIONS);
         let process = start_nginx("nginx", &config, *nginx_port, options.server_core, tools, lab)?;
         peers.push(peer("nginx", "nginx, plain proxy", *nginx_port, process, &cookies)?);
     }
@@ -116,7 +125,7 @@ pub(crate) fn gateways(options: &Options) -> Result<Vec<GatewayBinary>, String> 
 pub(crate) fn start_gateway(what: &GatewayStart<'_>, tools: &Tools, lab: &Lab) -> Result<Contestant, String> {
     let label = what.binary.label.as_str();
     lab.write("users.toml", b"")?;
-    let config = configs::gateway(lab.dir(), what.port, what.behind);
+    let config = configs::gateway(lab.dir(), what.port, what.behind, what.room);
     let config = lab.write(&format!("{label}.toml"), config.as_bytes())?;
     let cookies = lab.path(&format!("{label}.cookies"));
     let mut command = tools.pinned(what.core, &what.binary.path);
@@ -137,7 +146,14 @@ pub(crate) fn start_gateway(what: &GatewayStart<'_>, tools: &Tools, lab: &Lab) -
 }
 
 /// Starts an nginx, as the application or as a contestant.
-fn start_nginx(name: &str, config: &str, port: u16, core: usize, tools: &Tools, lab: &Lab) -> Result<Process, String> {
+pub(crate) fn start_nginx(
+    name: &str,
+    config: &str,
+    port: u16,
+    core: usize,
+    tools: &Tools,
+    lab: &Lab,
+) -> Result<Process, String> {
     let config = lab.write(&format!("{name}.conf"), config.as_bytes())?;
     let mut command = tools.pinned(core, &tools.nginx);
     // -e: before it has read its configuration it would complain to a log of the system's.
@@ -145,12 +161,12 @@ fn start_nginx(name: &str, config: &str, port: u16, core: usize, tools: &Tools, 
     listening(Process::start(name, command, lab.dir())?, port)
 }
 
-/// Starts the application's WebSockets: this very binary in another part.
-fn start_echo(port: u16, core: usize, tools: &Tools, lab: &Lab) -> Result<Process, String> {
+/// Starts a part of the application: this very binary, told to play it on this port.
+pub(crate) fn start_part(name: &str, port: u16, core: usize, tools: &Tools, lab: &Lab) -> Result<Process, String> {
     let own = std::env::current_exe().map_err(|error| format!("own path: {error}"))?;
     let mut command = tools.pinned(core, &own);
-    command.arg("echo").arg(port.to_string());
-    listening(Process::start("echo", command, lab.dir())?, port)
+    command.arg(name).arg(port.to_string());
+    listening(Process::start(name, command, lab.dir())?, port)
 }
 
 /// Starts HAProxy.
@@ -169,7 +185,7 @@ fn listening(mut process: Process, port: u16) -> Result<Process, String> {
 }
 
 /// A contestant that is not a gateway.
-fn peer(name: &str, title: &str, port: u16, process: Process, cookies: &Path) -> Result<Contestant, String> {
+pub(crate) fn peer(name: &str, title: &str, port: u16, process: Process, cookies: &Path) -> Result<Contestant, String> {
     Ok(Contestant {
         name: name.to_owned(),
         title: title.to_owned(),

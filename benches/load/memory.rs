@@ -6,7 +6,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::configs::Behind;
+use crate::configs::{Behind, Room};
 use crate::contestants::{self, GatewayStart};
 use crate::lab::{self, Lab};
 use crate::options::{GatewayBinary, Options};
@@ -52,7 +52,7 @@ fn occupied(
     let ports = lab::free_ports(3)?;
     let [port, application, echo] = ports.as_slice() else { return Err("no free ports".to_owned()) };
     let behind = Behind { application: *application, echo: *echo };
-    let what = GatewayStart { binary, port: *port, behind, sessions, core: options.server_core };
+    let what = GatewayStart { binary, port: *port, behind, room: Room::Load, sessions, core: options.server_core };
     let gateway = contestants::start_gateway(&what, tools, lab)?;
     thread::sleep(SETTLE);
     gateway.process.memory()

@@ -115,10 +115,26 @@ impl Process {
 
     /// Bytes of memory it has in use (resident).
     pub(crate) fn memory(&self) -> Result<u64, String> {
+        self.status("VmRSS:")
+    }
+
+    /// The most it ever had in use.
+    pub(crate) fn peak_memory(&self) -> Result<u64, String> {
+        self.status("VmHWM:")
+    }
+
+    /// How many files it has open; each connection is one.
+    pub(crate) fn open_files(&self) -> Result<usize, String> {
+        let path = format!("/proc/{}/fd", self.child.id());
+        fs::read_dir(&path).map(Iterator::count).map_err(|error| format!("{}: {path}: {error}", self.name))
+    }
+
+    /// A line of what the kernel says of it, in bytes.
+    fn status(&self, field: &str) -> Result<u64, String> {
         let path = format!("/proc/{}/status", self.child.id());
         let text = fs::read_to_string(&path).map_err(|error| format!("{}: {path}: {error}", self.name))?;
-        let kib = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-        let kib: u64 = kib.and_then(|kib| kib.trim().parse().ok()).ok_or_else(|| format!("{path}: no VmRSS"))?;
+        let kib = text.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
+        let kib: u64 = kib.and_then(|kib| kib.trim().parse().ok()).ok_or_else(|| format!("{path}: no {field}"))?;
         Ok(kib * 1024)
     }
 

@@ -77,6 +77,16 @@ pub(crate) fn connect(
 /// One connection, one full handshake, one request.
 pub(crate) fn fetch(config: &Arc<ClientConfig>, ask: &Ask) -> Result<Answer, String> {
     let mut stream = connect(config, ask.address)?;
+    stream.write_all(&request(ask)).map_err(|error| format!("write: {error}"))?;
+    let answer = read_answer(&mut stream, ask)?;
+    if stream.conn.handshake_kind() != Some(HandshakeKind::Full) {
+        return Err(format!("the handshake was not a full one: {:?}", stream.conn.handshake_kind()));
+    }
+    Ok(answer)
+}
+
+/// What is sent to ask for it.
+pub(crate) fn request(ask: &Ask) -> Vec<u8> {
     let request = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: {USER_AGENT}\r\nCookie: {}\r\n{}\r\n",
         ask.document.path,
@@ -84,12 +94,7 @@ pub(crate) fn fetch(config: &Arc<ClientConfig>, ask: &Ask) -> Result<Answer, Str
         ask.cookie,
         if ask.close { "Connection: close\r\n" } else { "" }
     );
-    stream.write_all(request.as_bytes()).map_err(|error| format!("write: {error}"))?;
-    let answer = read_answer(&mut stream, ask)?;
-    if stream.conn.handshake_kind() != Some(HandshakeKind::Full) {
-        return Err(format!("the handshake was not a full one: {:?}", stream.conn.handshake_kind()));
-    }
-    Ok(answer)
+    request.into_bytes()
 }
 
 /// Reads one answer whole and checks it.
@@ -116,7 +121,7 @@ fn read_answer(stream: &mut impl Read, ask: &Ask) -> Result<Answer, String> {
 }
 
 /// Takes a 200 with the expected length, and nothing else.
-fn check_head(head: &[u8], size: u64) -> Result<(), String> {
+pub(crate) fn check_head(head: &[u8], size: u64) -> Result<(), String> {
     let head = String::from_utf8_lossy(head);
     let length = head.lines().filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
         if name.eq_ignore_ascii_case("content-length") { value.trim().parse::<u64>().ok() } else { None }

@@ -4,21 +4,16 @@
 //! echo: each message has its number in it, so that not one can be lost, doubled or mixed up unnoticed.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::task::{JoinSet, LocalSet};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tungstenite::handshake::derive_accept_key;
 
 use crate::cases::{Document, MESSAGE, USER_AGENT};
+use crate::client::{self, Tls};
 use crate::frames::{self, Kind, MAX_FRAME};
 use crate::lab::Lab;
 use crate::loads::{LoadPlan, Outcome, fields, percentile};
@@ -65,7 +60,8 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
     let latencies = LocalSet::new().block_on(&runtime, async move {
         let mut open = Vec::new();
         for _ in 0..connections {
-            open.push(Socket::open(&config, address, cookie).await?);
+            let stream = client::connect(&config, address, Ipv4Addr::LOCALHOST).await?;
+            open.push(Socket::ask(stream, &address.to_string(), cookie).await?);
         }
         let deadline = Instant::now() + Duration::from_secs(seconds);
         let mut talks = JoinSet::new();
@@ -85,7 +81,7 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
 }
 
 /// One message after the other until the deadline; microseconds each, there and back.
-async fn talk(mut socket: Socket<TlsStream<TcpStream>>, deadline: Instant) -> Result<Vec<u64>, String> {
+async fn talk(mut socket: Socket<Tls>, deadline: Instant) -> Result<Vec<u64>, String> {
     let mut latencies = Vec::new();
     while latencies.len() < MAX_MESSAGES_EACH {
         let begin = Instant::now();
@@ -104,20 +100,6 @@ pub(crate) struct Socket<S> {
     stream: S,
     input: Vec<u8>,
     output: Vec<u8>,
-}
-
-impl Socket<TlsStream<TcpStream>> {
-    /// Opens one over TLS.
-    async fn open(config: &Arc<ClientConfig>, address: SocketAddr, cookie: &str) -> Result<Self, String> {
-        let connect = async {
-            let tcp = TcpStream::connect(address).await?;
-            tcp.set_nodelay(true)?;
-            let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
-            TlsConnector::from(Arc::clone(config)).connect(name, tcp).await
-        };
-        let stream = connect.await.map_err(|error| format!("connect: {error}"))?;
-        Self::ask(stream, &address.to_string(), cookie).await
-    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {

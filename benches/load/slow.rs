@@ -1,0 +1,233 @@
+//! `--slow`: what slow attacks do to others.
+//!
+//! slowhttptest holds hundreds of connections open by three tricks: heads that never end, bodies that drip, answers that
+//! are hardly read. The latter two pass through a public route to the application itself, so that they hold what there
+//! is to be held. Meanwhile ordinary visitors measure: their p99 must not be more than twice what it was in the same
+//! round without an attack. The attacker has what is left of the load's core: its own work must not delay the visitors.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::cases::SMALL;
+use crate::configs::{Behind, Room};
+use crate::contestants::{self, Contestant, GatewayStart};
+use crate::lab::{self, Lab};
+use crate::options::{GatewayBinary, Options};
+use crate::origin::FILES;
+use crate::process::Process;
+use crate::report::median;
+use crate::run;
+use crate::tools::Tools;
+use crate::visitors::{self, Felt};
+
+/// How many connections an attack opens, and how many of them a second.
+const CONNECTIONS: usize = 1000;
+const PER_SECOND: usize = 250;
+/// An attack that holds less than this share of them has not taken place.
+const LEAST_HELD: f64 = 0.1;
+/// How much longer an attack may last than the visitors stay, in seconds. It is ended when they leave.
+const REMAINDER: u64 = 10;
+/// How much longer than asked for the visitors may take.
+const OVERTIME: Duration = Duration::from_secs(30);
+/// The most that the p99 may grow.
+const MOST: f64 = 2.0;
+/// What is asked for and hardly read, in bytes: more than any buffer on the way.
+const HARDLY_READ: usize = 4 << 20;
+
+/// A way to be slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attack {
+    Head,
+    Body,
+    Read,
+}
+
+/// All of them.
+const ATTACKS: [Attack; 3] = [Attack::Head, Attack::Body, Attack::Read];
+
+/// What was seen during one attack, or without any.
+struct Reading {
+    felt: Felt,
+    /// The most files the gateway had open, and the most memory in use.
+    held: usize,
+    memory: u64,
+}
+
+/// One attack in one round, beside the quiet before it.
+struct Row {
+    attack: Attack,
+    binary: String,
+    before: Reading,
+    during: Reading,
+}
+
+/// Attacks every gateway that takes part, in every way, in every round, and prints a table.
+pub(crate) fn run(options: &Options, tools: &Tools) -> Result<(), String> {
+    let lab = Lab::new()?;
+    run::tidy_up_on_interrupt(lab.dir().to_owned())?;
+    let gateways = contestants::gateways(options)?;
+    let mut rows = Vec::new();
+    for round in 0..options.rounds {
+        for binary in &gateways {
+            for attack in ATTACKS {
+                let row = measure(attack, binary, options, tools, &lab)
+                    .map_err(|error| format!("round {}, {}, {}: {error}", round + 1, binary.label, attack.title()))?;
+                let [kept, new] = row.ratios();
+                let (label, title) = (&binary.label, attack.title());
+                eprintln!("round {}, {label}, {title}: p99 {kept:.2} kept, {new:.2} new", round + 1);
+                rows.push(row);
+            }
+        }
+    }
+    let labels: Vec<&str> = gateways.iter().map(|gateway| gateway.label.as_str()).collect();
+    let (text, worst) = table(&labels, &rows);
+    print!("{text}");
+    if let Some(path) = &options.json {
+        let text = serde_json::to_string_pretty(&json(&rows)).map_err(|error| error.to_string())?;
+        fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if worst > MOST { Err(format!("the p99 of others grew by {worst:.2}, and {MOST} is allowed")) } else { Ok(()) }
+}
+
+/// Lets visitors come to a fresh gateway, first in peace and then while it is attacked.
+fn measure(attack: Attack, binary: &GatewayBinary, options: &Options, tools: &Tools, lab: &Lab) -> Result<Row, String> {
+    let ports = lab::free_ports(2)?;
+    let [port, application] = ports.as_slice() else { return Err("no free ports".to_owned()) };
+    let _application = contestants::start_part("origin", *application, options.load_core, tools, lab)?;
+    let behind = Behind { application: *application, echo: *application };
+    let (room, core) = (Room::Loopback, options.server_core);
+    let what = GatewayStart { binary, port: *port, behind, room, sessions: options.sessions, core };
+    let mut target = contestants::start_gateway(&what, tools, lab)?;
+    // The first of all warm it up.
+    watch(&mut target, 1, None, options, tools, lab)?;
+    let before = watch(&mut target, options.seconds, None, options, tools, lab)?;
+    let command = attack.command(&target, options, tools);
+    let mut attacker = Process::start(attack.key(), command, lab.dir())?;
+    let during = watch(&mut target, options.seconds, Some(&mut attacker), options, tools, lab)?;
+    drop(attacker);
+    let held = during.held.saturating_sub(before.held);
+    if (held as f64) < LEAST_HELD * CONNECTIONS as f64 {
+        return Err(format!("slowhttptest held {held} connections: that is no attack"));
+    }
+    Ok(Row { attack, binary: binary.label.clone(), before, during })
+}
+
+/// Lets visitors come for so long, and looks at the gateway meanwhile.
+fn watch(
+    target: &mut Contestant,
+    seconds: u64,
+    mut attacker: Option<&mut Process>,
+    options: &Options,
+    tools: &Tools,
+    lab: &Lab,
+) -> Result<Reading, String> {
+    let command = visitors::command(tools, options.load_core, target, seconds, lab)?;
+    let mut visitors = Process::start("visitors", command, lab.dir())?;
+    let (mut held, mut memory) = (0, 0);
+    let limit = Duration::from_secs(seconds) + OVERTIME;
+    visitors.wait_until(limit, |visitors| {
+        held = held.max(target.process.open_files()?);
+        memory = memory.max(target.process.memory()?);
+        Ok(visitors.output()?.ends_with('\n'))
+    })?;
+    if let Some(attacker) = &mut attacker {
+        attacker.check_running().map_err(|error| format!("the attack was over too soon: {error}"))?;
+    }
+    target.process.check_running()?;
+    let felt = visitors::felt(&visitors.finish(OVERTIME)?)?;
+    Ok(Reading { felt, held, memory })
+}
+
+impl Attack {
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Head => "slow-head",
+            Self::Body => "slow-body",
+            Self::Read => "slow-read",
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Head => "slow heads",
+            Self::Body => "slow bodies",
+            Self::Read => "slow reads",
+        }
+    }
+
+    /// slowhttptest, told to do that. It looks at no certificate.
+    fn command(self, target: &Contestant, options: &Options, tools: &Tools) -> Command {
+        let mut command = tools.pinned_idle(options.load_core, &tools.slowhttptest);
+        command.args(["-c", &CONNECTIONS.to_string(), "-r", &PER_SECOND.to_string()]);
+        command.args(["-l", &(options.seconds + REMAINDER).to_string(), "-p", "5", "-v", "1"]);
+        let path = match self {
+            Self::Head => {
+                // A header every two seconds.
+                command.args(["-H", "-i", "2", "-x", "24"]);
+                SMALL.path.to_owned()
+            }
+            Self::Body => {
+                // A few bytes every two seconds, of more than it will ever send.
+                command.args(["-B", "-i", "2", "-x", "10", "-s", "1000000"]);
+                "/public/form".to_owned()
+            }
+            Self::Read => {
+                // 32 bytes a second, through a window that is hardly open.
+                command.args(["-X", "-w", "512", "-y", "1024", "-n", "1", "-z", "32"]);
+                format!("/public{FILES}{HARDLY_READ}")
+            }
+        };
+        command.arg("-u").arg(format!("https://{}{path}", target.address));
+        command
+    }
+}
+
+impl Row {
+    /// How much the p99 grew: on kept connections, and on new ones.
+    fn ratios(&self) -> [f64; 2] {
+        let (before, during) = (self.before.felt, self.during.felt);
+        [during.kept_p99 / before.kept_p99.max(1.0), during.new_p99 / before.new_p99.max(1.0)]
+    }
+}
+
+/// The table, and the worst of its ratios: each is the median of the rounds.
+fn table(gateways: &[&str], rows: &[Row]) -> (String, f64) {
+    let mut text = "| p99, µs | before | during | ratio | new connections, before | during | ratio | held | MiB |\n\
+                    |---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+        .to_owned();
+    let mut worst: f64 = 0.0;
+    for (gateway, attack) in gateways.iter().flat_map(|gateway| ATTACKS.map(|attack| (gateway, attack))) {
+        let of: Vec<&Row> = rows.iter().filter(|row| row.attack == attack && row.binary == *gateway).collect();
+        let middle =
+            |value: &dyn Fn(&Row) -> f64| median(of.iter().map(|row| value(row)).collect()).unwrap_or(f64::NAN);
+        let kept = middle(&|row| row.ratios()[0]);
+        let new = middle(&|row| row.ratios()[1]);
+        worst = worst.max(kept).max(new);
+        text += &format!(
+            "| {gateway}, {} | {:.0} | {:.0} | {kept:.2} | {:.0} | {:.0} | {new:.2} | {:.0} | {:.0} |\n",
+            attack.title(),
+            middle(&|row| row.before.felt.kept_p99),
+            middle(&|row| row.during.felt.kept_p99),
+            middle(&|row| row.before.felt.new_p99),
+            middle(&|row| row.during.felt.new_p99),
+            middle(&|row| row.during.held.saturating_sub(row.before.held) as f64),
+            middle(&|row| row.during.memory as f64 / f64::from(1 << 20)),
+        );
+    }
+    (text, worst)
+}
+
+/// The same for programs.
+fn json(rows: &[Row]) -> serde_json::Value {
+    let reading = |reading: &Reading| {
+        let Felt { kept_p99, kept_p50, new_p99, new_p50 } = reading.felt;
+        serde_json::json!({ "kept_p50_us": kept_p50, "kept_p99_us": kept_p99, "new_p50_us": new_p50,
+            "new_p99_us": new_p99, "open_files": reading.held, "memory_bytes": reading.memory })
+    };
+    let one = |row: &Row| {
+        serde_json::json!({ "contestant": row.binary, "attack": row.attack.key(), "before": reading(&row.before),
+            "during": reading(&row.during) })
+    };
+    rows.iter().map(one).collect()
+}
