@@ -3,11 +3,15 @@
 //! slowhttptest holds hundreds of connections open by three tricks: heads that never end, bodies that drip, answers that
 //! are hardly read. The latter two pass through a public route to the application itself, so that they hold what there
 //! is to be held. Meanwhile ordinary visitors measure: their p99 must not be more than twice what it was in the same
-//! round without an attack. The attacker has what is left of the load's core: its own work must not delay the visitors.
+//! round without an attack.
+//!
+//! They come when the attacker has opened all that it could: opening a thousand connections, and filling the kernel's
+//! buffers for each, is a load like any other. The attacker has what is left of the load's core: its own work must not
+//! delay the visitors.
 
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cases::SMALL;
 use crate::configs::{Behind, Room};
@@ -27,7 +31,10 @@ const PER_SECOND: usize = 250;
 /// An attack that holds less than this share of them has not taken place.
 const LEAST_HELD: f64 = 0.1;
 /// How much longer an attack may last than the visitors stay, in seconds. It is ended when they leave.
-const REMAINDER: u64 = 10;
+const REMAINDER: u64 = 60;
+/// An attack stands when it has opened nothing more for so long; how long that may take.
+const STANDS: Duration = Duration::from_millis(1500);
+const STANDS_LIMIT: Duration = Duration::from_secs(30);
 /// How much longer than asked for the visitors may take.
 const OVERTIME: Duration = Duration::from_secs(30);
 /// The most that the p99 may grow.
@@ -49,7 +56,7 @@ const ATTACKS: [Attack; 3] = [Attack::Head, Attack::Body, Attack::Read];
 /// What was seen during one attack, or without any.
 struct Reading {
     felt: Felt,
-    /// The most files the gateway had open, and the most memory in use.
+    /// The most files it had open, of which a connection is one, and the most memory it used.
     held: usize,
     memory: u64,
 }
@@ -100,11 +107,19 @@ fn measure(attack: Attack, binary: &GatewayBinary, options: &Options, tools: &To
     let what = GatewayStart { binary, port: *port, behind, room, sessions: options.sessions, core };
     let mut target = contestants::start_gateway(&what, tools, lab)?;
     // The first of all warm it up.
-    watch(&mut target, 1, None, options, tools, lab)?;
-    let before = watch(&mut target, options.seconds, None, options, tools, lab)?;
+    watch(&mut target, 1, options, tools, lab)?;
+    let before = watch(&mut target, options.seconds, options, tools, lab)?;
     let command = attack.command(&target, options, tools);
     let mut attacker = Process::start(attack.key(), command, lab.dir())?;
-    let during = watch(&mut target, options.seconds, Some(&mut attacker), options, tools, lab)?;
+    let (mut most, mut grew_at) = (0, Instant::now());
+    attacker.wait_until(STANDS_LIMIT, |_| {
+        let now = target.process.open_files()?;
+        if now > most {
+            (most, grew_at) = (now, Instant::now());
+        }
+        Ok(grew_at.elapsed() > STANDS)
+    })?;
+    let during = watch(&mut target, options.seconds, options, tools, lab)?;
     drop(attacker);
     let held = during.held.saturating_sub(before.held);
     if (held as f64) < LEAST_HELD * CONNECTIONS as f64 {
@@ -117,7 +132,6 @@ fn measure(attack: Attack, binary: &GatewayBinary, options: &Options, tools: &To
 fn watch(
     target: &mut Contestant,
     seconds: u64,
-    mut attacker: Option<&mut Process>,
     options: &Options,
     tools: &Tools,
     lab: &Lab,
@@ -131,9 +145,6 @@ fn watch(
         memory = memory.max(target.process.memory()?);
         Ok(visitors.output()?.ends_with('\n'))
     })?;
-    if let Some(attacker) = &mut attacker {
-        attacker.check_running().map_err(|error| format!("the attack was over too soon: {error}"))?;
-    }
     target.process.check_running()?;
     let felt = visitors::felt(&visitors.finish(OVERTIME)?)?;
     Ok(Reading { felt, held, memory })
