@@ -27,7 +27,7 @@ instead of the load, one of:
   --files N                   a file of N GiB down and up through the gateway, over HTTP/1.1 and HTTP/2, every byte
                               compared: its memory must stay under 100 MiB
   --slow                      slowhttptest's slow heads, slow bodies and slow reads: what they do to the p99 of others,
-                              which must not double. --rounds and --seconds are those of each attack (3 of 12)";
+                              which must not double. --rounds and --seconds are those of each attack (3 of 10)";
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,7 +168,7 @@ fn meant(typed: Typed) -> Result<Options, String> {
     }
     let mode = mode(&typed)?;
     let (rounds, seconds, sessions) = match mode {
-        Mode::Slow => (3, 12, 1),
+        Mode::Slow => (3, 10, 1),
         Mode::Memory => (3, 5, 1_000_000),
         Mode::Crowd(crowd) => (1, 5, crowd.websockets.max(1)),
         Mode::Load | Mode::Files(_) => (3, 5, 100_000),

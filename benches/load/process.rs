@@ -123,6 +123,19 @@ impl Process {
         self.status("VmHWM:")
     }
 
+    /// Stops it, or lets it go on.
+    pub(crate) fn set_stopped(&self, is_stopped: bool) -> Result<(), String> {
+        let signal = if is_stopped { "-STOP" } else { "-CONT" };
+        // The shell has its own, so that nothing need be installed.
+        let status =
+            Command::new("sh").args(["-c", "kill \"$@\"", "sh", signal, &self.child.id().to_string()]).status();
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!("{}: kill {signal}: {status}{}", self.name, self.last_words())),
+            Err(error) => Err(format!("{}: kill {signal}: {error}", self.name)),
+        }
+    }
+
     /// How many files it has open; each connection is one.
     pub(crate) fn open_files(&self) -> Result<usize, String> {
         let path = format!("/proc/{}/fd", self.child.id());
