@@ -23,7 +23,7 @@ instead of the load, one of:
   --memory                    bytes of memory a live session
   --idle N                    bytes of memory an idle connection: so many are opened at once, from many addresses ...
   --websockets N              ... and a WebSocket: so many signed-in ones beside them. All are used once more, then
-                              closed; the memory must come back
+                              closed; a second crowd must find the memory of the first
   --files N                   a file of N GiB down and up through the gateway, over HTTP/1.1 and HTTP/2, every byte
                               compared: its memory must stay under 100 MiB
   --slow                      slowhttptest's slow heads, slow bodies and slow reads: what they do to the p99 of others,
