@@ -27,7 +27,8 @@ instead of the load, one of:
   --files N                   a file of N GiB down and up through the gateway, over HTTP/1.1 and HTTP/2, every byte
                               compared: its memory must stay under 100 MiB
   --slow                      slowhttptest's slow heads, slow bodies and slow reads: what they do to the p99 of others,
-                              which must not double. --rounds and --seconds are those of each attack (3 of 10)";
+                              which must not double. --rounds and --seconds are those of each attack (3 of 10)
+  --attackers N               connections that each of these attacks opens (1000)";
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +82,8 @@ pub(crate) struct Options {
     pub(crate) json: Option<PathBuf>,
     /// What is measured.
     pub(crate) mode: Mode,
+    /// Connections of an attack.
+    pub(crate) attackers: usize,
     /// Core of the contestants.
     pub(crate) server_core: usize,
     /// Core of everything else.
@@ -119,6 +122,7 @@ struct Typed {
     websockets: Option<usize>,
     files: Option<usize>,
     slow: bool,
+    attackers: Option<usize>,
     server_core: usize,
     load_core: Option<usize>,
 }
@@ -138,6 +142,7 @@ pub(crate) fn parse(args: &[String]) -> Result<Parsed, String> {
             "--slow" => typed.slow = true,
             "--idle" => typed.idle = Some(positive(flag, &value()?)?),
             "--websockets" => typed.websockets = Some(positive(flag, &value()?)?),
+            "--attackers" => typed.attackers = Some(positive(flag, &value()?)?),
             "--files" => typed.files = Some(positive(flag, &value()?)?),
             "--only" => typed.only.extend(value()?.split(',').map(str::to_owned)),
             "--cases" => typed.cases.extend(value()?.split(',').map(str::to_owned)),
@@ -183,6 +188,7 @@ fn meant(typed: Typed) -> Result<Options, String> {
         binaries: typed.binaries,
         json: typed.json,
         mode,
+        attackers: typed.attackers.unwrap_or(1000),
         server_core: typed.server_core,
         load_core: typed.load_core.unwrap_or(1),
     };

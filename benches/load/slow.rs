@@ -26,9 +26,8 @@ use crate::run;
 use crate::tools::Tools;
 use crate::visitors::{self, Felt};
 
-/// How many connections an attack opens, and how many of them a second: these figures, and those of each attack, are of
-/// its manual's examples.
-const CONNECTIONS: usize = 1000;
+/// How many connections an attack opens a second. This, how many it opens in all unless told otherwise, and the figures of
+/// each attack are of its manual's examples.
 const PER_SECOND: usize = 200;
 /// An attack that holds less than this share of them has not taken place.
 const LEAST_HELD: f64 = 0.1;
@@ -120,7 +119,7 @@ fn measure(attack: Attack, binary: &GatewayBinary, options: &Options, tools: &To
     let during = watch(&mut target, options.seconds, Some(&attacker), options, tools, lab)?;
     drop(attacker);
     let (held, memory) = (most.saturating_sub(alone), target.process.peak_memory()?);
-    if (held as f64) < LEAST_HELD * CONNECTIONS as f64 {
+    if (held as f64) < LEAST_HELD * options.attackers as f64 {
         return Err(format!("slowhttptest held {held} connections: that is no attack"));
     }
     Ok(Row { attack, binary: binary.label.clone(), before, during, held, memory })
@@ -188,7 +187,7 @@ impl Attack {
     /// slowhttptest, told to do that. It looks at no certificate.
     fn command(self, target: &Contestant, options: &Options, tools: &Tools) -> Command {
         let mut command = tools.pinned_idle(options.load_core, &tools.slowhttptest);
-        command.args(["-c", &CONNECTIONS.to_string(), "-r", &PER_SECOND.to_string()]);
+        command.args(["-c", &options.attackers.to_string(), "-r", &PER_SECOND.to_string()]);
         command.args(["-l", &(options.seconds + REMAINDER).to_string(), "-p", "5", "-v", "1"]);
         let path = match self {
             Self::Head => {
