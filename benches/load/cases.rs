@@ -4,12 +4,12 @@
 pub(crate) const USER_AGENT: &str =
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/138.0.0.0 Safari/537.36";
 
-/// A static file of the application behind the contestants.
+/// A static file of the application behind the contestants, or where its WebSockets are.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Document {
     /// Its path, with the leading slash.
     pub(crate) path: &'static str,
-    /// Its size in bytes.
+    /// Its size in bytes, or that of a message.
     pub(crate) size: u64,
 }
 
@@ -17,6 +17,9 @@ pub(crate) struct Document {
 pub(crate) const SMALL: Document = Document { path: "/1k", size: 1024 };
 /// The large file.
 pub(crate) const LARGE: Document = Document { path: "/64k", size: 64 * 1024 };
+
+/// What is said on a WebSocket, and said back by the application.
+pub(crate) const MESSAGE: Document = Document { path: "/ws", size: 64 };
 
 /// How a load is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub(crate) enum Shape {
     Handshakes,
     /// HTTP/1.1, keep-alive, the cookies of all sessions in turn.
     ManySessions,
+    /// WebSockets over HTTP/1.1, one cookie: a message there and back counts as a request.
+    WebSockets,
 }
 
 /// One column of the table.
@@ -56,7 +61,7 @@ impl Case {
 }
 
 /// All cases, in the order of the table.
-const ALL: [Case; 5] = [
+const ALL: [Case; 6] = [
     Case { key: "h1-1k", title: "1 KiB h1", document: SMALL, shape: Shape::Http1, connections: 64, streams: 1 },
     Case { key: "h2-1k", title: "1 KiB h2", document: SMALL, shape: Shape::Http2, connections: 16, streams: 8 },
     Case { key: "h1-64k", title: "64 KiB h1", document: LARGE, shape: Shape::Http1, connections: 64, streams: 1 },
@@ -66,6 +71,14 @@ const ALL: [Case; 5] = [
         title: "1 KiB h1, all sessions in turn",
         document: SMALL,
         shape: Shape::ManySessions,
+        connections: 64,
+        streams: 1,
+    },
+    Case {
+        key: "ws",
+        title: "64 B WebSocket echo",
+        document: MESSAGE,
+        shape: Shape::WebSockets,
         connections: 64,
         streams: 1,
     },

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::configs;
+use crate::configs::{self, Behind, Room};
 use crate::lab::Lab;
 use crate::options::{GatewayBinary, Options};
 use crate::process::Process;
@@ -41,12 +41,12 @@ pub(crate) struct Contestant {
 /// The application and all that is compared in front of it.
 #[derive(Debug)]
 pub(crate) struct Field {
-    /// The application's address.
-    pub(crate) upstream: SocketAddr,
+    /// The application's ports.
+    pub(crate) behind: Behind,
     /// The contestants.
     pub(crate) contestants: Vec<Contestant>,
     /// Never read: held so that the application lives as long as the rest.
-    _application: Process,
+    _application: [Process; 2],
 }
 
 /// A gateway to start.
@@ -55,8 +55,10 @@ pub(crate) struct GatewayStart<'a> {
     pub(crate) binary: &'a GatewayBinary,
     /// Where it shall listen.
     pub(crate) port: u16,
-    /// The application's port.
-    pub(crate) upstream: u16,
+    /// The application's ports.
+    pub(crate) behind: Behind,
+    /// What clients there is room for.
+    pub(crate) room: Room,
     /// Live sessions to make.
     pub(crate) sessions: usize,
     /// Its core.
@@ -66,18 +68,23 @@ pub(crate) struct GatewayStart<'a> {
 /// Starts everything the options ask for.
 pub(crate) fn start(options: &Options, tools: &Tools, lab: &Lab) -> Result<Field, String> {
     let gateways = gateways(options)?;
-    let ports = crate::lab::free_ports(3 + gateways.len())?;
-    let [upstream, nginx_port, haproxy_port, gateway_ports @ ..] = ports.as_slice() else {
+    let ports = crate::lab::free_ports(4 + gateways.len())?;
+    let [application, echo, nginx_port, haproxy_port, gateway_ports @ ..] = ports.as_slice() else {
         return Err("no free ports".to_owned());
     };
-    let application =
-        start_nginx("upstream", &configs::upstream(lab.dir(), *upstream), *upstream, options.load_core, tools, lab)?;
+    let behind = Behind { application: *application, echo: *echo };
+    let config = configs::upstream(lab.dir(), *application);
+    let application = [
+        start_nginx("upstream", &config, *application, options.load_core, tools, lab)?,
+        start_part("echo", *echo, options.load_core, tools, lab)?,
+    ];
     let mut running = Vec::new();
     for (binary, port) in gateways.iter().zip(gateway_ports) {
         let what = GatewayStart {
             binary,
             port: *port,
-            upstream: *upstream,
+            behind,
+            room: Room::Load,
             sessions: options.sessions,
             core: options.server_core,
         };
@@ -92,19 +99,19 @@ pub(crate) fn start(options: &Options, tools: &Tools, lab: &Lab) -> Result<Field
     };
     let mut peers = Vec::new();
     if options.wants("nginx") {
-        let config = configs::nginx(lab.dir(), *nginx_port, *upstream);
+        let config = configs::nginx(lab.dir(), *nginx_port, behind, configs::NGINX_CONNECTIONS);
         let process = start_nginx("nginx", &config, *nginx_port, options.server_core, tools, lab)?;
         peers.push(peer("nginx", "nginx, plain proxy", *nginx_port, process, &cookies)?);
     }
     if options.wants("haproxy") {
-        let process = start_haproxy(*haproxy_port, *upstream, options.server_core, tools, lab)?;
+        let process = start_haproxy(*haproxy_port, behind, options.server_core, tools, lab)?;
         peers.push(peer("haproxy", "HAProxy, plain proxy", *haproxy_port, process, &cookies)?);
     }
     peers.append(&mut running);
     if peers.is_empty() {
         return Err("nobody to measure".to_owned());
     }
-    Ok(Field { upstream: loopback(*upstream), contestants: peers, _application: application })
+    Ok(Field { behind, contestants: peers, _application: application })
 }
 
 /// The gateways that take part: this very binary, and the other builds of it.
@@ -118,7 +125,7 @@ pub(crate) fn gateways(options: &Options) -> Result<Vec<GatewayBinary>, String> 
 pub(crate) fn start_gateway(what: &GatewayStart<'_>, tools: &Tools, lab: &Lab) -> Result<Contestant, String> {
     let label = what.binary.label.as_str();
     lab.write("users.toml", b"")?;
-    let config = configs::gateway(lab.dir(), what.port, what.upstream);
+    let config = configs::gateway(lab.dir(), what.port, what.behind, what.room);
     let config = lab.write(&format!("{label}.toml"), config.as_bytes())?;
     let cookies = lab.path(&format!("{label}.cookies"));
     let mut command = tools.pinned(what.core, &what.binary.path);
@@ -139,7 +146,14 @@ pub(crate) fn start_gateway(what: &GatewayStart<'_>, tools: &Tools, lab: &Lab) -
 }
 
 /// Starts an nginx, as the application or as a contestant.
-fn start_nginx(name: &str, config: &str, port: u16, core: usize, tools: &Tools, lab: &Lab) -> Result<Process, String> {
+pub(crate) fn start_nginx(
+    name: &str,
+    config: &str,
+    port: u16,
+    core: usize,
+    tools: &Tools,
+    lab: &Lab,
+) -> Result<Process, String> {
     let config = lab.write(&format!("{name}.conf"), config.as_bytes())?;
     let mut command = tools.pinned(core, &tools.nginx);
     // -e: before it has read its configuration it would complain to a log of the system's.
@@ -147,9 +161,17 @@ fn start_nginx(name: &str, config: &str, port: u16, core: usize, tools: &Tools, 
     listening(Process::start(name, command, lab.dir())?, port)
 }
 
+/// Starts a part of the application: this very binary, told to play it on this port.
+pub(crate) fn start_part(name: &str, port: u16, core: usize, tools: &Tools, lab: &Lab) -> Result<Process, String> {
+    let own = std::env::current_exe().map_err(|error| format!("own path: {error}"))?;
+    let mut command = tools.pinned(core, &own);
+    command.arg(name).arg(port.to_string());
+    listening(Process::start(name, command, lab.dir())?, port)
+}
+
 /// Starts HAProxy.
-fn start_haproxy(port: u16, upstream: u16, core: usize, tools: &Tools, lab: &Lab) -> Result<Process, String> {
-    let config = lab.write("haproxy.cfg", configs::haproxy(lab.dir(), port, upstream).as_bytes())?;
+fn start_haproxy(port: u16, behind: Behind, core: usize, tools: &Tools, lab: &Lab) -> Result<Process, String> {
+    let config = lab.write("haproxy.cfg", configs::haproxy(lab.dir(), port, behind).as_bytes())?;
     let mut command = tools.pinned(core, &tools.haproxy);
     // -db: in the foreground, one process.
     command.arg("-db").arg("-f").arg(config);
@@ -163,7 +185,7 @@ fn listening(mut process: Process, port: u16) -> Result<Process, String> {
 }
 
 /// A contestant that is not a gateway.
-fn peer(name: &str, title: &str, port: u16, process: Process, cookies: &Path) -> Result<Contestant, String> {
+pub(crate) fn peer(name: &str, title: &str, port: u16, process: Process, cookies: &Path) -> Result<Contestant, String> {
     Ok(Contestant {
         name: name.to_owned(),
         title: title.to_owned(),
@@ -176,7 +198,7 @@ fn peer(name: &str, title: &str, port: u16, process: Process, cookies: &Path) ->
 }
 
 /// A port on the IPv4 loopback, where everything here listens.
-fn loopback(port: u16) -> SocketAddr {
+pub(crate) fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 

@@ -9,7 +9,7 @@ use crate::contestants::Contestant;
 use crate::lab::Lab;
 use crate::process::Process;
 use crate::tools::Tools;
-use crate::{h2load, handshakes, wrk};
+use crate::{h2load, handshakes, websockets, wrk};
 
 /// How much longer than asked for a load may take.
 const OVERTIME: Duration = Duration::from_secs(30);
@@ -64,6 +64,7 @@ pub(crate) fn start(plan: &LoadPlan<'_>, tools: &Tools, lab: &Lab) -> Result<Loa
         Shape::Http1 | Shape::Http2 => h2load::command(tools, plan, &request_log),
         Shape::Handshakes => handshakes::command(tools, plan.core, plan.case, plan.target, plan.seconds, lab)?,
         Shape::ManySessions => wrk::command(tools, plan, lab)?,
+        Shape::WebSockets => websockets::command(tools, plan, lab)?,
     };
     Ok(Load {
         process: Process::start(&name, command, lab.dir())?,
@@ -83,6 +84,7 @@ impl Load {
             Shape::Http1 | Shape::Http2 => h2load::outcome(&output, &self.case, &self.request_log, window),
             Shape::Handshakes => handshakes::outcome(&output),
             Shape::ManySessions => wrk::outcome(&output, &self.case, self.wire_bytes),
+            Shape::WebSockets => websockets::outcome(&output),
         }
     }
 }

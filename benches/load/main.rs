@@ -7,12 +7,21 @@
 //! run does so for all of them. Every answer is checked, and a run with one wrong answer is a failed run: a proxy that
 //! refuses quickly is not a quick proxy.
 //!
-//! The binary also plays two other parts, chosen by its first argument, so that nothing else need be built:
-//! `gateway` is the gateway under test (see [`gateway`]), `handshakes` the generator of the `hs` case.
+//! The binary also plays other parts, chosen by its first argument, so that nothing else need be built: `gateway` is the
+//! gateway under test (see [`gateway`]), `handshakes` the generator of the `hs` case, `websockets` that of the `ws` case,
+//! and `echo` the application behind the latter. Other modes measure what other than CPU time grows with load: memory
+//! (`--memory`, `--idle`, `--websockets`, `--files`) and the patience of others (`--slow`, with `visitors`); `origin` is
+//! the application behind the latter two.
 
 mod cases;
+mod client;
 mod configs;
+mod content;
 mod contestants;
+mod crowd;
+mod echo;
+mod files;
+mod frames;
 mod gateway;
 mod h2load;
 mod handshakes;
@@ -21,16 +30,20 @@ mod loads;
 mod measure;
 mod memory;
 mod options;
+mod origin;
 mod process;
 mod report;
 mod run;
+mod slow;
 mod tls_client;
 mod tools;
+mod visitors;
+mod websockets;
 mod wrk;
 
 use std::process::ExitCode;
 
-use options::{Options, Parsed};
+use options::{Mode, Options, Parsed};
 
 /// Exit status when the machine lacks a tool or the command line is wrong: nothing was measured.
 const EXIT_USAGE: u8 = 2;
@@ -41,6 +54,10 @@ fn main() -> ExitCode {
     match args.first().map(String::as_str) {
         Some("gateway") => finish(gateway::run(args.get(1..).unwrap_or_default())),
         Some("handshakes") => finish(handshakes::main(args.get(1..).unwrap_or_default())),
+        Some("websockets") => finish(websockets::main(args.get(1..).unwrap_or_default())),
+        Some("visitors") => finish(visitors::main(args.get(1..).unwrap_or_default())),
+        Some("echo") => finish(echo::main(args.get(1..).unwrap_or_default())),
+        Some("origin") => finish(origin::main(args.get(1..).unwrap_or_default())),
         _ => match options::parse(&args) {
             Ok(Parsed::Run(options)) => harness(&options),
             Ok(Parsed::Help) => {
@@ -64,7 +81,13 @@ fn harness(options: &Options) -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    finish(if options.memory { memory::run(options, &tools) } else { run::run(options, &tools) })
+    finish(match options.mode {
+        Mode::Load => run::run(options, &tools),
+        Mode::Memory => memory::run(options, &tools),
+        Mode::Crowd(crowd) => crowd::run(options, crowd, &tools),
+        Mode::Files(gib) => files::run(options, gib, &tools),
+        Mode::Slow => slow::run(options, &tools),
+    })
 }
 
 /// Turns a result into an exit status, and says what went wrong.

@@ -5,12 +5,17 @@
 //! generator, and one that a contestant cannot please by answering on its own.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::cases::Case;
-use crate::contestants::Contestant;
+use rustls::{ClientConnection, StreamOwned};
+use tungstenite::Message;
+use tungstenite::client::IntoClientRequest;
+
+use crate::cases::{Case, MESSAGE, Shape, USER_AGENT};
+use crate::configs::Behind;
+use crate::contestants::{Contestant, loopback};
 use crate::lab::{self, Lab};
 use crate::loads::{self, LoadPlan};
 use crate::options::Options;
@@ -59,8 +64,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) tools: &'a Tools,
     /// The run's directory.
     pub(crate) lab: &'a Lab,
-    /// The application's address.
-    pub(crate) upstream: SocketAddr,
+    /// The application's ports.
+    pub(crate) behind: Behind,
 }
 
 /// A reading at one end of a window.
@@ -82,19 +87,19 @@ impl Bench<'_> {
         let warm_up = loads::start(&plan(WARM_UP_SECONDS), self.tools, self.lab)?;
         warm_up.finish((now, now + Duration::from_secs(3600))).map_err(|error| format!("warm-up: {error}"))?;
 
-        let seen_before = self.count()?;
+        let seen_before = self.count(case)?;
         let mut load = loads::start(&plan(self.options.seconds + MARGIN_SECONDS), self.tools, self.lab)?;
-        load.process.wait_until(BEGIN_LIMIT, |_| Ok(self.count()? > seen_before + BEGUN))?;
+        load.process.wait_until(BEGIN_LIMIT, |_| Ok(self.count(case)? > seen_before + BEGUN))?;
         thread::sleep(SETTLE);
         let begin_time = SystemTime::now();
-        let begin = self.read(target)?;
+        let begin = self.read(case, target)?;
         thread::sleep(Duration::from_secs(self.options.seconds));
-        let end = self.read(target)?;
+        let end = self.read(case, target)?;
         let window = (begin_time, SystemTime::now());
         load.process.check_running().map_err(|error| format!("the load was over too soon: {error}"))?;
         let outcome = load.finish(window)?;
         target.process.check_running()?;
-        self.compare(case, outcome.requests, self.count()?.saturating_sub(seen_before))?;
+        self.compare(case, outcome.requests, self.count(case)?.saturating_sub(seen_before))?;
 
         // The reading at the end is itself a request.
         let requests = end.requests.saturating_sub(begin.requests + 1);
@@ -118,6 +123,11 @@ impl Bench<'_> {
     /// Asks once and compares the answer byte by byte. Returns how long a right answer on a kept connection is.
     fn probe(&self, case: &Case, target: &Contestant) -> Result<u64, String> {
         let config = tls_client::config(self.lab.certificate.clone())?;
+        if case.shape == Shape::WebSockets {
+            let stream = tls_client::connect(&config, target.address)?;
+            // There is no answer's length to count by: the client compares every message.
+            return first_message(stream, target).map(|()| 0).map_err(|error| format!("first message: {error}"));
+        }
         let ask = Ask { address: target.address, document: case.document, cookie: target.cookie.clone(), close: false };
         let answer = tls_client::fetch(&config, &ask).map_err(|error| format!("first request: {error}"))?;
         if answer.body != lab::body(case.document) {
@@ -136,10 +146,10 @@ impl Bench<'_> {
     }
 
     /// Reads CPU time and requests as of the same moment.
-    fn read(&self, target: &Contestant) -> Result<Reading, String> {
+    fn read(&self, case: &Case, target: &Contestant) -> Result<Reading, String> {
         // The counter takes a moment under load; the CPU time that goes with it is the one in the middle of it.
         let (early, from) = (target.process.cpu_time()?, Instant::now());
-        let requests = self.count()?;
+        let requests = self.count(case)?;
         let (late, to) = (target.process.cpu_time()?, Instant::now());
         let cpu = CpuTime {
             used_ns: early.used_ns.midpoint(late.used_ns),
@@ -149,9 +159,13 @@ impl Bench<'_> {
     }
 
     /// Requests the application has had so far, this one included.
-    fn count(&self) -> Result<u64, String> {
+    fn count(&self, case: &Case) -> Result<u64, String> {
+        let address = loopback(match case.shape {
+            Shape::WebSockets => self.behind.echo,
+            Shape::Http1 | Shape::Http2 | Shape::Handshakes | Shape::ManySessions => self.behind.application,
+        });
         let ask = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect_timeout(&self.upstream, COUNT_LIMIT)?;
+            let mut stream = TcpStream::connect_timeout(&address, COUNT_LIMIT)?;
             stream.set_read_timeout(Some(COUNT_LIMIT))?;
             stream.write_all(b"GET /.count HTTP/1.0\r\n\r\n")?;
             let mut answer = String::new();
@@ -164,4 +178,23 @@ impl Bench<'_> {
         let requests = numbers.split_ascii_whitespace().nth(2).and_then(|number| number.parse().ok());
         requests.ok_or_else(|| format!("the application's counter says: {answer}"))
     }
+}
+
+/// Asks for a WebSocket and says one thing on it, by a library: the load's own frames could be wrong in the same way at
+/// both ends.
+fn first_message(stream: StreamOwned<ClientConnection, TcpStream>, target: &Contestant) -> Result<(), String> {
+    let said = |error: tungstenite::Error| error.to_string();
+    let mut request = format!("wss://{}{}", target.address, MESSAGE.path).into_client_request().map_err(said)?;
+    for (name, value) in [("cookie", target.cookie.as_str()), ("user-agent", USER_AGENT)] {
+        request.headers_mut().insert(name, value.parse().map_err(|_| format!("{name}: {value}"))?);
+    }
+    let (mut socket, _) = tungstenite::client(request, stream).map_err(|error| error.to_string())?;
+    let message = Message::text("as the crow flies");
+    socket.send(message.clone()).map_err(said)?;
+    if socket.read().map_err(said)? != message {
+        return Err("what came back is something else".to_owned());
+    }
+    socket.close(None).map_err(said)?;
+    while socket.read().is_ok() {}
+    Ok(())
 }

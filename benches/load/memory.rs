@@ -6,6 +6,7 @@
 use std::thread;
 use std::time::Duration;
 
+use crate::configs::{Behind, Room};
 use crate::contestants::{self, GatewayStart};
 use crate::lab::{self, Lab};
 use crate::options::{GatewayBinary, Options};
@@ -48,9 +49,10 @@ fn occupied(
     lab: &Lab,
 ) -> Result<u64, String> {
     // No application: nobody asks for one.
-    let ports = lab::free_ports(2)?;
-    let [port, upstream] = ports.as_slice() else { return Err("no free ports".to_owned()) };
-    let what = GatewayStart { binary, port: *port, upstream: *upstream, sessions, core: options.server_core };
+    let ports = lab::free_ports(3)?;
+    let [port, application, echo] = ports.as_slice() else { return Err("no free ports".to_owned()) };
+    let behind = Behind { application: *application, echo: *echo };
+    let what = GatewayStart { binary, port: *port, behind, room: Room::Load, sessions, core: options.server_core };
     let gateway = contestants::start_gateway(&what, tools, lab)?;
     thread::sleep(SETTLE);
     gateway.process.memory()

@@ -9,16 +9,50 @@ pub(crate) const HELP: &str = "\
 usage: cargo bench --bench load -- [flags]
 
   --only A,B                  contestants to run: nginx, haproxy, vestibule, and labels of --gateway-binary (all)
-  --cases A,B                 cases to run: h1-1k, h2-1k, h1-64k, hs, many (all)
+  --cases A,B                 cases to run: h1-1k, h2-1k, h1-64k, hs, many, ws (all)
   --rounds N                  how often each case is measured for each contestant (3)
   --seconds N                 length of one measurement (5)
   --quick                     one round of two seconds, unless said otherwise: to see that it works
   --sessions N                live sessions in the gateway (100000; with --memory 1000000)
   --gateway-binary LABEL=PATH another build of this benchmark as a further contestant (repeatable)
   --json FILE                 write every measurement there, too
-  --memory                    instead of the load: bytes of memory a live session
   --server-core N             where the contestants run (0)
-  --load-core N               where the load generator and the application run (1)";
+  --load-core N               where the load generator and the application run (1)
+
+instead of the load, one of:
+  --memory                    bytes of memory a live session
+  --idle N                    bytes of memory an idle connection: so many are opened at once, from many addresses ...
+  --websockets N              ... and a WebSocket: so many signed-in ones beside them. All are used once more, then
+                              closed; a second crowd must find the memory of the first
+  --files N                   a file of N GiB down and up through the gateway, over HTTP/1.1 and HTTP/2, every byte
+                              compared: its memory must stay under 100 MiB
+  --slow                      slowhttptest's slow heads, slow bodies and slow reads: what they do to the p99 of others,
+                              which must not double. --rounds and --seconds are those of each attack (3 of 10)
+  --attackers N               connections that each of these attacks opens (1000)";
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// CPU time under load.
+    Load,
+    /// Memory of sessions.
+    Memory,
+    /// Memory of connections.
+    Crowd(Crowd),
+    /// Files of so many GiB.
+    Files(usize),
+    /// Slow attacks.
+    Slow,
+}
+
+/// How many connections are open at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Crowd {
+    /// Idle ones.
+    pub(crate) idle: usize,
+    /// WebSockets.
+    pub(crate) websockets: usize,
+}
 
 /// A gateway built elsewhere: another build of this very binary.
 #[derive(Debug, Clone)]
@@ -46,8 +80,10 @@ pub(crate) struct Options {
     pub(crate) binaries: Vec<GatewayBinary>,
     /// Where to write the measurements.
     pub(crate) json: Option<PathBuf>,
-    /// Measure memory instead of the load.
-    pub(crate) memory: bool,
+    /// What is measured.
+    pub(crate) mode: Mode,
+    /// Connections of an attack.
+    pub(crate) attackers: usize,
     /// Core of the contestants.
     pub(crate) server_core: usize,
     /// Core of everything else.
@@ -82,6 +118,11 @@ struct Typed {
     json: Option<PathBuf>,
     quick: bool,
     memory: bool,
+    idle: Option<usize>,
+    websockets: Option<usize>,
+    files: Option<usize>,
+    slow: bool,
+    attackers: Option<usize>,
     server_core: usize,
     load_core: Option<usize>,
 }
@@ -98,6 +139,11 @@ pub(crate) fn parse(args: &[String]) -> Result<Parsed, String> {
             "--help" | "-h" => return Ok(Parsed::Help),
             "--quick" => typed.quick = true,
             "--memory" => typed.memory = true,
+            "--slow" => typed.slow = true,
+            "--idle" => typed.idle = Some(positive(flag, &value()?)?),
+            "--websockets" => typed.websockets = Some(positive(flag, &value()?)?),
+            "--attackers" => typed.attackers = Some(positive(flag, &value()?)?),
+            "--files" => typed.files = Some(positive(flag, &value()?)?),
             "--only" => typed.only.extend(value()?.split(',').map(str::to_owned)),
             "--cases" => typed.cases.extend(value()?.split(',').map(str::to_owned)),
             "--rounds" => typed.rounds = Some(positive(flag, &value()?)?),
@@ -125,16 +171,24 @@ fn meant(typed: Typed) -> Result<Options, String> {
             return Err(format!("two contestants are called {name}"));
         }
     }
-    let (rounds, seconds) = if typed.quick { (1, 2) } else { (3, 5) };
+    let mode = mode(&typed)?;
+    let (rounds, seconds, sessions) = match mode {
+        Mode::Slow => (3, 10, 1),
+        Mode::Memory => (3, 5, 1_000_000),
+        Mode::Crowd(crowd) => (1, 5, crowd.websockets.max(1)),
+        Mode::Load | Mode::Files(_) => (3, 5, 100_000),
+    };
+    let (rounds, seconds) = if typed.quick { (1, 2) } else { (rounds, seconds) };
     let options = Options {
         cases: cases::select(&typed.cases)?,
         only: typed.only,
         rounds: typed.rounds.unwrap_or(rounds),
         seconds: typed.seconds.unwrap_or(seconds),
-        sessions: typed.sessions.unwrap_or(if typed.memory { 1_000_000 } else { 100_000 }),
+        sessions: typed.sessions.unwrap_or(sessions),
         binaries: typed.binaries,
         json: typed.json,
-        memory: typed.memory,
+        mode,
+        attackers: typed.attackers.unwrap_or(1000),
         server_core: typed.server_core,
         load_core: typed.load_core.unwrap_or(1),
     };
@@ -142,6 +196,22 @@ fn meant(typed: Typed) -> Result<Options, String> {
         return Err("--server-core and --load-core must differ".to_owned());
     }
     Ok(options)
+}
+
+/// The one thing that is measured.
+fn mode(typed: &Typed) -> Result<Mode, String> {
+    let crowd = Crowd { idle: typed.idle.unwrap_or(0), websockets: typed.websockets.unwrap_or(0) };
+    let asked = [
+        typed.memory.then_some(Mode::Memory),
+        (crowd.idle + crowd.websockets > 0).then_some(Mode::Crowd(crowd)),
+        typed.files.map(Mode::Files),
+        typed.slow.then_some(Mode::Slow),
+    ];
+    let mut asked = asked.into_iter().flatten();
+    match (asked.next(), asked.next()) {
+        (mode, None) => Ok(mode.unwrap_or(Mode::Load)),
+        (_, Some(_)) => Err("--memory, --idle with --websockets, --files and --slow are runs of their own".to_owned()),
+    }
 }
 
 /// A flag's number.

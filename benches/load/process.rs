@@ -115,10 +115,39 @@ impl Process {
 
     /// Bytes of memory it has in use (resident).
     pub(crate) fn memory(&self) -> Result<u64, String> {
+        self.status("VmRSS:")
+    }
+
+    /// The most it ever had in use.
+    pub(crate) fn peak_memory(&self) -> Result<u64, String> {
+        self.status("VmHWM:")
+    }
+
+    /// Stops it, or lets it go on.
+    pub(crate) fn set_stopped(&self, is_stopped: bool) -> Result<(), String> {
+        let signal = if is_stopped { "-STOP" } else { "-CONT" };
+        // The shell has its own, so that nothing need be installed.
+        let status =
+            Command::new("sh").args(["-c", "kill \"$@\"", "sh", signal, &self.child.id().to_string()]).status();
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!("{}: kill {signal}: {status}{}", self.name, self.last_words())),
+            Err(error) => Err(format!("{}: kill {signal}: {error}", self.name)),
+        }
+    }
+
+    /// How many files it has open; each connection is one.
+    pub(crate) fn open_files(&self) -> Result<usize, String> {
+        let path = format!("/proc/{}/fd", self.child.id());
+        fs::read_dir(&path).map(Iterator::count).map_err(|error| format!("{}: {path}: {error}", self.name))
+    }
+
+    /// A line of what the kernel says of it, in bytes.
+    fn status(&self, field: &str) -> Result<u64, String> {
         let path = format!("/proc/{}/status", self.child.id());
         let text = fs::read_to_string(&path).map_err(|error| format!("{}: {path}: {error}", self.name))?;
-        let kib = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-        let kib: u64 = kib.and_then(|kib| kib.trim().parse().ok()).ok_or_else(|| format!("{path}: no VmRSS"))?;
+        let kib = text.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
+        let kib: u64 = kib.and_then(|kib| kib.trim().parse().ok()).ok_or_else(|| format!("{path}: no {field}"))?;
         Ok(kib * 1024)
     }
 

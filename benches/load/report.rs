@@ -156,7 +156,7 @@ impl Report {
     fn title(&self, case: &Case) -> String {
         match case.shape {
             Shape::ManySessions => format!("1 KiB h1, {} sessions in turn", self.sessions),
-            Shape::Http1 | Shape::Http2 | Shape::Handshakes => case.title.to_owned(),
+            Shape::Http1 | Shape::Http2 | Shape::Handshakes | Shape::WebSockets => case.title.to_owned(),
         }
     }
 
@@ -192,7 +192,7 @@ fn median_of(cell: &[Measurement], value: impl Fn(&Measurement) -> f64) -> f64 {
 }
 
 /// The median; of an even number of values, the middle of the middle two.
-fn median(mut values: Vec<f64>) -> Option<f64> {
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let upper = *values.get(values.len() / 2)?;
     let lower = *values.get(values.len().saturating_sub(1) / 2)?;

@@ -19,7 +19,7 @@ pub(crate) fn run(options: &Options, tools: &Tools) -> Result<(), String> {
     let lab = Lab::new()?;
     tidy_up_on_interrupt(lab.dir().to_owned())?;
     let mut field = contestants::start(options, tools, &lab)?;
-    let bench = Bench { options, tools, lab: &lab, upstream: field.upstream };
+    let bench = Bench { options, tools, lab: &lab, behind: field.behind };
     let mut report = Report::new(options, &field.contestants);
     for round in 0..options.rounds {
         for (column, case) in options.cases.iter().enumerate() {

@@ -59,16 +59,34 @@ pub(crate) fn config(certificate: Vec<u8>) -> Result<Arc<ClientConfig>, String> 
     Ok(Arc::new(config))
 }
 
-/// One connection, one full handshake, one request.
-pub(crate) fn fetch(config: &Arc<ClientConfig>, ask: &Ask) -> Result<Answer, String> {
-    let socket = TcpStream::connect_timeout(&ask.address, IO_LIMIT).map_err(|error| format!("connect: {error}"))?;
+/// One connection. The handshake comes with the first thing that is written.
+pub(crate) fn connect(
+    config: &Arc<ClientConfig>,
+    address: SocketAddr,
+) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
+    let socket = TcpStream::connect_timeout(&address, IO_LIMIT).map_err(|error| format!("connect: {error}"))?;
     let set = |result: std::io::Result<()>| result.map_err(|error| error.to_string());
     set(socket.set_nodelay(true))?;
     set(socket.set_read_timeout(Some(IO_LIMIT)))?;
     set(socket.set_write_timeout(Some(IO_LIMIT)))?;
     let name = ServerName::try_from("localhost").map_err(|error| error.to_string())?;
     let connection = ClientConnection::new(Arc::clone(config), name).map_err(|error| error.to_string())?;
-    let mut stream = StreamOwned::new(connection, socket);
+    Ok(StreamOwned::new(connection, socket))
+}
+
+/// One connection, one full handshake, one request.
+pub(crate) fn fetch(config: &Arc<ClientConfig>, ask: &Ask) -> Result<Answer, String> {
+    let mut stream = connect(config, ask.address)?;
+    stream.write_all(&request(ask)).map_err(|error| format!("write: {error}"))?;
+    let answer = read_answer(&mut stream, ask)?;
+    if stream.conn.handshake_kind() != Some(HandshakeKind::Full) {
+        return Err(format!("the handshake was not a full one: {:?}", stream.conn.handshake_kind()));
+    }
+    Ok(answer)
+}
+
+/// What is sent to ask for it.
+pub(crate) fn request(ask: &Ask) -> Vec<u8> {
     let request = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: {USER_AGENT}\r\nCookie: {}\r\n{}\r\n",
         ask.document.path,
@@ -76,12 +94,7 @@ pub(crate) fn fetch(config: &Arc<ClientConfig>, ask: &Ask) -> Result<Answer, Str
         ask.cookie,
         if ask.close { "Connection: close\r\n" } else { "" }
     );
-    stream.write_all(request.as_bytes()).map_err(|error| format!("write: {error}"))?;
-    let answer = read_answer(&mut stream, ask)?;
-    if stream.conn.handshake_kind() != Some(HandshakeKind::Full) {
-        return Err(format!("the handshake was not a full one: {:?}", stream.conn.handshake_kind()));
-    }
-    Ok(answer)
+    request.into_bytes()
 }
 
 /// Reads one answer whole and checks it.
@@ -108,7 +121,7 @@ fn read_answer(stream: &mut impl Read, ask: &Ask) -> Result<Answer, String> {
 }
 
 /// Takes a 200 with the expected length, and nothing else.
-fn check_head(head: &[u8], size: u64) -> Result<(), String> {
+pub(crate) fn check_head(head: &[u8], size: u64) -> Result<(), String> {
     let head = String::from_utf8_lossy(head);
     let length = head.lines().filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
         if name.eq_ignore_ascii_case("content-length") { value.trim().parse::<u64>().ok() } else { None }

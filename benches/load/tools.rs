@@ -4,10 +4,10 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::options::Options;
+use crate::options::{Mode, Options};
 
 /// What installs all of them.
-const INSTALL: &str = "apt-get install nginx-light haproxy nghttp2-client wrk util-linux";
+const INSTALL: &str = "apt-get install nginx-light haproxy nghttp2-client wrk slowhttptest util-linux";
 
 /// Where each program is.
 #[derive(Debug)]
@@ -20,6 +20,12 @@ pub(crate) struct Tools {
     pub(crate) h2load: PathBuf,
     /// Load with many cookies.
     pub(crate) wrk: PathBuf,
+    /// Slow attacks.
+    pub(crate) slowhttptest: PathBuf,
+    /// Sets limits.
+    pub(crate) prlimit: PathBuf,
+    /// Lets others go first.
+    chrt: PathBuf,
     /// Pins to a core.
     taskset: PathBuf,
     /// Ties a child to its parent.
@@ -38,12 +44,17 @@ pub(crate) fn find(options: &Options) -> Result<Tools, String> {
             PathBuf::from(name)
         }
     };
-    let load = !options.memory;
+    let load = options.mode == Mode::Load;
+    let crowd = matches!(options.mode, Mode::Crowd(_));
+    let slow = options.mode == Mode::Slow;
     let tools = Tools {
-        nginx: need("nginx", load),
+        nginx: need("nginx", load || crowd || slow),
         haproxy: need("haproxy", load),
         h2load: need("h2load", load),
         wrk: need("wrk", load),
+        slowhttptest: need("slowhttptest", slow),
+        prlimit: need("prlimit", crowd),
+        chrt: need("chrt", slow),
         taskset: need("taskset", true),
         setpriv: need("setpriv", true),
     };
@@ -53,11 +64,24 @@ pub(crate) fn find(options: &Options) -> Result<Tools, String> {
 impl Tools {
     /// A command that runs on one core only, and that the kernel ends when this process ends, however it ends.
     ///
-    /// Both helpers replace themselves by the program, so the child's pid is the program's.
+    /// All helpers replace themselves by the program, so the child's pid is the program's.
     pub(crate) fn pinned(&self, core: usize, program: &Path) -> Command {
+        let mut command = self.tied(core);
+        command.arg(program);
+        command
+    }
+
+    /// The same, but it runs only when nothing else wants to.
+    pub(crate) fn pinned_idle(&self, core: usize, program: &Path) -> Command {
+        let mut command = self.tied(core);
+        command.arg(&self.chrt).args(["--idle", "0"]).arg(program);
+        command
+    }
+
+    fn tied(&self, core: usize) -> Command {
         let mut command = Command::new(&self.taskset);
         command.arg("-c").arg(core.to_string());
-        command.arg(&self.setpriv).args(["--pdeathsig", "KILL"]).arg(program);
+        command.arg(&self.setpriv).args(["--pdeathsig", "KILL"]);
         command
     }
 }
