@@ -1,11 +1,13 @@
 //! One request, from its head to its answer. Reads as a table of contents; never fails outward.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::net::IpAddr;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
-use futures_util::FutureExt;
 use h2::ext::Protocol;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, Version, header};
@@ -64,10 +66,15 @@ pub async fn handle(
     let mut body = Some(ClientBody::new(body, at_work));
     let noted = &finish.noted;
     // A panic is this request's alone, and reads as a fault of ours: never as a permission.
-    let answered =
-        AssertUnwindSafe(answer(&worker, &current, &conn, &mut parts, &mut body, is_connect, now, noted, aside))
-            .catch_unwind()
-            .await;
+    let answered = {
+        let mut answering =
+            pin!(answer(&worker, &current, &conn, &mut parts, &mut body, is_connect, now, noted, aside));
+        poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        })
+        .await
+    };
     let is_person = || is_for_person(&parts.method, &parts.headers);
     let mut response = match answered {
         Ok(Ok(response)) => response,

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -112,7 +112,8 @@ async fn answer(
     let aside = Aside::default();
     let answered = {
         let activity = state.begin(!body.is_end_stream());
-        let mut handling = pin!(handle(Rc::clone(&state.worker), conn, activity, parts, body, &aside));
+        // In a box, so that the task is small while it is made and moved about.
+        let mut handling = Box::pin(handle(Rc::clone(&state.worker), conn, activity, parts, body, &aside));
         poll_fn(|context| {
             let polled = handling.as_mut().poll(context);
             for interim in aside.take_interims() {
