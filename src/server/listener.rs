@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -31,7 +31,11 @@ const BACKLOG: i32 = 4096;
 
 /// How much of an answer is made into TLS records before it is written, in bytes: as much as is read from an application
 /// at once. Held only while a client is slow to read.
-const TLS_BUFFER: usize = 288 * 1024;
+const TLS_BUFFER: usize = 144 * 1024;
+
+/// How much of an answer the system holds of what it may not send yet, in bytes. Left to itself it takes megabytes of one
+/// that its client does not read, and a thousand such clients have all the memory that it has for connections.
+const UNSENT: u32 = 128 * 1024;
 
 /// How long accepting pauses when it fails for want of something, like file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -155,6 +159,8 @@ async fn serve(serving: Serving, mut stream: TcpStream, peer: SocketAddr, scheme
     let worker = &serving.0;
     // Answers are written whole; waiting for more would only delay their end.
     let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
+    // Where it cannot be said, it is as it was.
+    let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
     let deadline = worker.connection_deadlines.set(Some(worker.clock().now().plus(worker.limits.handshake)));
     let socket = Ends { peer: plain(peer), local, may_forward: true };
     let Some(Ends { peer, local, may_forward }) = introduced(worker, &deadline, &mut stream, socket).await else {

@@ -176,7 +176,7 @@ pub async fn forward<B>(
     permission: &Grant,
     parts: &Parts,
     body: &mut Option<Upload<B>>,
-    way: Way<'_>,
+    mut way: Way<'_>,
     names: &[Box<str>],
 ) -> Result<Response<UpstreamBody<Upload<B>>>, UpstreamError>
 where
@@ -188,6 +188,11 @@ where
         Subject::Anonymous(handle) | Subject::User(handle, _) => Some(*handle),
     };
     let deadline = way.deadlines.set(None);
+    if let Some(upload) = body.as_mut() {
+        Box::pin(gather(&way, &deadline, upload)).await?;
+        // Only from here on is anybody's time counted but the sender's.
+        way.now = way.deadlines.recent();
+    }
     // RFC 9110 section 9.2.2: only what may be done twice is sent twice.
     let mut may_repeat = body.is_none() && parts.method.is_idempotent();
     let mut wanted = Wanted { session, may_be_used: true, is_websocket: way.is_websocket, now: way.now };
@@ -212,6 +217,25 @@ where
             Err(Failure::NoRoom) => UpstreamError::Exhausted,
         });
     }
+}
+
+/// How much of a body must be here before its application is spoken to, in bytes, when its length was said.
+const GATHERED: usize = 64 * 1024;
+
+/// Waits for the beginning of a body, or for all of a small one: a few hundred clients that send theirs by drops would
+/// have all the connections that the application can serve. One without a length may be half of a conversation.
+async fn gather<B>(way: &Way<'_>, deadline: &Deadline, upload: &mut Upload<B>) -> Result<(), UpstreamError>
+where
+    B: Body<Data = Bytes, Error: Unpin> + Unpin,
+{
+    if upload.size_hint().exact().is_none() {
+        return Ok(());
+    }
+    let progress = upload.progress();
+    let gathered = poll_fn(|context| upload.poll_gather(context, GATHERED));
+    let gathered = in_time(way, deadline, progress.as_deref(), gathered).await;
+    let server = || way.pool.upstream().settings.name.clone();
+    gathered.ok_or_else(|| UpstreamError::Exchange { server: server(), source: Broken::SlowUpload })
 }
 
 /// Why no answer came on a connection.

@@ -1,6 +1,7 @@
 //! A request's body on its way, watched: while it moves, its application is not yet late with the answer.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -50,8 +51,13 @@ pub struct Upload<B: Body> {
     /// What its trailers may not say.
     identity: Arc<IdentityHeaders>,
     /// What was asked for before its turn.
-    peeked: Option<Result<Frame<B::Data>, B::Error>>,
+    held: VecDeque<B::Data>,
+    /// And what came behind that: trailers, or that it broke off.
+    peeked: Option<FrameOf<B>>,
 }
+
+/// What a body gives.
+type FrameOf<B> = Result<Frame<<B as Body>::Data>, <B as Body>::Error>;
 
 impl<B: Body> Upload<B> {
     /// Watches `inner` by `clock`; a body that is over before it begins is not. Its trailers say nothing that is for
@@ -60,7 +66,7 @@ impl<B: Body> Upload<B> {
         let progress =
             || Progress { moved_at: Cell::new(clock.now()), is_awaited: Cell::new(false), bytes: Cell::new(0) };
         let watch = (!inner.is_end_stream()).then(|| (Rc::new(progress()), clock.clone()));
-        Self { inner, watch, identity: Arc::clone(identity), peeked: None }
+        Self { inner, watch, identity: Arc::clone(identity), held: VecDeque::new(), peeked: None }
     }
 }
 
@@ -88,6 +94,41 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Upload<B> {
         self.is_end_stream()
     }
 
+    /// Ready when the body is here, or `most` bytes of it, or it broke off.
+    pub fn poll_gather(&mut self, context: &mut Context<'_>, most: usize) -> Poll<()> {
+        let mut left = most.saturating_sub(self.held.iter().map(Buf::remaining).sum());
+        while left > 0 && self.peeked.is_none() && !self.inner.is_end_stream() {
+            match ready!(self.poll_inner(context)) {
+                None => return Poll::Ready(()),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        left = left.saturating_sub(data.remaining());
+                        self.held.push_back(data);
+                    }
+                    Err(frame) => self.peeked = Some(Ok(frame)),
+                },
+                Some(Err(error)) => self.peeked = Some(Err(error)),
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// The next frame that comes in, noted.
+    fn poll_inner(&mut self, context: &mut Context<'_>) -> Poll<Option<FrameOf<B>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        if let Some((progress, clock)) = &self.watch {
+            progress.is_awaited.set(polled.is_pending());
+            if polled.is_ready() {
+                progress.moved_at.set(clock.now());
+            }
+            if let Poll::Ready(Some(Ok(frame))) = &polled {
+                let count = frame.data_ref().map_or(0, Buf::remaining);
+                progress.bytes.set(progress.bytes.get() + count as u64);
+            }
+        }
+        polled
+    }
+
     /// The body itself.
     pub fn into_inner(self) -> B {
         self.inner
@@ -99,10 +140,7 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Upload<B> {
     }
 }
 
-impl<B: Body<Error: Unpin> + Unpin> Body for Upload<B>
-where
-    B::Data: Unpin,
-{
+impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Body for Upload<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -110,20 +148,13 @@ where
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        if let Some(data) = self.held.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
         let polled = match self.peeked.take() {
             Some(peeked) => Poll::Ready(Some(peeked)),
-            None => Pin::new(&mut self.inner).poll_frame(context),
+            None => self.poll_inner(context),
         };
-        if let Some((progress, clock)) = &self.watch {
-            progress.is_awaited.set(polled.is_pending());
-            if polled.is_ready() {
-                progress.moved_at.set(clock.now());
-            }
-            if let Poll::Ready(Some(Ok(frame))) = &polled {
-                let count = frame.data_ref().map_or(0, Buf::remaining);
-                progress.bytes.set(progress.bytes.get() + count as u64);
-            }
-        }
         polled.map_ok(|frame| match frame.into_trailers() {
             Ok(mut trailers) => {
                 headers::guard_request_trailers(&mut trailers, &self.identity);
@@ -134,11 +165,12 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.peeked.is_none() && self.inner.is_end_stream()
+        self.held.is_empty() && self.peeked.is_none() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let held: u64 = self.held.iter().map(|data| data.remaining() as u64).sum();
+        self.inner.size_hint().exact().map_or_else(SizeHint::new, |left| SizeHint::with_exact(left + held))
     }
 }
 

@@ -169,23 +169,19 @@ fn a_slow_upload_has_all_the_time_it_needs() {
     // Five times as long as the application has for an answer, and a little faster than is asked for at least.
     const PIECES: usize = 20;
     const PIECE: usize = 4_000;
-    let (told, waits) = channel();
-    let told = Mutex::new(told);
     let server = Scripted::start(move |mut line| {
-        if line.head().is_some_and(|head| head.to_ascii_lowercase().contains("content-length: 80000")) {
-            let told = told.lock().expect("a channel");
-            for _ in 0..PIECES {
-                let _ = told.send(());
-                line.body(PIECE);
-            }
+        while line.request().is_some() {
             line.say("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone");
         }
     });
-    let gateway = Setup::new().in_front_of(&server).start();
+    let mut setup = Setup::new().in_front_of(&server);
+    setup.workers = 1;
+    let gateway = setup.start();
     let mut connection = Raw::to(gateway.address);
     connection.send(format!("{POST}Content-Length: {}\r\n\r\n", PIECES * PIECE));
     for _ in 0..PIECES {
-        waits.recv_timeout(Duration::from_secs(10)).expect("the application waits for a piece");
+        // So that the worker has had a turn.
+        assert_eq!(gateway.client().get("/public").send().status, 200);
         gateway.advance(15);
         connection.send([b'x'; PIECE]);
     }
@@ -246,4 +242,33 @@ fn a_body_that_is_here_is_not_too_slow_however_long_the_application_thinks() {
     }
     go.send(()).expect("it waits");
     assert_eq!(connection.answer().expect("an answer").status, 200);
+}
+
+#[test]
+fn bodies_that_come_by_drops_leave_the_application_to_others() {
+    let server = Scripted::start(|mut line| {
+        while line.request().is_some() {
+            line.say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        }
+    });
+    let mut setup = Setup::new().in_front_of(&server);
+    setup.upstream = "max_connections = 2".to_owned();
+    let gateway = setup.start();
+    let mut slow: Vec<Raw> = [1_000, 65_000, 5_000_000]
+        .map(|length| {
+            let mut connection = Raw::to(gateway.address);
+            connection.send(format!("{POST}Content-Length: {length}\r\n\r\nsome of it"));
+            connection
+        })
+        .into();
+    for _ in 0..3 {
+        assert_eq!(gateway.client().get("/public").send().status, 200);
+    }
+    slow[0].send(vec![b'x'; 990]);
+    assert_eq!(slow[0].answer().expect("an answer").status, 200);
+    let received = server.received();
+    let whole = received.iter().find(|request| request.starts_with("POST")).expect("it arrived");
+    let expected = format!("\r\n\r\nsome of it{}", "x".repeat(990));
+    assert!(whole.to_ascii_lowercase().contains("content-length: 1000\r\n") && whole.ends_with(&expected), "{whole}");
+    assert_eq!(received.iter().filter(|request| request.starts_with("POST")).count(), 1);
 }

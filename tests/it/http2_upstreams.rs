@@ -275,7 +275,7 @@ fn an_upload_that_breaks_off_is_no_whole_one() {
     assert_eq!((&*seen.body, seen.is_whole), (&b"half"[..], false));
     // Over HTTP/1.1, the connection ends.
     let mut connection = Raw::to(gateway.address);
-    connection.send("POST /public/echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf");
+    connection.send("POST /public/echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n");
     assert!(connection.read_until("half").is_some());
     drop(connection);
     gateway.advance(2);
@@ -288,9 +288,9 @@ fn an_early_answer_does_not_cut_an_upload_that_is_still_read() {
     let app = App::start(100, None);
     let gateway = app.gateway("");
     let mut connection = Raw::to(gateway.address);
-    connection.send("POST /public/early HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\n\r\nabc");
+    connection.send("POST /public/early HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
     assert!(connection.read_until("early").is_some());
-    connection.send("def");
+    connection.send("3\r\ndef\r\n0\r\n\r\n");
     let seen = app.last();
     assert_eq!((&*seen.body, seen.is_whole), (&b"abcdef"[..], true));
 }

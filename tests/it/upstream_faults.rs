@@ -297,7 +297,8 @@ fn an_answer_that_comes_before_the_request_is_whole_is_the_answer() {
     let gateway = Setup::new().in_front_of(&server).start();
     for _ in 0..20 {
         let mut connection = Raw::to(gateway.address);
-        connection.send("POST /public HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3000000\r\n\r\nthe beginning");
+        connection.send("POST /public HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3000000\r\n\r\n");
+        connection.send([b'x'; 100_000]);
         let answer = connection.answer().expect("an answer");
         assert_eq!((answer.status, &*answer.body), (413, &b"too big"[..]));
     }
@@ -308,10 +309,12 @@ fn an_answer_is_sent_on_while_the_request_still_comes() {
     let server = Scripted::start(|mut line| {
         line.head();
         line.say("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n");
-        for _ in 0..6 {
-            let Some(piece) = line.body(1) else { return };
-            line.say(piece);
+        // What ends a chunk comes with the next.
+        for at in 0..6 {
+            let Some(chunk) = line.body(if at == 0 { "1\r\nx" } else { "\r\n1\r\nx" }.len()) else { return };
+            line.say(&chunk[chunk.len() - 1..]);
         }
+        line.body("\r\n0\r\n\r\n".len());
         line.request();
         line.say(OK);
         line.wait_for_close();
@@ -320,12 +323,13 @@ fn an_answer_is_sent_on_while_the_request_still_comes() {
     setup.workers = 1;
     let gateway = setup.start();
     let mut connection = Raw::to(gateway.address);
-    connection.send("POST /public HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\n\r\n");
+    connection.send("POST /public HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
     connection.read_until("\r\n\r\n").expect("a head");
     for piece in ["e", "c", "h", "o", "e", "d"] {
-        connection.send(piece);
+        connection.send(format!("1\r\n{piece}\r\n"));
         assert_eq!(connection.read_until(piece).as_deref(), Some(piece));
     }
+    connection.send("0\r\n\r\n");
     connection.send("GET /public HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(connection.answer().expect("an answer").body, b"ok");
     assert_eq!(server.received().len(), 1, "on the same connection: each counts what it has read whole");
