@@ -62,6 +62,8 @@ impl Raw {
 
     /// A connection over `tcp` that shakes hands as told. `before` is sent before TLS begins, in one piece with it.
     pub fn over(mut tcp: TcpStream, before: &[u8], hello: Hello<'_>) -> std::io::Result<Self> {
+        // What is sent after something else is not to wait until that was acknowledged.
+        tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(PATIENCE))?;
         tcp.set_write_timeout(Some(PATIENCE))?;
         let stapled = Arc::default();
