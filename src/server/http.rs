@@ -31,6 +31,10 @@ use crate::server::worker::Worker;
 /// How often it is looked whether the client of a request under way is still there.
 const CLIENT_CHECK: Duration = Duration::from_secs(1);
 
+/// The same while every answer waits for its client: what it is sent then tells whether it is there. A thousand clients
+/// that read slowly are not to be looked at all the time.
+const READER_CHECK: Duration = Duration::from_secs(5);
+
 /// How long a client may leave an answer where it is before the connection is cut: what nginx allows between two writes.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -118,6 +122,12 @@ impl ConnState {
 
     fn is_busy(&self) -> bool {
         !self.under_way.borrow().is_empty()
+    }
+
+    /// When it is to be looked at the client again.
+    fn next_check(&self) -> Timestamp {
+        let waits_for_client = self.under_way.borrow().iter().all(|(_, moved)| moved.is_some());
+        self.now().plus(if waits_for_client { READER_CHECK } else { CLIENT_CHECK })
     }
 
     /// Whether the client has left an answer where it is for too long.
@@ -305,7 +315,7 @@ pub async fn drive(state: &ConnState, mut poll: impl FnMut(&mut Context<'_>, boo
             if state.tcp.is_closed_by_peer() || state.has_stalled() {
                 return Poll::Ready(End::Gone);
             }
-            state.deadline.move_to(Some(state.now().plus(CLIENT_CHECK)));
+            state.deadline.move_to(Some(state.next_check()));
             let _ = state.deadline.poll_passed(context);
             if !state.worker.is_stopping() {
                 return Poll::Pending;

@@ -31,11 +31,11 @@ const BACKLOG: i32 = 4096;
 
 /// How much of an answer is made into TLS records before it is written, in bytes: as much as is read from an application
 /// at once. Held only while a client is slow to read.
-const TLS_BUFFER: usize = 144 * 1024;
+const TLS_BUFFER: usize = 96 * 1024;
 
 /// How much of an answer the system holds of what it may not send yet, in bytes. Left to itself it takes megabytes of one
 /// that its client does not read, and a thousand such clients have all the memory that it has for connections.
-const UNSENT: u32 = 128 * 1024;
+const UNSENT: u32 = 64 * 1024;
 
 /// How long accepting pauses when it fails for want of something, like file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);

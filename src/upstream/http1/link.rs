@@ -16,7 +16,7 @@ use crate::base::clock::Timestamp;
 /// How much is read at once, in bytes: at first, and at most. In between it follows what comes, so that a page with its
 /// pictures inlined comes in one read and an idle connection holds little.
 const FIRST_READ: usize = 8 * 1024;
-const LARGEST_READ: usize = 128 * 1024;
+const LARGEST_READ: usize = 80 * 1024;
 
 /// How long a connection is kept that nobody needs: what nginx keeps one.
 const MAX_REST: Duration = Duration::from_secs(60);
