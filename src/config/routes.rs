@@ -1,6 +1,7 @@
 //! `[[route]]`: what goes where, and what is asked of whom.
 
 use crate::config::rewriting;
+use crate::config::server::positive;
 use crate::enforce::snapshot::PREFIX;
 use crate::login::users::check_role;
 use crate::policy::compression::Coding;
@@ -99,7 +100,7 @@ fn read_one(section: &Section<'_>, upstreams: &[Located<UpstreamSettings>], has_
         found
     });
     let policy = RoutePolicy { access, roles: roles.into_iter().map(|role| role.value).collect() };
-    let websocket_timeout = section.duration("websocket_timeout").unwrap_or(DEFAULT_WEBSOCKET_TIMEOUT);
+    let websocket_timeout = positive(section, "websocket_timeout", DEFAULT_WEBSOCKET_TIMEOUT);
     let rewriting = rewriting::read(section, path.as_ref());
     let compress = compress(section);
     Some(Route { host: host?, path: path?, policy, upstream: upstream?, websocket_timeout, rewriting, compress })

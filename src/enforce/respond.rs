@@ -125,8 +125,14 @@ impl Refusal {
         }
     }
 
+    /// The name that the client is told. What is the matter with an application is for the log alone.
+    fn shown(&self) -> &'static str {
+        if let Self::Upstream(_) = self { "upstream" } else { self.name() }
+    }
+
     const fn retry_after(&self) -> Option<Duration> {
         match self {
+            Self::Upstream(UpstreamError::Exhausted) => Some(Duration::from_secs(2)),
             Self::TooMany(_, wait) => Some(*wait),
             Self::LoginBusy | Self::Store => Some(Duration::from_secs(2)),
             Self::Malformed(_)
@@ -201,14 +207,13 @@ fn error_json(refusal: &Refusal, message: &str) -> String {
         StatusCode::UNAUTHORIZED => "unauthenticated",
         StatusCode::FORBIDDEN => "forbidden",
         StatusCode::TOO_MANY_REQUESTS => "too_many_requests",
-        StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => "upstream",
-        _ => refusal.name(),
+        _ => refusal.shown(),
     };
     let _ = write!(
         text,
         "{{\"error\":{},\"reason\":{},\"message\":{}",
         quoted(error),
-        quoted(refusal.name()),
+        quoted(refusal.shown()),
         quoted(message)
     );
     if let Refusal::Unauthenticated(_) = refusal {

@@ -292,15 +292,9 @@ async fn pass(
             sent.aside.announce(interim);
         }
     };
-    let way = Way {
-        pool,
-        deadlines: &worker.deadlines,
-        now: sent.now,
-        is_websocket: sent.is_websocket,
-        is_over: &is_over,
-        body_rate: worker.limits.body_rate,
-        announce: &announce,
-    };
+    let (deadlines, body_rate, is_websocket) = (&worker.deadlines, worker.limits.body_rate, sent.is_websocket);
+    let (is_over, announce) = (&is_over, &announce);
+    let way = Way { pool, deadlines, now: sent.now, is_websocket, is_over, body_rate, announce };
     let mut upload = match body.take().filter(|body| !body.is_end_stream()) {
         None => None,
         Some(body) => {
@@ -331,9 +325,10 @@ async fn pass(
         let body = AnswerBody::Switched(Some(Box::new(Switched { link, lease: lease(), silence })));
         return Ok(Response::from_parts(head, body));
     }
+    // Of the answer to a HEAD, the head alone is changed.
+    let is_head = parts.method == Method::HEAD || body.is_end_stream();
     let body = match prepare(&mut head, &parts.headers, compression, || worker.compressors.take()) {
-        // Of the answer to a HEAD, the head alone is changed.
-        Some((coding, place)) if !body.is_end_stream() => AnswerBody::compressed(body, coding, place, lease()),
+        Some((coding, place)) if !is_head => AnswerBody::compressed(body, coding, place, lease()),
         Some(_) | None => AnswerBody::Upstream(Leased::new(body, lease())),
     };
     Ok(Response::from_parts(head, body))

@@ -110,6 +110,10 @@ impl Tunnel {
         match over {
             Some(Over::Session) => ends.close(&deadline, now(), &mut up, &mut down, CloseReason::SessionEnded).await,
             Some(Over::Stop) => ends.close(&deadline, now(), &mut up, &mut down, CloseReason::GoingAway).await,
+            // Of a side that has ended, the other has had its time.
+            Some(Over::Silence) if !up.has_ended && !down.has_ended => {
+                ends.close(&deadline, now(), &mut up, &mut down, CloseReason::Silence).await;
+            }
             Some(Over::Silence) | None => {}
         }
     }

@@ -131,7 +131,11 @@ where
             Source::Http2(answer) => Pin::new(answer).poll_frame(context),
         };
         if polled.is_pending() {
-            return self.poll_silence(context).map(|()| Some(Err(Broken::Silent)));
+            ready!(self.poll_silence(context));
+            if let Source::Http2(answer) = &self.source {
+                answer.retire();
+            }
+            return Poll::Ready(Some(Err(Broken::Silent)));
         }
         self.is_silent = false;
         polled
@@ -156,10 +160,10 @@ where
     let deadlines = place.pool.deadlines();
     let deadline = deadlines.set(None);
     let sent = loop {
-        let now = deadlines.recent();
-        deadline.move_to(Some(now.plus(SEND_TIMEOUT)));
+        let before = progress.as_ref().map(|progress| progress.bytes());
+        deadline.move_to(Some(deadlines.recent().plus(SEND_TIMEOUT)));
         let sent = deadline.limit(poll_fn(|context| exchange.borrow_mut().poll_sent(context))).await;
-        let stands_still = progress.as_ref().is_none_or(|moved| moved.moved_at() <= now);
+        let stands_still = progress.as_ref().zip(before).is_none_or(|(progress, before)| progress.stands_still(before));
         match sent {
             Ok(sent) => break Some(sent),
             Err(_) if stands_still && exchange.borrow().is_answered() => break None,

@@ -28,6 +28,7 @@ use crate::upstream::http1::link::Link;
 use crate::upstream::http2::{self, Shared};
 use crate::upstream::identity::IdentityHeaders;
 use crate::upstream::pool::{Connection, Line, Pool, UpstreamError, Wanted};
+use crate::upstream::settings::Protocol;
 use crate::upstream::upload::{Progress, Upload};
 use crate::upstream::websocket::has_token;
 
@@ -195,6 +196,7 @@ where
     }
     // RFC 9110 section 9.2.2: only what may be done twice is sent twice.
     let mut may_repeat = body.is_none() && parts.method.is_idempotent();
+    let mut attempts = 0;
     let mut wanted = Wanted { session, may_be_used: true, is_websocket: way.is_websocket, now: way.now };
     loop {
         let Connection { line, server, is_used } = pool.connection(&deadline, wanted).await?;
@@ -203,6 +205,14 @@ where
             Line::Http1(link) => over_http_1(&way, &deadline, link, place, parts, body, names).await,
             Line::Http2(shared) => Box::pin(over_http_2(&way, &deadline, shared, place, parts, body, names)).await,
         };
+        match &answered {
+            Ok(_) => upstream.reached(server),
+            // Who takes connections and hangs up on them serves nobody either.
+            Err(Failure::Broken { is_untouched: true, .. }) if !is_used => {
+                upstream.not_reached(server, way.deadlines.recent());
+            }
+            Err(_) => {}
+        }
         let server = || pool.server(server);
         return Err(match answered {
             Ok(response) => return Ok(response),
@@ -212,7 +222,15 @@ where
                 wanted = Wanted { may_be_used: false, now: way.deadlines.recent(), ..wanted };
                 continue;
             }
-            Err(Failure::Broken { source, .. }) => UpstreamError::Exchange { server: server(), source },
+            // Nothing of it was sent, and this connection is not used again.
+            Err(Failure::NotBegun(_)) if attempts < MAX_ATTEMPTS => {
+                attempts += 1;
+                wanted.now = way.deadlines.recent();
+                continue;
+            }
+            Err(Failure::Broken { source, .. } | Failure::NotBegun(source)) => {
+                UpstreamError::Exchange { server: server(), source }
+            }
             Err(Failure::Late) => UpstreamError::FirstByteTimeout { server: server() },
             Err(Failure::NoRoom) => UpstreamError::Exhausted,
         });
@@ -238,10 +256,15 @@ where
     gathered.ok_or_else(|| UpstreamError::Exchange { server: server(), source: Broken::SlowUpload })
 }
 
+/// How many connections that turn out to carry no more requests are tried for one.
+const MAX_ATTEMPTS: usize = 3;
+
 /// Why no answer came on a connection.
 enum Failure {
     /// Something broke; whether before the server can have done anything about the request.
     Broken { source: Broken, is_untouched: bool },
+    /// The connection carries no more requests, and this one is not on it.
+    NotBegun(Broken),
     /// It did not come in time.
     Late,
     /// The connection carries as many requests as it may, for too long.
@@ -314,7 +337,7 @@ where
     let waiting = if shared.is_full() { Some(upstream.queue().ok_or(Failure::NoRoom)?) } else { None };
     deadline.move_to(Some(way.deadlines.recent().plus(upstream.settings.connect_timeout)));
     let begun = deadline.limit(http2::Exchange::begin(&shared, way.deadlines, parts, body)).await;
-    let mut exchange = begun.map_err(|_| Failure::NoRoom)?.map_err(broken)?;
+    let mut exchange = begun.map_err(|_| Failure::NoRoom)?.map_err(Failure::NotBegun)?;
     drop(waiting);
     let announce = |interim| way.announce(interim, names);
     let answer = poll_fn(|context| exchange.poll_answer(context, announce));
@@ -326,7 +349,14 @@ where
             Ok(Response::from_parts(head, UpstreamBody::of_http_2(answer, place)))
         }
         Some(Err(source)) => Err(broken(source)),
-        None => Err(Failure::late(progress.is_some_and(|progress| progress.is_awaited()))),
+        None => {
+            let waits_for_sender = progress.is_some_and(|progress| progress.is_awaited());
+            if !waits_for_sender && !(way.is_over)() {
+                // It may be the connection that is dead.
+                shared.retire();
+            }
+            Err(Failure::late(waits_for_sender))
+        }
     }
 }
 
@@ -334,11 +364,18 @@ impl Way<'_> {
     /// Whether a body that was waited for so long has brought too little.
     fn is_too_slow(&self, progress: &Progress, awaited: Duration) -> bool {
         let enough = |rate: NonZeroU32| Duration::from_secs(progress.bytes() / u64::from(rate.get()));
-        self.body_rate.is_some_and(|rate| awaited > BODY_GRACE + enough(rate))
+        // Over HTTP/2, it may be half of a conversation, in which the application has not spoken yet.
+        let is_conversation = !progress.has_length() && self.pool.upstream().settings.protocol == Protocol::Http2;
+        !is_conversation && self.body_rate.is_some_and(|rate| awaited > BODY_GRACE + enough(rate))
     }
 
     fn announce(&self, mut interim: Response<()>, names: &[Box<str>]) {
-        guard(interim.headers_mut(), names);
+        let headers = interim.headers_mut();
+        guard(headers, names);
+        // Nothing follows it that these could be about (RFC 9110 section 8.6).
+        for name in [header::CONTENT_LENGTH, header::TRAILER] {
+            headers.remove(name);
+        }
         (self.announce)(interim);
     }
 }

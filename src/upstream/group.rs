@@ -153,7 +153,7 @@ impl Upstream {
         Some(UnderWay { upstream: Arc::clone(self), server })
     }
 
-    /// Notes that a server was reached.
+    /// Notes that a server has answered.
     pub fn reached(&self, server: usize) {
         if let Some(server) = self.servers.get(server)
             && server.failures.load(Ordering::Relaxed) > 0
@@ -163,15 +163,22 @@ impl Upstream {
         }
     }
 
-    /// Notes that a server could not be reached.
+    /// Notes that a server could not be reached, or hung up without an answer.
     pub fn not_reached(&self, server: usize, now: Timestamp) {
         let (Some(state), Some(address)) = (self.servers.get(server), self.settings.servers.get(server)) else {
             return;
         };
         let failures = state.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        let name = &self.settings.name;
+        if failures == 1 && self.servers.len() > 1 {
+            tracing::warn!("{name}: {address}: cannot be reached, or hangs up without an answer");
+        }
         if failures >= MAX_FAILURES && self.servers.len() > 1 {
             if failures == MAX_FAILURES {
-                tracing::warn!("{address}: cannot be reached, and is left alone for {} s", LEFT_ALONE.as_secs());
+                tracing::warn!(
+                    "{name}: {address}: is left alone for {} s, as long as others answer",
+                    LEFT_ALONE.as_secs()
+                );
             }
             state.back_at.store(now.plus(LEFT_ALONE).as_millis(), Ordering::Relaxed);
         }

@@ -23,9 +23,10 @@ use crate::upstream::http1::head::MAX_ANSWER_HEAD;
 use crate::upstream::http1::link::Stream;
 use crate::upstream::upload::{Progress, Upload, discard};
 
-/// How much of an answer's body is taken in advance on a stream, and on all of a connection's.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// How much of an answer's body is taken in advance on a stream, and on all of a connection's: as much as on all streams
+/// together, so that clients that do not read hold up nobody else.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = MAX_STREAMS as u32 * STREAM_WINDOW;
 
 /// How much of a request's body is buffered for a stream.
 const SEND_BUFFER: usize = 256 * 1024;
@@ -102,9 +103,15 @@ impl Shared {
         self.under_way.get() >= self.sending.current_max_send_streams().min(MAX_STREAMS)
     }
 
-    /// Whether it has not ended.
+    /// Whether more may be asked on it: it has not ended, and is not about to.
     pub fn is_open(&self) -> bool {
         !self.is_over.get()
+    }
+
+    /// Nothing more is asked on it: its server takes nothing more, or gives no sign of life. What is under way goes on.
+    pub fn retire(&self) {
+        self.is_over.set(true);
+        self.freed.notify_waiters();
     }
 
     /// Whether it is kept: open, and not idle for too long.
@@ -187,6 +194,9 @@ pub struct Exchange {
     announced: usize,
 }
 
+/// How many times an answer may be announced within one turn: as over HTTP/1.1.
+const MAX_INTERIMS: usize = 16;
+
 /// How many announcements of an answer are passed on for one request: as over HTTP/1.1.
 const MAX_ANNOUNCED: usize = 8;
 
@@ -205,8 +215,12 @@ impl Exchange {
         B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>> + Unpin> + Unpin + 'static,
     {
         let under_way = UnderWay::begin(shared, deadlines).await;
-        let mut sending = shared.sending.clone().ready().await?;
-        let (answering, stream) = sending.send_request(request(shared.scheme, parts)?, body.is_none())?;
+        let request = request(shared.scheme, parts)?;
+        let begun = match shared.sending.clone().ready().await {
+            Ok(mut sending) => sending.send_request(request, body.is_none()),
+            Err(error) => Err(error),
+        };
+        let (answering, stream) = begun.inspect_err(|_| shared.retire())?;
         let halves = Rc::<Halves>::default();
         if let Some(body) = body.take() {
             tokio::task::spawn_local(upload(stream, body, Rc::clone(&halves), Rc::clone(deadlines)));
@@ -223,7 +237,12 @@ impl Exchange {
         context: &mut Context<'_>,
         announce: impl Fn(Response<()>),
     ) -> Poll<Result<Response<RecvStream>, Broken>> {
+        let mut interims = 0;
         while let Poll::Ready(Some(interim)) = self.answering.poll_informational(context) {
+            interims += 1;
+            if interims > MAX_INTERIMS {
+                return Poll::Ready(Err(Broken::NotHttp("it announces an answer without end")));
+            }
             let interim = interim.map_err(|error| self.awaiting.blame(error))?;
             if interim.status() != StatusCode::CONTINUE && self.announced < MAX_ANNOUNCED {
                 self.announced += 1;
@@ -240,7 +259,7 @@ impl Exchange {
 
     /// The body of the answer.
     pub fn into_body(self, stream: RecvStream, headers: &HeaderMap) -> Answer {
-        Answer { received: Received::new(stream, headers), awaiting: self.awaiting, _under_way: self.under_way }
+        Answer { received: Received::new(stream, headers), awaiting: self.awaiting, under_way: self.under_way }
     }
 }
 
@@ -288,12 +307,12 @@ where
             sending.as_mut().poll(context).map(Some)
         }));
         loop {
-            let now = deadlines.recent();
-            deadline.move_to(Some(now.plus(SEND_TIMEOUT)));
+            let before = progress.as_ref().map(|progress| progress.bytes());
+            deadline.move_to(Some(deadlines.recent().plus(SEND_TIMEOUT)));
             match deadline.limit(sent.as_mut()).await {
                 Ok(sent) => break sent,
                 // The answer is over, and nobody else waits.
-                Err(_) if Rc::strong_count(&halves) == 1 && stands_still(progress.as_deref(), now) => break None,
+                Err(_) if Rc::strong_count(&halves) == 1 && stands_still(progress.as_deref(), before) => break None,
                 Err(_) => {}
             }
         }
@@ -311,15 +330,22 @@ where
     }
 }
 
-fn stands_still(progress: Option<&Progress>, since: Timestamp) -> bool {
-    progress.is_none_or(|progress| progress.moved_at() <= since)
+fn stands_still(progress: Option<&Progress>, before: Option<u64>) -> bool {
+    progress.zip(before).is_none_or(|(progress, before)| progress.stands_still(before))
 }
 
 /// The body of an answer.
 pub struct Answer {
     received: Received,
     awaiting: Awaiting,
-    _under_way: UnderWay,
+    under_way: UnderWay,
+}
+
+impl Answer {
+    /// Nothing more is asked on its connection, which gives no sign of life.
+    pub fn retire(&self) {
+        self.under_way.shared.retire();
+    }
 }
 
 impl Drop for Answer {

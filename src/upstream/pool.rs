@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -23,6 +24,9 @@ const MAX_TRIED: usize = 3;
 
 /// How many idle connections a worker keeps to one server. More are closed after use.
 const MAX_IDLE: usize = 128;
+
+/// How long the last known address of a server is used while its name cannot be looked up.
+const DOUBTFUL: Duration = Duration::from_secs(5);
 
 /// Until when what needs no looking up is known.
 const FOR_EVER: Timestamp = Timestamp::from_millis(u64::MAX);
@@ -232,14 +236,15 @@ impl Pool {
                 }
             },
         };
-        deadline.move_to(Some(wanted.now.plus(self.upstream.settings.connect_timeout)));
+        // Its own time, whatever was waited for or tried before.
+        deadline.move_to(Some(self.deadlines.recent().plus(self.upstream.settings.connect_timeout)));
         let error = match deadline.limit(Box::pin(self.connect(server, self.is_http_2(wanted), place))).await {
-            Ok(Ok(line)) => {
-                self.upstream.reached(server);
-                return Ok(Ok(Connection { line, server, is_used: false }));
-            }
+            Ok(Ok(line)) => return Ok(Ok(Connection { line, server, is_used: false })),
             Ok(Err(source)) => UpstreamError::Connect { server: self.server(server), source },
-            Err(_) => UpstreamError::ConnectTimeout { server: self.server(server) },
+            Err(_) => {
+                self.doubt(server);
+                UpstreamError::ConnectTimeout { server: self.server(server) }
+            }
         };
         self.upstream.not_reached(server, wanted.now);
         Ok(Err(error))
@@ -288,10 +293,7 @@ impl Pool {
         let stream = match reach(&self.upstream, server, &addresses, is_http_2).await {
             Ok(stream) => stream,
             Err(error) => {
-                // It may have moved.
-                if let Some(found) = self.found.get(server) {
-                    found.replace(None);
-                }
+                self.doubt(server);
                 return Err(error);
             }
         };
@@ -305,6 +307,15 @@ impl Pool {
         Ok(Line::Http2(shared))
     }
 
+    /// Lets the name of a server be looked up again: it may have moved.
+    fn doubt(&self, server: usize) {
+        if let Some(found) = self.found.get(server)
+            && let Some(found) = found.borrow_mut().as_mut()
+        {
+            found.until = Timestamp::default();
+        }
+    }
+
     /// Where a server is, looked up if that was not done lately, and until when that counts.
     async fn addresses(&self, server: usize) -> io::Result<(Vec<SocketAddr>, Timestamp)> {
         let settings = &self.upstream.settings;
@@ -316,8 +327,13 @@ impl Pool {
         if let Some(found) = found.borrow().as_ref().filter(|found| now < found.until) {
             return Ok((found.addresses.clone(), found.until));
         }
-        let addresses = look_up(address).await?;
-        let until = now.plus(settings.resolve_every);
+        let known = found.borrow().as_ref().map(|found| found.addresses.clone());
+        let (addresses, until) = match (look_up(address).await, known) {
+            (Ok(addresses), _) => (addresses, now.plus(settings.resolve_every)),
+            // Whoever knows names is out of order: most servers are where they were.
+            (Err(_), Some(addresses)) => (addresses, now.plus(DOUBTFUL)),
+            (Err(error), None) => return Err(error),
+        };
         found.replace(Some(Found { addresses: addresses.clone(), until }));
         Ok((addresses, until))
     }
@@ -343,7 +359,8 @@ impl Pool {
         for sharing in &self.shared {
             let now = self.deadlines.recent();
             // Those with requests under way are held by them, too, and end when these are done.
-            sharing.all.borrow_mut().retain(|shared| shared.is_fresh(now));
+            let is_needed = |shared: &Shared| shared.under_way() > 0 || self.upstream.waiting() == 0;
+            sharing.all.borrow_mut().retain(|shared| shared.is_fresh(now) && is_needed(shared));
         }
         for idle in &self.idle {
             let mut idle = idle.borrow_mut();

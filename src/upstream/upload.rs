@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::base::clock::{Clock, Timestamp};
@@ -16,12 +16,17 @@ use crate::base::deadline::Deadline;
 use crate::upstream::headers;
 use crate::upstream::identity::IdentityHeaders;
 
+/// How many bytes must come of what is left of a body once its answer is over, each minute: what `min_body_rate` asks for
+/// by default.
+const LEAST: u64 = 60 * 240;
+
 /// How far a body has come.
 #[derive(Debug)]
 pub struct Progress {
     moved_at: Cell<Timestamp>,
     is_awaited: Cell<bool>,
     bytes: Cell<u64>,
+    has_length: bool,
 }
 
 impl Progress {
@@ -30,9 +35,20 @@ impl Progress {
         self.moved_at.get()
     }
 
+    /// Whether it was said how long it is.
+    pub const fn has_length(&self) -> bool {
+        self.has_length
+    }
+
     /// How many bytes have come.
     pub fn bytes(&self) -> u64 {
         self.bytes.get()
+    }
+
+    /// Whether it has come by less than a trickle since there were so many bytes, in the time that its sending may stand
+    /// still.
+    pub fn stands_still(&self, bytes: u64) -> bool {
+        self.bytes.get() < bytes + LEAST
     }
 
     /// Whether it is its sender who keeps everybody waiting.
@@ -52,6 +68,9 @@ pub struct Upload<B: Body> {
     identity: Arc<IdentityHeaders>,
     /// What was asked for before its turn.
     held: VecDeque<B::Data>,
+    /// What of that came in small pieces, behind the rest. Copied: a piece may keep the whole buffer alive that it was
+    /// read into, however small it is.
+    small: BytesMut,
     /// And what came behind that: trailers, or that it broke off.
     peeked: Option<FrameOf<B>>,
 }
@@ -63,14 +82,60 @@ impl<B: Body> Upload<B> {
     /// Watches `inner` by `clock`; a body that is over before it begins is not. Its trailers say nothing that is for
     /// `identity` to say.
     pub fn new(inner: B, clock: &Clock, identity: &Arc<IdentityHeaders>) -> Self {
-        let progress =
-            || Progress { moved_at: Cell::new(clock.now()), is_awaited: Cell::new(false), bytes: Cell::new(0) };
+        let progress = || Progress {
+            moved_at: Cell::new(clock.now()),
+            is_awaited: Cell::new(false),
+            bytes: Cell::new(0),
+            has_length: inner.size_hint().exact().is_some(),
+        };
         let watch = (!inner.is_end_stream()).then(|| (Rc::new(progress()), clock.clone()));
-        Self { inner, watch, identity: Arc::clone(identity), held: VecDeque::new(), peeked: None }
+        Self {
+            inner,
+            watch,
+            identity: Arc::clone(identity),
+            held: VecDeque::new(),
+            small: BytesMut::new(),
+            peeked: None,
+        }
     }
 }
 
-impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Upload<B> {
+/// Below this, in bytes, a piece is small.
+const SMALL: usize = 4 * 1024;
+
+impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Upload<B> {
+    /// Ready when the body is here, or `most` bytes of it, or it broke off.
+    pub fn poll_gather(&mut self, context: &mut Context<'_>, most: usize) -> Poll<()> {
+        let mut have = self.small.len() + self.held.iter().map(Bytes::len).sum::<usize>();
+        while have < most && self.peeked.is_none() && !self.inner.is_end_stream() {
+            match ready!(self.poll_inner(context)) {
+                None => break,
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        have += data.len();
+                        self.hold(data);
+                    }
+                    Err(frame) => self.peeked = Some(Ok(frame)),
+                },
+                Some(Err(error)) => self.peeked = Some(Err(error)),
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn hold(&mut self, data: Bytes) {
+        let is_alone = self.held.is_empty() && self.small.is_empty() && self.inner.is_end_stream();
+        if data.len() < SMALL && !is_alone {
+            return self.small.extend_from_slice(&data);
+        }
+        if !self.small.is_empty() {
+            self.held.push_back(self.small.split().freeze());
+        }
+        self.held.push_back(data);
+    }
+}
+
+impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Upload<B> {
     /// Whether it turns out to be over at once: HTTP/2 can say so only behind the head.
     pub async fn is_empty(&mut self) -> bool {
         if self.is_end_stream() {
@@ -81,7 +146,7 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Upload<B> {
         }
         // The end may come in a frame of its own, which is empty.
         for _ in 0..2 {
-            match poll_fn(|context| Poll::Ready(Pin::new(&mut self.inner).poll_frame(context))).await {
+            match poll_fn(|context| Poll::Ready(self.poll_inner(context))).await {
                 Poll::Pending => return false,
                 Poll::Ready(None) => return true,
                 Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(|data| !data.has_remaining()) => {}
@@ -92,25 +157,6 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Upload<B> {
             }
         }
         self.is_end_stream()
-    }
-
-    /// Ready when the body is here, or `most` bytes of it, or it broke off.
-    pub fn poll_gather(&mut self, context: &mut Context<'_>, most: usize) -> Poll<()> {
-        let mut left = most.saturating_sub(self.held.iter().map(Buf::remaining).sum());
-        while left > 0 && self.peeked.is_none() && !self.inner.is_end_stream() {
-            match ready!(self.poll_inner(context)) {
-                None => return Poll::Ready(()),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => {
-                        left = left.saturating_sub(data.remaining());
-                        self.held.push_back(data);
-                    }
-                    Err(frame) => self.peeked = Some(Ok(frame)),
-                },
-                Some(Err(error)) => self.peeked = Some(Err(error)),
-            }
-        }
-        Poll::Ready(())
     }
 
     /// The next frame that comes in, noted.
@@ -140,7 +186,7 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Upload<B> {
     }
 }
 
-impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Body for Upload<B> {
+impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for Upload<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -150,6 +196,9 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Body for Upload<B> {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         if let Some(data) = self.held.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        if !self.small.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(self.small.split().freeze()))));
         }
         let polled = match self.peeked.take() {
             Some(peeked) => Poll::Ready(Some(peeked)),
@@ -165,11 +214,11 @@ impl<B: Body<Data: Unpin, Error: Unpin> + Unpin> Body for Upload<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_empty() && self.peeked.is_none() && self.inner.is_end_stream()
+        self.held.is_empty() && self.small.is_empty() && self.peeked.is_none() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let held: u64 = self.held.iter().map(|data| data.remaining() as u64).sum();
+        let held = (self.small.len() + self.held.iter().map(Bytes::len).sum::<usize>()) as u64;
         self.inner.size_hint().exact().map_or_else(SizeHint::new, |left| SizeHint::with_exact(left + held))
     }
 }

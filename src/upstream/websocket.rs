@@ -124,6 +124,8 @@ impl Frames {
 pub enum CloseReason {
     /// The gateway stops.
     GoingAway,
+    /// Nobody has said anything for too long.
+    Silence,
     /// The session has ended.
     SessionEnded,
 }
@@ -132,6 +134,7 @@ pub enum CloseReason {
 pub fn close_frame(reason: CloseReason, is_from_client: bool) -> Vec<u8> {
     let (code, words): (u16, &[u8]) = match reason {
         CloseReason::GoingAway => (1001, b"the gateway restarts"),
+        CloseReason::Silence => (1001, b"nothing was said for too long"),
         CloseReason::SessionEnded => (1008, b"the session has ended"),
     };
     let length = (words.len() + 2) as u8;

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::harness::{ALICE, Gateway, Raw, Scripted, Setup, Version, advance_until, eventually};
+use super::harness::{ALICE, Gateway, Hello, Raw, Scripted, Setup, Version, advance_until, eventually};
 use super::http2::{
     AUTHORITY, Connection, DATA, END_HEADERS, END_STREAM, HEADERS, PATH, RST_STREAM, SCHEME, block, frame,
 };
@@ -34,7 +34,7 @@ pub(super) struct Seen {
 
 /// An application that speaks HTTP/2 and nothing else. `echo` gives back what comes as it comes, and `x-sum` behind it;
 /// `announced` says so before it answers; `stuck` begins an answer and goes no further; `silent` says nothing at all;
-/// `refused` refuses its stream; `bye` answers and closes the connection; `early` answers before it reads.
+/// `refused` refuses its stream; `flood` sends more than anybody takes; `bye` answers and closes the connection; `early` answers before it reads.
 #[derive(Clone)]
 pub(super) struct App {
     address: SocketAddr,
@@ -115,6 +115,12 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
     answer.headers_mut().insert("x-app", HeaderValue::from_static("yes"));
     answer.headers_mut().insert("set-cookie", HeaderValue::from_static("__Host-session=stolen"));
     match what.as_str() {
+        "flood" => {
+            let mut sending = respond.send_response(answer, false).expect("sent");
+            // More than any window, kept until there is room for it.
+            sending.send_data(vec![b'x'; 32 << 20].into(), false).expect("sent");
+            return std::future::pending().await;
+        }
         "refused" => return respond.send_reset(Reason::REFUSED_STREAM),
         "silent" => return std::future::pending().await,
         "stuck" => {
@@ -423,4 +429,41 @@ fn websockets_go_by_http_1() {
     assert!(got.recv_timeout(Duration::from_secs(5)).expect("a head").starts_with("GET /public HTTP/1.1\r\n"));
     // What speaks HTTP/1.1 only is no server for anything else.
     assert_eq!(gateway.client().get(PATH.1).send().status, 502);
+}
+
+#[test]
+fn readers_that_do_not_read_hold_up_nobody_else() {
+    let app = App::start(200, None);
+    let gateway = app.gateway("");
+    // Each gets more than is taken in advance for it, and takes nothing.
+    let body = vec![b'x'; 4 << 20];
+    let held: Vec<Raw> = (0..20)
+        .map(|_| {
+            let hello = Hello { receive_buffer: Some(4096), ..Hello::default() };
+            let mut connection = Raw::shaking(gateway.address, hello).expect("a handshake");
+            connection.send("GET /public/flood HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            assert!(connection.read_until("\r\n\r\n").expect("a head").starts_with("HTTP/1.1 200 "));
+            connection
+        })
+        .collect();
+    let answer = gateway.client().request(Method::POST, "/public/echo").body(body.clone()).send();
+    assert!(answer.status == 200 && answer.body == body);
+    drop(held);
+}
+
+#[test]
+fn a_connection_that_its_server_winds_down_carries_nothing_new() {
+    let app = App::start(100, None);
+    let gateway = app.gateway("");
+    let client = gateway.client();
+    let (_, mut stream) = client.get("/public/stuck").open();
+    assert_eq!(&*stream.next().expect("a piece").expect("a piece"), b"begun");
+    // It says good-bye, and goes on with what is under way.
+    assert_eq!(gateway.client().get("/public/bye").send().status, 200);
+    for _ in 0..5 {
+        let answer = gateway.client().request(Method::POST, "/public/echo").body("body").send();
+        assert_eq!((answer.status, answer.text().as_str()), (200, "body"));
+    }
+    assert_eq!(app.connections(), 2);
+    drop(stream);
 }

@@ -199,7 +199,8 @@ fn an_application_that_never_stops_announcing_holds_nobody_up() {
     setup.workers = 1;
     let gateway = setup.start();
     let answer = gateway.client().get("/public/endless").send();
-    assert_eq!((answer.status, answer.json()["reason"].as_str()), (502, Some("upstream_broken")));
+    assert_eq!((answer.status, answer.json()["reason"].as_str()), (502, Some("upstream")));
+    gateway.log.wait_for(&["/public/endless", "reason=upstream_broken"]);
     assert_eq!(gateway.client().get("/public").send().status, 200);
 }
 

@@ -25,10 +25,16 @@ fn in_background(client: Client, target: &'static str) -> JoinHandle<Answer> {
 /// Asserts that an answer is one of ours: JSON that says `reason`, and says nothing of the server.
 fn assert_ours(answer: &Answer, status: u16, reason: &str, server: &str) {
     assert_eq!(answer.status, status, "{}", answer.text());
-    assert_eq!(answer.json()["reason"], reason);
+    // What is the matter with the application is for the log alone.
+    let is_for_the_log = reason.starts_with("upstream_");
+    assert_eq!(answer.json()["reason"], if is_for_the_log { "upstream" } else { reason });
     let all = format!("{:?}{}", answer.headers, answer.text());
     let address = server.trim_start_matches("http://");
-    assert!(!all.contains(SECRET) && !all.contains(address) && !all.contains("x-application"), "{all}");
+    let mut secrets = vec![SECRET, address, "x-application"];
+    if is_for_the_log {
+        secrets.push(reason);
+    }
+    assert!(secrets.iter().all(|secret| !all.contains(secret)), "{all}");
     assert_eq!(answer.header("cache-control"), "no-store");
 }
 
@@ -307,32 +313,35 @@ fn an_answer_that_comes_before_the_request_is_whole_is_the_answer() {
 #[test]
 fn an_answer_is_sent_on_while_the_request_still_comes() {
     let server = Scripted::start(|mut line| {
-        line.head();
-        line.say("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n");
-        // What ends a chunk comes with the next.
-        for at in 0..6 {
-            let Some(chunk) = line.body(if at == 0 { "1\r\nx" } else { "\r\n1\r\nx" }.len()) else { return };
-            line.say(&chunk[chunk.len() - 1..]);
+        while let Some(head) = line.head() {
+            if head.starts_with("GET ") {
+                line.say(OK);
+                continue;
+            }
+            line.say("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n");
+            // What ends a chunk comes with the next.
+            for at in 0..6 {
+                let Some(chunk) = line.body(if at == 0 { "1\r\nx" } else { "\r\n1\r\nx" }.len()) else { return };
+                line.say(&chunk[chunk.len() - 1..]);
+            }
+            line.body("\r\n0\r\n\r\n".len());
         }
-        line.body("\r\n0\r\n\r\n".len());
-        line.request();
-        line.say(OK);
-        line.wait_for_close();
     });
     let mut setup = Setup::new().in_front_of(&server);
     setup.workers = 1;
     let gateway = setup.start();
     let mut connection = Raw::to(gateway.address);
-    connection.send("POST /public HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
-    connection.read_until("\r\n\r\n").expect("a head");
-    for piece in ["e", "c", "h", "o", "e", "d"] {
-        connection.send(format!("1\r\n{piece}\r\n"));
-        assert_eq!(connection.read_until(piece).as_deref(), Some(piece));
+    for _ in 0..2 {
+        connection.send("POST /public HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+        connection.read_until("\r\n\r\n").expect("a head");
+        for piece in ["e", "c", "h", "o", "e", "d"] {
+            connection.send(format!("1\r\n{piece}\r\n"));
+            assert_eq!(connection.read_until(piece).as_deref(), Some(piece));
+        }
+        connection.send("0\r\n\r\n");
+        connection.send("GET /public HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_eq!(connection.answer().expect("an answer").body, b"ok");
     }
-    connection.send("0\r\n\r\n");
-    connection.send("GET /public HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    assert_eq!(connection.answer().expect("an answer").body, b"ok");
-    assert_eq!(server.received().len(), 1, "on the same connection: each counts what it has read whole");
 }
 
 #[test]

@@ -116,8 +116,9 @@ fn when_none_is_there_it_is_a_bad_gateway() {
     let gateway = setup.start();
     for _ in 0..12 {
         let answer = gateway.client().get("/public").send();
-        assert_eq!((answer.status, answer.json()["reason"].as_str()), (502, Some("upstream_connect")));
+        assert_eq!((answer.status, answer.json()["reason"].as_str()), (502, Some("upstream")));
     }
+    gateway.log.wait_for(&["reason=upstream_connect"]);
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn who_comes_when_all_connections_are_in_use_waits() {
     let of = |status| answers.iter().filter(|answer| answer.status == status).count();
     assert_eq!((of(200), of(503)), (2, 4));
     let refused = answers.iter().find(|answer| answer.status == 503).expect("one");
-    assert_eq!(refused.json()["reason"], "upstream_exhausted");
+    assert_eq!((refused.json()["reason"].as_str(), refused.header("retry-after")), (Some("upstream"), "2"));
     assert_eq!(one.server.received().len(), 3);
 }
 
@@ -325,7 +326,7 @@ fn a_server_is_spoken_to_by_tls_and_its_certificate_checked() {
     for (ca, name) in [(stranger.path("ca.pem"), "app.internal"), (authority.path("ca.pem"), "other.internal")] {
         let gateway = by_tls(address, &[("ca", &ca)], name);
         let answer = gateway.client().get("/public").send();
-        assert_eq!((answer.status, answer.json()["reason"].as_str()), (502, Some("upstream_connect")), "{name}");
+        assert_eq!((answer.status, answer.json()["reason"].as_str()), (502, Some("upstream")), "{name}");
     }
     assert_eq!(connections.try_iter().count(), 0, "it is told nothing");
 }
@@ -406,4 +407,16 @@ fn a_name_is_looked_up_again_and_an_address_is_not() {
         }
         assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), connections, "{host}");
     }
+}
+
+#[test]
+fn a_server_that_hangs_up_on_everybody_is_left_alone() {
+    let (good, broken) = (named("good"), Scripted::start(drop));
+    let mut setup = Setup::new().unlimited();
+    setup.servers = Some(vec![good.server.url(), broken.url()]);
+    (setup.upstream, setup.workers) = ("balance = \"least_requests\"".to_owned(), 1);
+    let gateway = setup.start();
+    let answers: Vec<u16> = (0..40).map(|_| gateway.client().get("/public").send().status).collect();
+    let broken = answers.iter().filter(|status| **status == 502).count();
+    assert!((1..=3).contains(&broken), "{answers:?}");
 }

@@ -285,9 +285,9 @@ fn one_that_says_nothing_is_closed_after_its_time() {
         assert_echoes(&mut socket, "still here");
     }
     gateway.advance(10 * 60 + 1);
-    assert!(closed_with(&mut socket).is_none());
+    assert_eq!(closed_with(&mut socket), Some((CloseCode::Away, "nothing was said for too long".to_owned())));
     echo.has_ended();
-    eventually("nothing is left", || gateway.connections() == 0);
+    advance_until(&gateway, "nothing is left", || gateway.connections() == 0);
 }
 
 #[test]
