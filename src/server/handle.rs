@@ -1,6 +1,7 @@
 //! One request, from its head to its answer. Reads as a table of contents; never fails outward.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,7 +32,7 @@ use crate::rewrite::eligible::prepare;
 use crate::route::table::Route;
 use crate::server::conn::ConnInfo;
 use crate::server::finish::{Finish, FinishedBody, Noted};
-use crate::server::http::{Activity, Aside};
+use crate::server::http::{Activity, Aside, AsideOf};
 use crate::server::tunnel::Tunnel;
 use crate::server::worker::{Current, Worker};
 use crate::session::live::Live;
@@ -49,8 +50,8 @@ pub async fn handle(
     activity: Activity,
     mut parts: Parts,
     body: Incoming,
-    aside: &Aside,
-) -> Response<FinishedBody> {
+    aside: AsideOf<'_>,
+) -> Result<Response<FinishedBody>, Infallible> {
     let now = worker.clock().now();
     let is_connect = is_websocket_of_http_2(&parts);
     if is_connect {
@@ -68,7 +69,7 @@ pub async fn handle(
     // A panic is this request's alone, and reads as a fault of ours: never as a permission.
     let answered = {
         let mut answering =
-            pin!(answer(&worker, &current, &conn, &mut parts, &mut body, is_connect, now, noted, aside));
+            pin!(answer(&worker, &current, &conn, &mut parts, &mut body, is_connect, now, noted, &aside));
         poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
             Ok(polled) => polled.map(Ok),
             Err(panic) => Poll::Ready(Err(panic)),
@@ -101,7 +102,7 @@ pub async fn handle(
         response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, policy.clone());
     }
     if let Some(switched) = response.body_mut().take_switched() {
-        return switch(worker, finish, response, switched, is_connect, aside);
+        return Ok(switch(worker, finish, response, switched, is_connect, &aside));
     }
     if let Some(unread) = body.filter(|body| may_be_sending && !body.is_end_stream()) {
         let deadline = worker.deadlines.set(Some(now.plus(DISCARDING)));
@@ -110,7 +111,7 @@ pub async fn handle(
     if is_head {
         AnswerBody::leave_out(&mut response);
     }
-    finish.answer(response)
+    Ok(finish.answer(response))
 }
 
 /// Whether it is the extended CONNECT that asks for a stream to be made a WebSocket (RFC 8441).

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -57,6 +58,25 @@ pub struct Aside {
     interims: Cell<Vec<Response<()>>>,
     /// What the connection, or the stream, becomes when the answer has left.
     tunnel: Cell<Option<Tunnel>>,
+}
+
+/// Where the handler of a request finds it.
+pub enum AsideOf<'a> {
+    /// The connection's: HTTP/1.1 has one request at a time.
+    Connection(Rc<ConnState>),
+    /// A stream's own.
+    Stream(&'a Aside),
+}
+
+impl Deref for AsideOf<'_> {
+    type Target = Aside;
+
+    fn deref(&self) -> &Aside {
+        match self {
+            Self::Connection(state) => &state.aside,
+            Self::Stream(aside) => aside,
+        }
+    }
 }
 
 impl Aside {
@@ -230,12 +250,10 @@ where
     let service = {
         let state = Rc::clone(&state);
         service_fn(move |request: Request<hyper::body::Incoming>| {
-            let (worker, conn, state) = (Rc::clone(&worker), Rc::clone(&conn), Rc::clone(&state));
             let activity = state.begin(!request.body().is_end_stream());
-            async move {
-                let (parts, body) = request.into_parts();
-                Ok(handle(worker, conn, activity, parts, Incoming::Http1(body), &state.aside).await)
-            }
+            let (parts, body) = request.into_parts();
+            let (worker, conn, aside) = (Rc::clone(&worker), Rc::clone(&conn), AsideOf::Connection(Rc::clone(&state)));
+            handle(worker, conn, activity, parts, Incoming::Http1(body), aside)
         })
     };
     let end = serve_http_1(&state, io, service, peer).await;

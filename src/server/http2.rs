@@ -23,7 +23,7 @@ use crate::server::conn::ConnInfo;
 use crate::server::finish::FinishedBody;
 use crate::server::frames::FrameWatch;
 use crate::server::handle::handle;
-use crate::server::http::{Aside, ConnState, End, MAX_HEAD, drive};
+use crate::server::http::{Aside, AsideOf, ConnState, End, MAX_HEAD, drive};
 
 /// How many requests of one connection are served at once: RFC 9113 section 6.5.2 asks for at least 100.
 const MAX_STREAMS: u32 = 128;
@@ -113,7 +113,8 @@ async fn answer(
     let answered = {
         let activity = state.begin(!body.is_end_stream());
         // In a box, so that the task is small while it is made and moved about.
-        let mut handling = Box::pin(handle(Rc::clone(&state.worker), conn, activity, parts, body, &aside));
+        let mut handling =
+            Box::pin(handle(Rc::clone(&state.worker), conn, activity, parts, body, AsideOf::Stream(&aside)));
         poll_fn(|context| {
             let polled = handling.as_mut().poll(context);
             for interim in aside.take_interims() {
@@ -123,7 +124,7 @@ async fn answer(
             if polled.is_pending() && respond.poll_reset(context).is_ready() {
                 return Poll::Ready(None);
             }
-            polled.map(Some)
+            polled.map(Result::ok)
         })
         .await
     };
