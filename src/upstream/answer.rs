@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -18,13 +17,7 @@ use crate::upstream::http1::exchange::{Exchange, Part};
 use crate::upstream::http1::link::Link;
 use crate::upstream::http2;
 use crate::upstream::pool::Pool;
-use crate::upstream::upload::{Progress, discard};
-
-/// How long what is left of a request may stand still once its answer is over.
-const SEND_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How long what the application does not want may still come.
-const DISCARDING: Duration = Duration::from_secs(5);
+use crate::upstream::upload::{DISCARDING, Progress, SEND_TIMEOUT, discard, stands_still};
 
 /// Where an exchange takes place.
 pub struct Place {
@@ -163,7 +156,7 @@ where
         let before = progress.as_ref().map(|progress| progress.bytes());
         deadline.move_to(Some(deadlines.recent().plus(SEND_TIMEOUT)));
         let sent = deadline.limit(poll_fn(|context| exchange.borrow_mut().poll_sent(context))).await;
-        let stands_still = progress.as_ref().zip(before).is_none_or(|(progress, before)| progress.stands_still(before));
+        let stands_still = stands_still(progress.as_deref(), before);
         match sent {
             Ok(sent) => break Some(sent),
             Err(_) if stands_still && exchange.borrow().is_answered() => break None,

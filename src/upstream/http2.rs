@@ -19,9 +19,10 @@ use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadlines;
 use crate::base::http2::{Received, Unsent, send_body};
 use crate::upstream::http1::Broken;
+use crate::upstream::http1::exchange::{MAX_ANNOUNCED, MAX_INTERIM_HEADS};
 use crate::upstream::http1::head::MAX_ANSWER_HEAD;
 use crate::upstream::http1::link::Stream;
-use crate::upstream::upload::{Progress, Upload, discard};
+use crate::upstream::upload::{DISCARDING, SEND_TIMEOUT, Upload, discard, stands_still};
 
 /// How much of an answer's body is taken in advance on a stream, and on all of a connection's: as much as on all streams
 /// together, so that clients that do not read hold up nobody else.
@@ -36,12 +37,6 @@ const MAX_STREAMS: usize = 100;
 
 /// How long a connection is kept that nobody needs: as one of HTTP/1.1.
 const MAX_REST: Duration = Duration::from_secs(60);
-
-/// How long what is left of a request may stand still once its answer is over.
-const SEND_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How long what the application does not want may still come.
-const DISCARDING: Duration = Duration::from_secs(5);
 
 /// One connection to a server, for many requests at once.
 #[derive(Debug)]
@@ -194,12 +189,6 @@ pub struct Exchange {
     announced: usize,
 }
 
-/// How many times an answer may be announced within one turn: as over HTTP/1.1.
-const MAX_INTERIMS: usize = 16;
-
-/// How many announcements of an answer are passed on for one request: as over HTTP/1.1.
-const MAX_ANNOUNCED: usize = 8;
-
 impl Exchange {
     /// Sends a request, as soon as the server lets another begin. Its body is sent by a task of its own.
     ///
@@ -240,7 +229,7 @@ impl Exchange {
         let mut interims = 0;
         while let Poll::Ready(Some(interim)) = self.answering.poll_informational(context) {
             interims += 1;
-            if interims > MAX_INTERIMS {
+            if interims > MAX_INTERIM_HEADS {
                 return Poll::Ready(Err(Broken::NotHttp("it announces an answer without end")));
             }
             let interim = interim.map_err(|error| self.awaiting.blame(error))?;
@@ -328,10 +317,6 @@ where
         }
         Some(Ok(())) => {}
     }
-}
-
-fn stands_still(progress: Option<&Progress>, before: Option<u64>) -> bool {
-    progress.zip(before).is_none_or(|(progress, before)| progress.stands_still(before))
 }
 
 /// The body of an answer.

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
@@ -45,20 +46,25 @@ impl Progress {
         self.bytes.get()
     }
 
-    /// Whether it has come by less than a trickle since there were so many bytes, in the time that its sending may stand
-    /// still.
-    pub fn stands_still(&self, bytes: u64) -> bool {
-        self.bytes.get() < bytes + LEAST
-    }
-
     /// Whether it is its sender who keeps everybody waiting.
     pub fn is_awaited(&self) -> bool {
         self.is_awaited.get()
     }
 }
 
+/// How long what is left of a request may stand still once its answer is over.
+pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long what the application does not want may still come.
+pub(super) const DISCARDING: Duration = Duration::from_secs(5);
+
 /// How much of a body is taken in vain, in bytes: a form with a few pictures, not a film.
 const MAX_DISCARDED: usize = 1024 * 1024;
+
+/// Whether a body has come by less than a trickle since there were `before` bytes of it, [`SEND_TIMEOUT`] ago.
+pub(super) fn stands_still(progress: Option<&Progress>, before: Option<u64>) -> bool {
+    progress.zip(before).is_none_or(|(progress, before)| progress.bytes() < before + LEAST)
+}
 
 /// A body that notes when it moves.
 pub struct Upload<B: Body> {

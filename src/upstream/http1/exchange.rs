@@ -19,10 +19,10 @@ const CHUNK_LINE: usize = 20;
 
 /// How many times an answer may be announced (1xx, RFC 9110 section 15.2) within one turn: each costs time that others
 /// wait for.
-const MAX_INTERIM_HEADS: usize = 16;
+pub(in crate::upstream) const MAX_INTERIM_HEADS: usize = 16;
 
 /// How many of them are passed on for one request: a client that does not read would have us keep them all.
-const MAX_ANNOUNCED: usize = 8;
+pub(in crate::upstream) const MAX_ANNOUNCED: usize = 8;
 
 /// A request on its way, and then its answer.
 pub struct Exchange<B> {
