@@ -1,4 +1,5 @@
-//! HTTP/1.1 towards a client: by hyper, and what hyper does not do, which is to announce an answer before it comes.
+//! HTTP/1.1 towards a client: by hyper, and what hyper does not do, which is to announce an answer before it comes, and to
+//! refuse every head that has two readings.
 
 use std::convert::Infallible;
 use std::io;
@@ -15,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::server::finish::{self, FinishedBody};
+use crate::server::heads::HeadWatch;
 use crate::server::http::{ConnState, End, MAX_HEAD, drive};
 
 /// How many header fields a request may have.
@@ -26,7 +28,7 @@ where
     I: AsyncRead + AsyncWrite + Unpin + 'static,
     S: HttpService<Incoming, ResBody = FinishedBody, Error = Infallible> + Unpin,
 {
-    let io = Watched { io, state: Rc::clone(state), owed: Owed::default() };
+    let io = Watched { io, state: Rc::clone(state), heads: HeadWatch::default(), owed: Owed::default() };
     let mut connection = http1::Builder::new()
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD)
@@ -64,10 +66,12 @@ where
     end
 }
 
-/// A connection's bytes: watched for the beginning of a request, and with what announces an answer put in before it.
+/// A connection's bytes: watched for the beginning of a request and what must not pass in its head, and with what
+/// announces an answer put in before it.
 struct Watched<I> {
     io: I,
     state: Rc<ConnState>,
+    heads: HeadWatch,
     owed: Owed,
 }
 
@@ -124,11 +128,17 @@ impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.io).poll_read(context, buffer);
-        if polled.is_ready() {
-            self.state.was_read();
+        if self.heads.is_refused() {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
-        polled
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
+        self.state.was_read();
+        if let Some(bytes) = buffer.filled_mut().get_mut(before..) {
+            let count = self.heads.received(bytes);
+            buffer.set_filled(before + count);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

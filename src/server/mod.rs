@@ -6,6 +6,7 @@ pub mod conn;
 pub mod finish;
 pub mod frames;
 pub mod handle;
+pub mod heads;
 pub mod http;
 pub mod http1;
 pub mod http2;

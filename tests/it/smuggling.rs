@@ -66,12 +66,13 @@ fn a_body_of_uncertain_length_is_refused_and_its_connection_closed() {
 }
 
 #[test]
-fn a_length_beside_an_encoding_never_hides_a_second_request() {
-    // RFC 9112 section 6.3: refuse it, or let the encoding count and close. Either way nothing is left over.
+fn a_length_beside_an_encoding_is_refused() {
+    // RFC 9112 section 6.3 lets a server refuse it, or let the encoding count. Somebody on the way may do neither.
     let gateway = Setup::new().unlimited().start();
     for headers in [
         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n",
         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\nContent-Length: 6\r\n",
         "Transfer-Encoding: chunked\r\nContent-Length: +5\r\n",
         "Transfer-Encoding: identity, chunked\r\nContent-Length: 5\r\n",
@@ -79,18 +80,29 @@ fn a_length_beside_an_encoding_never_hides_a_second_request() {
         "Transfer-Encoding: CHUNKED\r\nContent-Length: 5\r\n",
         "Transfer-Encoding:chunked \r\nContent-Length:5\r\nConnection: keep-alive\r\n",
     ] {
-        gateway.application.forget();
-        let mut connection = Raw::to(gateway.address);
-        connection.send(post(headers, "0\r\n\r\n"));
-        connection.send(HIDDEN);
-        let answers = connection.rest();
-        assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{headers:?}: {answers}");
-        for received in gateway.application.received() {
-            assert_eq!(received.uri, "/public/echo", "{headers:?}");
-            assert!(received.body.is_empty(), "{received:?}");
-            let framings = received.headers.get_all("content-length").iter().count()
-                + received.headers.get_all("transfer-encoding").iter().count();
-            assert_eq!(framings, 1, "{received:?}");
+        assert_refused(&gateway, &post(headers, "0\r\n\r\n"));
+    }
+}
+
+#[test]
+fn what_comes_after_a_good_request_is_refused_as_well() {
+    let gateway = Setup::new().start();
+    for refused in [
+        post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+        b"GET /public HTTP/1.1\nHost: localhost\r\n\r\n".to_vec(),
+    ] {
+        for good in [
+            post("Content-Length: 5\r\n", "a\nb\n\n"),
+            post("Transfer-Encoding: chunked\r\n", "5\r\na\nb\n\n\r\n0\r\n\r\n"),
+        ] {
+            gateway.application.forget();
+            let mut connection = Raw::to(gateway.address);
+            connection.send([&good[..], &refused[..], HIDDEN.as_bytes()].concat());
+            let answer = connection.answer().expect("an answer");
+            assert!(answer.status == 200 && answer.body == b"a\nb\n\n", "{}", answer.head);
+            let rest = connection.rest();
+            assert!(rest.starts_with("HTTP/1.1 400") && rest.matches("HTTP/1.1").count() == 1, "{rest}");
+            assert_eq!(gateway.application.received().len(), 1);
         }
     }
 }
@@ -212,17 +224,35 @@ fn malformed_heads_are_refused_and_their_connection_closed() {
 }
 
 #[test]
-fn lines_that_end_in_a_bare_newline_are_one_request_or_none() {
-    let gateway = Setup::new().start();
-    let mut connection = Raw::to(gateway.address);
-    connection.send(
-        "GET /public HTTP/1.1\nHost: localhost\nX: y\n\nGET /admin HTTP/1.1\r\nHost: localhost\r\nConnection: \
-         close\r\n\r\n",
-    );
-    let answers = connection.rest();
-    let statuses: Vec<&str> = answers.split("HTTP/1.1 ").skip(1).filter_map(|answer| answer.get(..3)).collect();
-    assert!(matches!(statuses[..], ["400"] | ["200", "401"]), "{answers}");
-    assert!(gateway.application.received().iter().all(|received| received.uri == "/public"));
+fn lines_that_end_in_a_bare_newline_are_refused() {
+    let gateway = Setup::new().unlimited().start();
+    for head in [
+        "GET /public HTTP/1.1\nHost: localhost\nX: y\n\n",
+        "GET /public HTTP/1.1\nHost: localhost\r\n\r\n",
+        "GET /public HTTP/1.1\r\nHost: localhost\n\r\n",
+        "GET /public HTTP/1.1\r\nHost: localhost\r\n\n",
+        "\nGET /public HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ] {
+        assert_refused(&gateway, head.as_bytes());
+    }
+}
+
+#[test]
+fn a_target_with_a_fragment_is_refused() {
+    let gateway = Setup::new().unlimited().start();
+    for target in ["/public#/admin", "/admin#/public", "/public?x#y", "/#", "http://localhost/public#x"] {
+        assert_refused(&gateway, format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
+    }
+}
+
+#[test]
+fn who_speaks_before_a_websocket_is_granted_is_refused() {
+    let gateway = Setup::new().unlimited().start();
+    let ask = "GET /public HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+               Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    for early in [&b"\x81\x85abcd\x09\x07\x0f\x08\x0e"[..], HIDDEN.as_bytes()] {
+        assert_refused(&gateway, &[ask.as_bytes(), early].concat());
+    }
 }
 
 #[test]
@@ -273,9 +303,10 @@ fn a_request_to_switch_protocols_opens_no_tunnel_unless_the_application_agrees()
         let mut connection = Raw::to(gateway.address);
         connection.send(format!(
             "GET /public HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\n\
-             HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n{HIDDEN}"
+             HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n"
         ));
         assert_eq!(connection.answer().expect("an answer").status, 200);
+        connection.send(HIDDEN);
         assert_eq!(connection.answer().expect("an answer").status, 401, "what follows is a request like any other");
         let received = gateway.application.received();
         assert_eq!(received.len(), 1, "{received:?}");

@@ -201,7 +201,7 @@ fn a_body_before_the_first_frame_is_refused_and_nothing_behind_it_is_served() {
 }
 
 #[test]
-fn words_that_come_with_the_handshake_arrive() {
+fn words_that_come_with_the_answer_and_right_behind_it_arrive() {
     let server = Scripted::start(|mut line| {
         line.head();
         line.say(format!("{AGREED}welcome"));
@@ -210,8 +210,9 @@ fn words_that_come_with_the_handshake_arrive() {
     });
     let gateway = gateway(&server);
     let mut connection = Raw::to(gateway.address);
-    connection.send(format!("{ASK}early"));
+    connection.send(ASK);
     let head = connection.read_until("\r\n\r\n").expect("a head").to_ascii_lowercase();
+    connection.send("early");
     assert!(head.starts_with("http/1.1 101") && head.contains("upgrade: websocket"), "{head}");
     assert!(head.contains("connection: upgrade") && !head.contains("content-length"), "{head}");
     assert_eq!(connection.rest(), "welcomeearly");
