@@ -35,6 +35,7 @@ use vestibule::policy::trace::NoTrace;
 use vestibule::reader::Document;
 use vestibule::route::pattern::{HostPattern, PathPrefix};
 use vestibule::route::table::{DEFAULT_WEBSOCKET_TIMEOUT, Route, RouteTable};
+use vestibule::server::heads::HeadWatch;
 use vestibule::session::binding::{AddressMode, AgentMode, Answer, BindingRules, Bound};
 use vestibule::session::cookie::{CookieSecret, CookieSettings, SessionCookie};
 use vestibule::session::handle::SessionHandle;
@@ -121,6 +122,13 @@ fn reading(group: &mut Group<'_>) {
     }
     let parts = request("/reports/2025/11?page=2", None);
     group.bench_function("facts", |bencher| bencher.iter(|| Facts::read(black_box(&parts), CLIENT)));
+    let mut head = format!("GET {} HTTP/1.1\r\n", parts.uri).into_bytes();
+    for (name, value) in &parts.headers {
+        head.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    head.extend(b"\r\n");
+    let mut heads = HeadWatch::default();
+    group.bench_function("head watch", |bencher| bencher.iter(|| heads.received(black_box(&mut head))));
 }
 
 fn routes(group: &mut Group<'_>) {

@@ -43,6 +43,11 @@ fn of_answers() {
 }
 
 #[test]
+fn of_http_1_heads() {
+    all_of("http1_heads", properties::http1_heads::check);
+}
+
+#[test]
 fn of_http_2_frames() {
     all_of("http2_frames", properties::http2_frames::check);
 }
