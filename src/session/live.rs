@@ -124,6 +124,11 @@ impl Live {
         self.principal.as_ref()
     }
 
+    /// When they proved it; of a stranger's session, when it was made.
+    pub const fn authenticated_at(&self) -> Timestamp {
+        self.authenticated_at
+    }
+
     /// Whose session it is.
     pub fn owner(&self) -> Owner {
         Owner::of(self.principal.as_deref(), &self.bound)

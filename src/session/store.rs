@@ -86,4 +86,7 @@ pub trait SessionStore: Send + Sync {
 
     /// How many sessions have not ended.
     fn active(&self) -> usize;
+
+    /// Writes down what is behind, and lets go of what the store holds. Nothing is asked of it afterwards.
+    fn close(&self) {}
 }

@@ -96,12 +96,21 @@ impl Default for MemoryStore {
     }
 }
 
+/// What a sweep did.
+#[derive(Debug, Default)]
+pub(super) struct Swept {
+    /// The sessions that it ended, and why.
+    pub(super) ended: Vec<(SessionHandle, EndReason)>,
+    /// Those that it has forgotten.
+    pub(super) forgotten: Vec<SessionHandle>,
+}
+
 impl MemoryStore {
-    fn get(&self, handle: SessionHandle) -> Option<Arc<Live>> {
+    pub(super) fn get(&self, handle: SessionHandle) -> Option<Arc<Live>> {
         self.sessions.get(&handle).map(|live| Arc::clone(&live))
     }
 
-    fn add(&self, record: Record, max_of_owner: Option<usize>) -> Created {
+    pub(super) fn add(&self, record: Record, max_of_owner: Option<usize>) -> Created {
         let (owner, handle, has_ended) = (record.owner(), record.handle, record.ended.is_some());
         let live = Arc::new(Live::new(record));
         if has_ended {
@@ -130,7 +139,7 @@ impl MemoryStore {
         Created::Session(live)
     }
 
-    fn end(&self, handle: SessionHandle, reason: EndReason, now: Timestamp) -> bool {
+    pub(super) fn end(&self, handle: SessionHandle, reason: EndReason, now: Timestamp) -> bool {
         // Ended while the map's part is held, so that `replace` cannot put a copy that lasts in its place.
         let ended = self.sessions.get(&handle).filter(|live| live.end(reason, now)).map(|live| Arc::clone(&live));
         let Some(live) = ended else { return false };
@@ -142,7 +151,7 @@ impl MemoryStore {
         true
     }
 
-    fn put_if(&self, record: Record, expected_version: u64) -> bool {
+    pub(super) fn put_if(&self, record: Record, expected_version: u64) -> bool {
         let Some(mut place) = self.sessions.get_mut(&record.handle) else { return false };
         let fits = place.version() == expected_version && place.ended().is_none() && place.owner() == record.owner();
         if fits {
@@ -151,7 +160,7 @@ impl MemoryStore {
         fits
     }
 
-    fn make_current(&self, handle: SessionHandle, generation: u32, now: Timestamp) -> bool {
+    pub(super) fn make_current(&self, handle: SessionHandle, generation: u32, now: Timestamp) -> bool {
         self.sessions.get(&handle).is_some_and(|live| {
             live.commit_rotation(generation, now)
                 || (live.rotation().generation == generation && live.ended().is_none())
@@ -162,24 +171,35 @@ impl MemoryStore {
         self.by_owner.get(owner).map(|handles| handles.all().to_vec()).unwrap_or_default()
     }
 
-    fn sweep_now(&self, lifetime: &Lifetime, now: Timestamp) -> Vec<(SessionHandle, EndReason)> {
-        let mut over = Vec::new();
-        let mut forgotten = Vec::new();
+    /// Ends every session of an owner; which these were.
+    pub(super) fn end_all(&self, owner: &Owner, reason: EndReason, now: Timestamp) -> Vec<SessionHandle> {
+        self.handles_of(owner).into_iter().filter(|handle| self.end(*handle, reason, now)).collect()
+    }
+
+    /// Takes a session away that nobody can have used yet.
+    pub(super) fn take_back(&self, live: &Live) {
+        if self.end(live.handle(), EndReason::Revoked, live.authenticated_at()) {
+            self.sessions.remove(&live.handle());
+        }
+    }
+
+    pub(super) fn sweep_now(&self, lifetime: &Lifetime, now: Timestamp) -> Swept {
+        let mut swept = Swept::default();
         for live in &self.sessions {
             let view = live.view();
             match view.ended {
-                Some((_, at)) if now >= at.plus(REMEMBER_ENDED) => forgotten.push(view.handle),
+                Some((_, at)) if now >= at.plus(REMEMBER_ENDED) => swept.forgotten.push(view.handle),
                 Some(_) => {}
-                None => over.extend(
+                None => swept.ended.extend(
                     lifetime.over(view.authenticated_at, view.active_at, now).map(|reason| (view.handle, reason)),
                 ),
             }
         }
-        for handle in forgotten {
-            self.sessions.remove(&handle);
+        for handle in &swept.forgotten {
+            self.sessions.remove(handle);
         }
-        over.retain(|(handle, reason)| self.end(*handle, *reason, now));
-        over
+        swept.ended.retain(|(handle, reason)| self.end(*handle, *reason, now));
+        swept
     }
 }
 
@@ -224,9 +244,7 @@ impl SessionStore for MemoryStore {
         reason: EndReason,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<SessionHandle>, StoreError>> {
-        Box::pin(async move {
-            Ok(self.handles_of(&owner).into_iter().filter(|handle| self.end(*handle, reason, now)).collect())
-        })
+        Box::pin(async move { Ok(self.end_all(&owner, reason, now)) })
     }
 
     fn list(&self, owner: Owner) -> BoxFuture<'_, Result<Vec<Arc<Live>>, StoreError>> {
@@ -241,7 +259,7 @@ impl SessionStore for MemoryStore {
         lifetime: Lifetime,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
-        Box::pin(async move { Ok(self.sweep_now(&lifetime, now)) })
+        Box::pin(async move { Ok(self.sweep_now(&lifetime, now).ended) })
     }
 
     fn active(&self) -> usize {

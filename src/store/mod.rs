@@ -2,4 +2,5 @@
 
 #[cfg(test)]
 mod contract;
+pub mod disk;
 pub mod memory;

@@ -1,0 +1,228 @@
+//! Sessions on disk: the memory map, and behind it a file from which it is filled at the next start.
+//!
+//! Requests are served from memory alone. Sign-in, rotation and revocation are on the disk before they are answered;
+//! activity is written behind, so that a crash makes a session seem idle for a little longer than it was. While the disk
+//! refuses writes, live sessions go on, ended ones stay ended, and what was to be written is tried again; only new
+//! sessions are refused, because a restart would lose them. Sessions of strangers are not written: there is nothing in
+//! them yet that anybody would miss.
+
+mod file;
+mod sealing;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_core::future::BoxFuture;
+
+use crate::base::clock::{Clock, Timestamp};
+use crate::base::random::Random;
+use crate::crypto::keyring::KeyRing;
+use crate::session::handle::SessionHandle;
+use crate::session::live::Live;
+use crate::session::record::{EndReason, Owner, Record, RecordError};
+use crate::session::store::{Created, Lookup, SessionStore, StoreError};
+use crate::session::timeouts::Lifetime;
+use crate::store::disk::file::SessionFile;
+use crate::store::disk::sealing::Sealing;
+use crate::store::disk::writer::Writer;
+use crate::store::memory::MemoryStore;
+
+/// How often activity of one session is written at the most.
+const TOUCH_EVERY: Duration = Duration::from_secs(60);
+
+/// The same as a part of the idle limit, if that is more: a twentieth is lost in a crash, and nobody notices.
+const TOUCH_PART: u32 = 20;
+
+/// What a disk store is opened with.
+pub struct DiskSettings {
+    /// The file.
+    pub path: PathBuf,
+    /// The keys that records are sealed under.
+    pub ring: Arc<KeyRing>,
+    /// Whose sessions they are.
+    pub tenant: Box<str>,
+    /// The idle limit, of which the loss of activity in a crash is a part.
+    pub idle: Duration,
+    /// Where nonces come from.
+    pub random: Random,
+    /// By which writing is tried again.
+    pub clock: Clock,
+}
+
+/// The store.
+pub struct DiskStore {
+    memory: Arc<MemoryStore>,
+    sealing: Arc<Sealing>,
+    writer: Writer,
+    /// In milliseconds.
+    touch_every: AtomicU64,
+}
+
+impl DiskStore {
+    /// Opens the file, making it if there is none, and fills memory from it. Whether it was made.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong and what to do. Nothing has been changed then.
+    pub fn open(settings: DiskSettings) -> Result<(Self, bool), String> {
+        let DiskSettings { path, ring, tenant, idle, random, clock } = settings;
+        let (file, is_new) = SessionFile::open(&path)?;
+        let (memory, sealing) = (MemoryStore::default(), Sealing::new(ring, &tenant, random));
+        file.read_all(|handle, sealed| match sealing.open(handle, sealed) {
+            Ok(record) => {
+                memory.add(record, None);
+                Ok(())
+            }
+            Err(RecordError::Sealed) => Err(format!(
+                "the session store {} has sessions that its keys do not open: put back the key that it was written with, \
+                 behind the others, or move the file away, and everybody signs in again",
+                path.display()
+            )),
+            Err(error @ (RecordError::Damaged | RecordError::Version(_))) => {
+                Err(format!("the session store {} cannot be read: {error}", path.display()))
+            }
+        })?;
+        let (memory, sealing) = (Arc::new(memory), Arc::new(sealing));
+        let writer = Writer::start(&path, file, &memory, &sealing, clock)?;
+        let store = Self { memory, sealing, writer, touch_every: AtomicU64::new(touch_every(idle)) };
+        Ok((store, is_new))
+    }
+
+    /// Whether activity at `now` is to be written. Each session has moments of its own at which it is, so that they do
+    /// not all come at once, and no session has to remember when it last was.
+    fn is_to_be_written(&self, handle: SessionHandle, before: Timestamp, now: Timestamp) -> bool {
+        let every = self.touch_every.load(Ordering::Relaxed).max(1);
+        let [first, second, ..] = *handle.as_bytes();
+        let shift = every * u64::from(u16::from_be_bytes([first, second])) / (1 << 16);
+        let turn = |at: Timestamp| at.as_millis().saturating_add(shift) / every;
+        turn(before) != turn(now)
+    }
+}
+
+fn touch_every(idle: Duration) -> u64 {
+    TOUCH_EVERY.max(idle / TOUCH_PART).as_millis() as u64
+}
+
+impl SessionStore for DiskStore {
+    fn lookup(&self, handle: SessionHandle) -> Lookup {
+        self.memory.lookup(handle)
+    }
+
+    fn create(&self, record: Record, max_of_owner: Option<usize>) -> BoxFuture<'_, Result<Created, StoreError>> {
+        Box::pin(async move {
+            let is_kept = record.principal.is_some();
+            let created = self.memory.add(record, max_of_owner);
+            if let (true, Created::Session(live)) = (is_kept, &created)
+                && let Err(error) = self.writer.written(live.handle()).await
+            {
+                // Nobody has its cookie yet.
+                self.memory.take_back(live);
+                return Err(error);
+            }
+            Ok(created)
+        })
+    }
+
+    fn touch(&self, live: &Arc<Live>, now: Timestamp) {
+        let before = live.active_at();
+        live.note_activity(now);
+        if live.principal().is_some() && self.is_to_be_written(live.handle(), before, now) {
+            self.writer.behind(live.handle());
+        }
+    }
+
+    fn replace(&self, record: Record, expected_version: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let handle = record.handle;
+            let is_done = self.memory.put_if(record, expected_version);
+            if is_done {
+                self.writer.written(handle).await?;
+            }
+            Ok(is_done)
+        })
+    }
+
+    fn rotate(
+        &self,
+        handle: SessionHandle,
+        generation: u32,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let is_current = self.memory.make_current(handle, generation, now);
+            if is_current {
+                // A session goes on that cannot be written: were the file read again as it was, its client would present
+                // the same successor once more.
+                let _ = self.writer.written(handle).await;
+            }
+            Ok(is_current)
+        })
+    }
+
+    fn revoke(
+        &self,
+        handle: SessionHandle,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let ended = self.memory.end(handle, reason, now);
+            if ended {
+                self.writer.written(handle).await?;
+            }
+            Ok(ended)
+        })
+    }
+
+    fn revoke_all(
+        &self,
+        owner: Owner,
+        reason: EndReason,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<SessionHandle>, StoreError>> {
+        Box::pin(async move {
+            let ended = self.memory.end_all(&owner, reason, now);
+            let written = ended.iter().map(|handle| self.writer.written(*handle));
+            futures_util::future::try_join_all(written).await?;
+            Ok(ended)
+        })
+    }
+
+    fn list(&self, owner: Owner) -> BoxFuture<'_, Result<Vec<Arc<Live>>, StoreError>> {
+        self.memory.list(owner)
+    }
+
+    fn sweep(
+        &self,
+        lifetime: Lifetime,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
+        Box::pin(async move {
+            self.touch_every.store(touch_every(lifetime.idle), Ordering::Relaxed);
+            let swept = self.memory.sweep_now(&lifetime, now);
+            // Time ends them again, should this not be written in time.
+            let ended = swept.ended.iter().map(|(handle, _)| *handle);
+            ended.chain(swept.forgotten).for_each(|handle| self.writer.behind(handle));
+            Ok(swept.ended)
+        })
+    }
+
+    fn active(&self) -> usize {
+        self.memory.active()
+    }
+
+    fn close(&self) {
+        self.writer.close();
+    }
+}
+
+impl Drop for DiskStore {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;

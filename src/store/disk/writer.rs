@@ -1,0 +1,191 @@
+//! The one thread that writes the file of the disk store. What several requests wait for at once is written in one
+//! commit (group commit), so that a crowd that signs in costs a few of them.
+//!
+//! What is asked for is only that the state of a session be written, and its state is read from memory when its turn
+//! comes. So nothing can be written in the wrong order, and what could not be written is simply asked for again.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::base::clock::{Clock, Timestamp};
+use crate::session::handle::SessionHandle;
+use crate::session::store::StoreError;
+use crate::store::disk::file::{Row, SessionFile};
+use crate::store::disk::sealing::Sealing;
+use crate::store::memory::MemoryStore;
+
+/// How much is written in one commit at the most: a few megabytes.
+const MAX_BATCH: usize = 8192;
+
+/// How much may wait to be written, 40 bytes each. The disk has then stood still for long; what nobody waits for is no
+/// longer taken, and asked for again with the session's next activity.
+const MAX_WAITING: usize = 1 << 20;
+
+/// How long after a failure it is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether that time has passed.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Somebody to be told when it is written.
+type Told = oneshot::Sender<Result<(), StoreError>>;
+
+enum Ask {
+    Write(SessionHandle, Option<Told>),
+    /// Write everything, and end.
+    Close,
+}
+
+/// Asks the thread to write.
+pub(super) struct Writer {
+    asks: Sender<Ask>,
+    waiting: Arc<AtomicUsize>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// A sentence, when the system gives no thread.
+    pub(super) fn start(
+        path: &Path,
+        file: SessionFile,
+        memory: &Arc<MemoryStore>,
+        sealing: &Arc<Sealing>,
+        clock: Clock,
+    ) -> Result<Self, String> {
+        let (asks, asked) = channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let work = Work {
+            path: path.display().to_string(),
+            file,
+            memory: Arc::clone(memory),
+            sealing: Arc::clone(sealing),
+            clock,
+            waiting: Arc::clone(&waiting),
+            behind: HashSet::new(),
+            failed_at: None,
+        };
+        let thread = std::thread::Builder::new().name("session-store".to_owned());
+        let thread = thread.spawn(move || work.run(&asked)).map_err(|error| format!("no thread to write: {error}"))?;
+        Ok(Self { asks, waiting, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Lets a session be written when there is time.
+    pub(super) fn behind(&self, handle: SessionHandle) {
+        if self.waiting.load(Ordering::Relaxed) < MAX_WAITING {
+            self.ask(Ask::Write(handle, None));
+        }
+    }
+
+    /// Waits until the session as it is now is on the disk.
+    ///
+    /// # Errors
+    /// When it could not be written. It is tried again, whoever waits for it or not.
+    pub(super) async fn written(&self, handle: SessionHandle) -> Result<(), StoreError> {
+        let (told, written) = oneshot::channel();
+        self.ask(Ask::Write(handle, Some(told)));
+        written.await.unwrap_or_else(|_| Err(StoreError("it is closed".to_owned())))
+    }
+
+    /// Writes what is behind, and closes the file.
+    pub(super) fn close(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            self.ask(Ask::Close);
+            let _ = thread.join();
+        }
+    }
+
+    fn ask(&self, ask: Ask) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        // When the thread has ended, whoever waits is told by the channel.
+        let _ = self.asks.send(ask);
+    }
+}
+
+/// What the thread works with.
+struct Work {
+    path: String,
+    file: SessionFile,
+    memory: Arc<MemoryStore>,
+    sealing: Arc<Sealing>,
+    clock: Clock,
+    waiting: Arc<AtomicUsize>,
+    /// What could not be written.
+    behind: HashSet<SessionHandle>,
+    failed_at: Option<Timestamp>,
+}
+
+impl Work {
+    fn run(mut self, asked: &Receiver<Ask>) {
+        let mut told = Vec::new();
+        loop {
+            let first = match self.failed_at {
+                None => asked.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(_) => asked.recv_timeout(LOOK_EVERY),
+            };
+            let mut is_over = matches!(first, Err(RecvTimeoutError::Disconnected));
+            let mut count = 0;
+            for ask in first.into_iter().chain(asked.try_iter().take(MAX_BATCH - 1)) {
+                count += 1;
+                match ask {
+                    Ask::Write(handle, who) => {
+                        self.behind.insert(handle);
+                        told.extend(who);
+                    }
+                    Ask::Close => is_over = true,
+                }
+            }
+            self.waiting.fetch_sub(count, Ordering::Relaxed);
+            let may_try = is_over || self.failed_at.is_none_or(|failed| self.clock.now() >= failed.plus(RETRY_AFTER));
+            let outcome = if may_try { self.write() } else { Err(StoreError("it cannot be written to".to_owned())) };
+            told.drain(..).for_each(|who| drop(who.send(outcome.clone())));
+            if is_over {
+                return;
+            }
+        }
+    }
+
+    /// Writes everything that is behind.
+    fn write(&mut self) -> Result<(), StoreError> {
+        if self.behind.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<Row> = self.behind.iter().map(|handle| (*handle, self.state(*handle))).collect();
+        match self.file.write(&rows) {
+            Ok(()) => {
+                self.behind.clear();
+                if self.failed_at.take().is_some() {
+                    tracing::warn!("the session store {} can be written to again; nothing was lost", self.path);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                if self.failed_at.is_none() {
+                    tracing::error!(
+                        "the session store {} cannot be written to: {error}. Live sessions go on; nobody can sign in \
+                         until it can",
+                        self.path
+                    );
+                }
+                self.failed_at = Some(self.clock.now());
+                Err(StoreError(error))
+            }
+        }
+    }
+
+    /// The row of a session as it is now; `None` when there is to be none.
+    fn state(&self, handle: SessionHandle) -> Option<Vec<u8>> {
+        let live = self.memory.get(handle).filter(|live| live.principal().is_some())?;
+        Some(self.sealing.seal(&live.record()))
+    }
+}
