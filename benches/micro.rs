@@ -273,7 +273,7 @@ fn value_of(set: &HeaderValue) -> String {
 
 /// A gateway without sockets, every check on.
 fn share() -> Shared {
-    let text = "[server]\nlisten = [\"127.0.0.1:0\"]\n[[server.certificate]]\ncert = \"c\"\nkey = \"k\"\ngenerate = true\n[[upstream]]\nname = \"app\"\nservers = \
+    let text = "[server]\nlisten = [\"127.0.0.1:0\"]\n[[server.certificate]]\ncert = \"c\"\nkey = \"k\"\ngenerate = true\n[session.store]\nkind = \"memory\"\n[[upstream]]\nname = \"app\"\nservers = \
                 [\"http://127.0.0.1:1\"]\n[[route]]\npath = \"/\"\nupstream = \"app\"\naccess = \"public\"\n";
     let document = Document::parse("gateway.toml", text);
     let mut plan = Plan::of(&document).unwrap_or_else(|mistakes| panic!("{mistakes}"));

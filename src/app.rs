@@ -21,10 +21,12 @@ use crate::admin::api::{self, AdminSocket};
 use crate::admin::metrics;
 use crate::base::clock::Clock;
 use crate::base::random::Random;
+use crate::base::secret::Secret;
 use crate::base::units::Rate;
 use crate::config::Plan;
 use crate::config::StoreKind;
 use crate::config::{CertificatePlan, Hsts};
+use crate::crypto::key_file;
 use crate::crypto::keyring::KeyRing;
 use crate::enforce::lease::Leases;
 use crate::enforce::shared::Shared;
@@ -46,6 +48,7 @@ use crate::server::tls::Tls;
 use crate::server::worker::{ConnectionLimits, Worker};
 use crate::session::cookie::SessionCookie;
 use crate::session::store::SessionStore;
+use crate::store::disk::{DiskSettings, DiskStore};
 use crate::store::memory::MemoryStore;
 use crate::upstream::forward::Rewriting;
 use crate::upstream::group::Upstream;
@@ -59,6 +62,9 @@ const SWEEP_STREAMS_EVERY: Duration = Duration::from_millis(500);
 
 /// How long the background may take to end: it only waits, so it ends at once.
 const BACKGROUND_END: Duration = Duration::from_secs(1);
+
+/// How the file ends that has the keys, beside the store and with its name.
+const KEYS: &str = "keys";
 
 /// The only tenant there is so far.
 const TENANT: &str = "default";
@@ -104,11 +110,12 @@ pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
     let workers = plan.server.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let certificates = plan.server.certificates.iter().map(CertificatePlan::files);
     let renewal = Arc::new(Renewal::load(certificates, parts.clock.now())?);
-    let shared = Arc::new(share(plan, parts)?);
     let metrics_listener = plan.admin.metrics.map(|address| bind(address, 1)).transpose()?;
     let socket = plan.admin.listen.as_deref().map(open_socket).transpose()?;
     let mut listeners = bind_all(&plan.server.listen, workers)?;
     let mut plain_listeners = bind_all(&plan.server.redirect, workers)?;
+    // Where another gateway runs already, nothing of its is touched.
+    let shared = Arc::new(share(plan, parts)?);
     let (addresses, redirect_addresses) = (addresses_of(&listeners), addresses_of(&plain_listeners));
     let metrics_listener = metrics_listener.and_then(|mut listeners| listeners.pop());
     let metrics_address = metrics_listener.as_ref().and_then(|listener| listener.local_addr().ok());
@@ -163,6 +170,7 @@ impl Running {
             // Waited for, so that the admin socket is gone when the process is.
             background.shutdown_timeout(BACKGROUND_END);
         }
+        self.shared.store.close();
         self.shared.sink.close();
     }
 }
@@ -326,14 +334,14 @@ fn open_socket(path: &Path) -> Result<AdminSocket, String> {
 /// simulated beside the real one.
 ///
 /// # Errors
-/// A sentence that says which thread could not be started.
+/// A sentence that says which thread could not be started, or what is wrong with the session store or its keys.
 pub fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
     let thread = |error: std::io::Error| format!("a thread cannot be started: {error}");
-    let store = parts.store.unwrap_or_else(|| match plan.session.store {
-        StoreKind::Memory => Arc::new(MemoryStore::default()),
-    });
-    // The memory store forgets everything with the process, so its keys may too.
-    let ring = Arc::new(KeyRing::ephemeral(&parts.random));
+    let ring = Arc::new(key_ring(plan, &parts.random)?);
+    let store = match parts.store {
+        Some(store) => store,
+        None => open_store(plan, &ring, &parts.random, &parts.clock)?,
+    };
     let sink = LogSink::to(parts.log).map_err(thread)?;
     // Half of the cores, so that a crowd that signs in leaves the rest to those who are.
     let hashing = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
@@ -350,6 +358,57 @@ pub fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
         sink,
         is_ready: AtomicBool::new(false),
     })
+}
+
+/// The keys that are configured, or those of the gateway's own making: beside the sessions, so that they last as long.
+fn key_ring(plan: &Plan, random: &Random) -> Result<KeyRing, String> {
+    let of = |keys: &[Secret<[u8; 32]>]| {
+        let (active, retired) = keys.split_first().ok_or("there is no key")?;
+        Ok(KeyRing::new(active.clone(), retired.iter().cloned()))
+    };
+    if let Some(keys) = &plan.keys {
+        return of(keys);
+    }
+    let StoreKind::Disk(store) = &plan.session.store else { return Ok(KeyRing::ephemeral(random)) };
+    let path = store.with_extension(KEYS);
+    if let Some(keys) = key_file::read(&path)? {
+        return of(&keys);
+    }
+    if store.exists() {
+        return Err(format!(
+            "the session store {} is there, and its keys {} are not: put them back, or move the store away, and \
+             everybody signs in again",
+            store.display(),
+            path.display()
+        ));
+    }
+    let keys = key_file::make(&path, random)?;
+    tracing::info!("keys for the sessions were made: {}. Whoever has them and the store can read it", path.display());
+    of(&keys)
+}
+
+fn open_store(
+    plan: &Plan,
+    ring: &Arc<KeyRing>,
+    random: &Random,
+    clock: &Clock,
+) -> Result<Arc<dyn SessionStore>, String> {
+    let path = match &plan.session.store {
+        StoreKind::Memory => return Ok(Arc::new(MemoryStore::default())),
+        StoreKind::Disk(path) => path.clone(),
+    };
+    let (store, is_new) = DiskStore::open(DiskSettings {
+        path: path.clone(),
+        ring: Arc::clone(ring),
+        tenant: TENANT.into(),
+        idle: plan.session.rules.lifetime.idle,
+        random: random.clone(),
+        clock: clock.clone(),
+    })?;
+    if is_new {
+        tracing::info!("a new session store was made: {}", path.display());
+    }
+    Ok(Arc::new(store))
 }
 
 fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Result<Snapshot, String> {

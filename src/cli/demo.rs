@@ -127,6 +127,8 @@ listen = ["{listen}"]
 cert = "demo.crt"
 key = "demo.key"
 generate = true
+[session.store]
+kind = "memory"
 [portal]
 title = "Demo"
 [login.local]

@@ -12,6 +12,7 @@ use clap::{Parser, Subcommand};
 
 use crate::base::random::Random;
 use crate::config::Plan;
+use crate::crypto::{key_file, keyring};
 
 /// A session gateway for applications nobody can change any more.
 ///
@@ -42,6 +43,12 @@ enum Command {
     Demo(demo::DemoCommand),
     /// Add, change, disable and list the people in a users file.
     User(user::UserCommand),
+    /// Make a key for [keys]: on standard output, or in front of those of a file, which it makes if there is none.
+    Keygen {
+        /// The file; the key in front is the one that seals from the next start or reload on.
+        #[arg(long, value_name = "FILE")]
+        into: Option<PathBuf>,
+    },
 }
 
 /// Runs the command line of this process.
@@ -51,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Check { config } => check(&config),
         Command::Demo(command) => demo::run(&command),
         Command::User(command) => user::run(command, &Random::System),
+        Command::Keygen { into } => keygen(into.as_deref()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -61,9 +69,25 @@ pub fn main() -> ExitCode {
     }
 }
 
+fn keygen(into: Option<&Path>) -> Result<(), String> {
+    let Some(path) = into else {
+        println!("{}", *keyring::new_key(&Random::System));
+        return Ok(());
+    };
+    let count = key_file::put_in_front(path, &Random::System)?;
+    match count {
+        1 => println!("{}: made, with one key", path.display()),
+        _ => println!("{}: a new key stands in front of {}", path.display(), counted(count - 1, "other")),
+    }
+    Ok(())
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 fn check(config: &Path) -> Result<(), String> {
     let plan = Plan::load(config).map_err(|mistakes| mistakes.to_string())?;
-    let counted = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     let (routes, upstreams) = (counted(plan.routes.len(), "route"), counted(plan.upstreams.len(), "upstream"));
     println!("{}: good: {routes} to {upstreams}", config.display());
     Ok(())

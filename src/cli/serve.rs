@@ -8,7 +8,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::app::{self, Parts, Running};
-use crate::config::Plan;
+use crate::config::{Plan, StoreKind};
 
 /// Runs the gateway until it is told to stop.
 pub(super) fn run(config: &Path) -> Result<(), String> {
@@ -24,7 +24,11 @@ pub(super) fn run(config: &Path) -> Result<(), String> {
     if let Some(address) = running.metrics_address {
         tracing::info!("metrics on http://{address}/metrics");
     }
-    tracing::info!("sessions are kept in memory: a restart signs everybody out");
+    let count = running.shared.store.active();
+    match &plan.session.store {
+        StoreKind::Memory => tracing::info!("sessions are kept in memory: a restart signs everybody out"),
+        StoreKind::Disk(path) => tracing::info!("sessions are kept in {}; live ones: {count}", path.display()),
+    }
     wait_for_stop(running, false)
 }
 

@@ -6,6 +6,7 @@ mod admin;
 mod health;
 mod hsts;
 mod identity;
+mod keys;
 mod limits;
 mod log;
 mod login;
@@ -18,6 +19,7 @@ mod session;
 mod upstreams;
 
 pub use hsts::Hsts;
+pub use keys::Keys;
 pub use plan::Plan;
 pub use server::CertificatePlan;
 pub use session::StoreKind;

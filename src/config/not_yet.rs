@@ -7,7 +7,7 @@ const REMOVE_LINE: &str = "remove this line";
 const REMOVE_TABLE: &str = "remove this table";
 const LIFETIME_FOR_ALL: &str = "remove this table: [session.lifetime] holds for everybody";
 const PASSWORDS_ONLY: &str = "remove this table: people sign in with a password, by [login.local]";
-const MEMORY_ONLY: &str = "remove this line: sessions are kept in memory";
+const NO_SERVER: &str = "remove this line: sessions are kept in memory and in a file";
 
 /// Each with the kind of table it belongs in, and what to do now.
 pub(super) const NOT_YET: &[NotYet] = &[
@@ -20,7 +20,6 @@ pub(super) const NOT_YET: &[NotYet] = &[
         key: "csrf",
         help: "remove this table: what keeps other sites' forms out is same_site in [session.cookie]",
     },
-    NotYet { table: "", key: "keys", help: "remove this table: keys last as long as the process, as sessions do" },
     NotYet { table: "", key: "roles", help: "remove every [roles.NAME]: [session.lifetime] holds for everybody" },
     NotYet { table: "", key: "tenant", help: "remove this table: each tenant needs a gateway of its own" },
     NotYet { table: "login", key: "client_cert", help: PASSWORDS_ONLY },
@@ -40,8 +39,7 @@ pub(super) const NOT_YET: &[NotYet] = &[
         key: "on_idle",
         help: "remove this line: a session that is idle for too long ends",
     },
-    NotYet { table: "session.store", key: "path", help: MEMORY_ONLY },
-    NotYet { table: "session.store", key: "url", help: MEMORY_ONLY },
+    NotYet { table: "session.store", key: "url", help: NO_SERVER },
 ];
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::admin::{self, AdminPlan};
+use crate::config::keys::{self, Keys};
 use crate::config::limits::{self, LimitPlan};
 use crate::config::log::{self, LogPlan};
 use crate::config::not_yet::NOT_YET;
@@ -29,6 +30,8 @@ pub struct Plan {
     pub admin: AdminPlan,
     /// Store, cookie and rules of sessions.
     pub session: SessionPlan,
+    /// What they are sealed under, the active key first; `None` when the gateway makes its own.
+    pub keys: Option<Keys>,
     /// Rates.
     pub limits: LimitPlan,
     /// The local users, when that source is configured.
@@ -65,6 +68,7 @@ impl Plan {
         let (server, listen) = server::read(&root);
         let admin = admin::read(&root, &listen);
         let session = session::read(&root);
+        let keys = keys::read(&root);
         let limits = limits::read(&root);
         let users = login::read(&root);
         let identity = identity::read(&root);
@@ -78,6 +82,7 @@ impl Plan {
                 server,
                 admin,
                 session,
+                keys,
                 limits,
                 users: users.flatten(),
                 identity,

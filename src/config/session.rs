@@ -1,5 +1,6 @@
 //! `[session]`: where sessions are kept, how long they last, what they are bound to.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::net::{DEFAULT_PREFIX_V4, DEFAULT_PREFIX_V6};
@@ -19,11 +20,16 @@ const SHORTEST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(400 * 86_400);
 
 /// Where sessions are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreKind {
     /// In memory: a restart signs everybody out.
     Memory,
+    /// In memory and in this file.
+    Disk(PathBuf),
 }
+
+/// Default for `session.store.path`, from the configuration's folder.
+const DEFAULT_PATH: &str = "sessions.redb";
 
 /// What `[session]` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,14 +53,21 @@ pub(super) fn read(root: &Section<'_>) -> Option<SessionPlan> {
 
 fn store(session: &Section<'_>) -> Option<StoreKind> {
     let section = session.section_or_empty("store");
-    let kind = section.parsed("kind", |text| match text {
-        "memory" => Ok(StoreKind::Memory),
-        "disk" | "redis" | "postgres" => Err(format!(
-            "sessions cannot be kept in \"{text}\" yet; write kind = \"memory\", and know that a restart signs everybody out"
-        )),
-        _ => Err(format!("\"{text}\" is not a kind of store; write kind = \"memory\"")),
+    let is_disk = section.parsed("kind", |text| match text {
+        "disk" => Ok(true),
+        "memory" => Ok(false),
+        "redis" | "postgres" => {
+            Err(format!("sessions cannot be kept in \"{text}\" yet; write kind = \"disk\", which is one machine's"))
+        }
+        _ => Err(format!("\"{text}\" is not a kind of store; write \"disk\" or \"memory\"")),
     });
-    if section.has("kind") { kind } else { Some(StoreKind::Memory) }
+    let path = section.path_to("path");
+    if section.has("kind") && !is_disk? {
+        section.unused(&["path"]);
+        return Some(StoreKind::Memory);
+    }
+    let default = || session.document().folder().join(DEFAULT_PATH);
+    Some(StoreKind::Disk(if section.has("path") { path? } else { default() }))
 }
 
 fn cookie(session: &Section<'_>) -> Option<CookieSettings> {

@@ -3,8 +3,11 @@
 //! No ring key ever meets a message. Each use has its own key, derived by purpose, tenant and day, so that none comes
 //! near the 2^32 messages after which random 96-bit nonces are no longer safe (NIST SP 800-38D section 8.3).
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use crate::base::random::Random;
 use crate::base::secret::Secret;
@@ -40,10 +43,55 @@ impl Purpose {
 /// Names a ring key inside what it sealed: the first bytes of a hash of the key, which say nothing about the key.
 pub type KeyId = [u8; 4];
 
-#[derive(Debug)]
 struct RingKey {
     id: KeyId,
-    secret: Secret<[u8; 32]>,
+    /// What the extraction from the key comes to, made once (RFC 5869 section 2.2).
+    extracted: Hkdf<Sha256>,
+}
+
+impl std::fmt::Debug for RingKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RingKey({})", shown(self.id))
+    }
+}
+
+/// A key's id as people are shown it.
+pub fn shown(id: KeyId) -> String {
+    format!("{:08x}", u32::from_be_bytes(id))
+}
+
+/// A new key as it is written: 43 characters of base64url.
+pub fn new_key(random: &Random) -> Zeroizing<String> {
+    let key = Zeroizing::new(random.bytes::<32>());
+    Zeroizing::new(URL_SAFE_NO_PAD.encode(*key))
+}
+
+/// Reads keys, a line each, the active one first; empty lines and those that begin with `#` are left out.
+///
+/// # Errors
+/// A sentence that says which line is no key, and repeats nothing of it.
+pub fn parse_keys(text: &str) -> Result<Vec<Secret<[u8; 32]>>, String> {
+    let mut keys = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let mut bytes = Zeroizing::new([0; 33]);
+        let key = match URL_SAFE_NO_PAD.decode_slice(line, &mut *bytes) {
+            Ok(32) if line.len() == 43 => bytes.first_chunk().copied(),
+            Ok(_) | Err(_) => None,
+        };
+        let key = key.ok_or_else(|| format!("line {} is no key; \"vestibule keygen\" makes one", at + 1))?;
+        keys.push(Secret::new(key));
+    }
+    if keys.is_empty() {
+        return Err("there is no key in it; \"vestibule keygen\" makes one".to_owned());
+    }
+    if keys.len() > MAX_KEYS {
+        return Err(format!("there are more than {MAX_KEYS} keys in it; take the oldest away"));
+    }
+    Ok(keys)
 }
 
 /// The keys everything else is derived from; the first one seals, all of them open.
@@ -60,7 +108,8 @@ impl KeyRing {
                 hash.update(b"vestibule key id");
                 hash.update(secret.expose());
                 let digest = hash.finalize();
-                RingKey { id: [digest[0], digest[1], digest[2], digest[3]], secret }
+                let extracted = Hkdf::<Sha256>::new(Some(b"vestibule v1"), secret.expose());
+                RingKey { id: [digest[0], digest[1], digest[2], digest[3]], extracted }
             })
             .collect(),
         )
@@ -69,6 +118,11 @@ impl KeyRing {
     /// A ring of one new key, for stores that do not outlive the process either.
     pub fn ephemeral(random: &Random) -> Self {
         Self::new(Secret::new(random.bytes()), [])
+    }
+
+    /// The ids of all keys, the active one first.
+    pub fn ids(&self) -> impl Iterator<Item = KeyId> {
+        self.0.iter().map(|key| key.id)
     }
 
     /// The id of the key that seals.
@@ -83,7 +137,7 @@ impl KeyRing {
         let mut derived = [0; 32];
         let tenant_length = (tenant.len() as u64).to_be_bytes();
         // Lengths are written before what varies, so that no two inputs run together to the same bytes.
-        Hkdf::<Sha256>::new(Some(b"vestibule v1"), key.secret.expose())
+        key.extracted
             .expand_multi_info(
                 &[purpose.label().as_bytes(), &[0], &tenant_length, tenant.as_bytes(), context],
                 &mut derived,
@@ -122,6 +176,25 @@ mod tests {
         let ring = KeyRing::new(Secret::new([1; 32]), []);
         assert!(ring.derive(KeyRing::new(Secret::new([9; 32]), []).active(), Purpose::Token, "", b"").is_none());
         assert!(ring.derive(ring.active(), Purpose::Token, "", b"").is_some());
+    }
+
+    #[test]
+    fn keys_are_read_as_they_are_written() {
+        let (new, old) = (new_key(&Random::seeded(1)), new_key(&Random::seeded(2)));
+        let keys = parse_keys(&format!("# rotated in May\n{}\r\n\n{}\n", *new, *old)).expect("two keys");
+        let ring = KeyRing::new(keys[0].clone(), keys[1..].iter().cloned());
+        assert_eq!(ring.ids().count(), 2);
+        assert_eq!(ring.active(), KeyRing::new(parse_keys(&new).expect("a key")[0].clone(), []).active());
+        for (wrong, why) in [
+            (String::new(), "no key in it"),
+            ("# nothing\n".to_owned(), "no key in it"),
+            (format!("{}\nshort\n", *new), "line 2"),
+            (format!("{}A", *new), "line 1"),
+            (format!("{}\n", *new).repeat(MAX_KEYS + 1), "more than"),
+        ] {
+            let error = parse_keys(&wrong).expect_err("no keys");
+            assert!(error.contains(why) && !error.contains(&**new), "{error}");
+        }
     }
 
     #[test]

@@ -12,7 +12,11 @@ use crate::base::secret::Secret;
 pub(super) const MAX_SECRET_BYTES: usize = 64 << 10;
 
 /// What to write for a secret.
-pub(super) const HOW: &str = "write \"env:NAME\" or \"file:PATH\", which say where the secret is";
+pub(super) const HOW: &str =
+    "write \"env:NAME\", \"file:PATH\" or \"credential:NAME\" (systemd's), which say where the secret is";
+
+/// Where systemd says that a service's credentials are (systemd.exec, section "Credentials").
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Why there is no secret. Nothing in it repeats a value that may be one.
 pub(super) enum Refusal {
@@ -22,7 +26,7 @@ pub(super) enum Refusal {
     Unresolved(String, String),
 }
 
-/// Follows `env:NAME`, or `file:PATH` from `folder`. A line end at the end of the file is not a part of the secret.
+/// Follows `env:NAME`, `file:PATH` from `folder`, or `credential:NAME`. A line end at the end of the file is not a part of the secret.
 pub(super) fn resolve(reference: &str, folder: &Path) -> Result<Secret<String>, Refusal> {
     let found = if let Some(name) = reference.strip_prefix("env:") {
         if !is_variable_name(name) {
@@ -31,10 +35,21 @@ pub(super) fn resolve(reference: &str, folder: &Path) -> Result<Secret<String>, 
         from_environment(name)
     } else if let Some(path) = reference.strip_prefix("file:").filter(|path| !path.trim().is_empty()) {
         from_file(&folder.join(path))
+    } else if let Some(name) = reference.strip_prefix("credential:").filter(|name| is_credential_name(name)) {
+        from_environment(CREDENTIALS)
+            .map_err(|_| {
+                let message = format!("there is no credential {name}: systemd has given none to this process");
+                (message, format!("write LoadCredential={name}:PATH into the unit, or \"file:PATH\" here"))
+            })
+            .and_then(|folder| from_file(&Path::new(folder.expose()).join(name)))
     } else {
         return Err(Refusal::NotAReference);
     };
     found.map_err(|(message, help)| Refusal::Unresolved(message, help))
+}
+
+fn is_credential_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && !name.contains('/')
 }
 
 fn is_variable_name(name: &str) -> bool {

@@ -302,7 +302,7 @@ fn never_shows_a_secret() {
         assert!(!shown.contains("hunter2"), "{source}\n{shown}");
     }
     let expected = "gateway.toml:2:11: \"current\" must not hold the secret itself\n    2 | current = … # x\n      |           ^ \
-                    write \"env:NAME\" or \"file:PATH\", which say where the secret is\n";
+                    write \"env:NAME\", \"file:PATH\" or \"credential:NAME\" (systemd's), which say where the secret is\n";
     assert!(shown("[keys]\ncurrent = \"hunter2\" # x\n").starts_with(expected));
 }
 

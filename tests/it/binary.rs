@@ -76,8 +76,8 @@ cert = "c.crt"
 key = "c.key"
 generate = true
 [session.store]
-kind = "disk"
-path = "sessions.redb"
+kind = "redis"
+url = "redis://127.0.0.1"
 [session.cookie]
 domain = "example.test"
 [session.lifetime]
@@ -120,13 +120,13 @@ bad.toml:4:1: there is no key "worker" in [server]
     4 | worker = 2
       | ^^^^^^ did you mean "workers"?
 
-bad.toml:10:8: sessions cannot be kept in "disk" yet
-   10 | kind = "disk"
-      |        ^^^^^^ write kind = "memory", and know that a restart signs everybody out
+bad.toml:10:8: sessions cannot be kept in "redis" yet
+   10 | kind = "redis"
+      |        ^^^^^^^ write kind = "disk", which is one machine's
 
-bad.toml:11:1: "path" does not exist in this version yet
-   11 | path = "sessions.redb"
-      | ^^^^ remove this line: sessions are kept in memory
+bad.toml:11:1: "url" does not exist in this version yet
+   11 | url = "redis://127.0.0.1"
+      | ^^^ remove this line: sessions are kept in memory and in a file
 
 bad.toml:13:10: a cookie named __Host-… belongs to one host
    13 | domain = "example.test"

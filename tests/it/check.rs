@@ -205,8 +205,8 @@ fn what_is_to_come_is_told_from_what_is_misspelt() {
 [session.lifetime]
 on_idle = "lock"
 [session.store]
-kind = "disk"
-path = "sessions.redb"
+kind = "redis"
+url = "redis://127.0.0.1"
 [session.remember_me]
 idle = "7d"
 [[session.level]]
@@ -235,13 +235,13 @@ gateway.toml:18:1: "on_idle" does not exist in this version yet
    18 | on_idle = "lock"
       | ^^^^^^^ remove this line: a session that is idle for too long ends
 
-gateway.toml:20:8: sessions cannot be kept in "disk" yet
-   20 | kind = "disk"
-      |        ^^^^^^ write kind = "memory", and know that a restart signs everybody out
+gateway.toml:20:8: sessions cannot be kept in "redis" yet
+   20 | kind = "redis"
+      |        ^^^^^^^ write kind = "disk", which is one machine's
 
-gateway.toml:21:1: "path" does not exist in this version yet
-   21 | path = "sessions.redb"
-      | ^^^^ remove this line: sessions are kept in memory
+gateway.toml:21:1: "url" does not exist in this version yet
+   21 | url = "redis://127.0.0.1"
+      | ^^^ remove this line: sessions are kept in memory and in a file
 
 gateway.toml:22:10: [session.remember_me] does not exist in this version yet
    22 | [session.remember_me]

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use vestibule::base::random::Random;
 use vestibule::config::Plan;
+use vestibule::crypto::keyring;
 use vestibule::reader::Document;
 
 use x509_ocsp::CertStatus;
@@ -79,6 +81,8 @@ fn written_out_of(text: &str, only_defaults: bool) -> String {
 fn with<T>(text: &str, read: impl FnOnce(&Document) -> T) -> T {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("users.toml"), users()).expect("written");
+    let key = keyring::new_key(&Random::System);
+    std::fs::write(folder.path().join("sessions.keys"), &*key).expect("written");
     let made = rcgen::generate_simple_self_signed(vec!["app.internal".to_owned()]).expect("a certificate");
     for (name, content) in
         [("ca.pem", made.cert.pem()), ("client.crt", made.cert.pem()), ("client.key", made.signing_key.serialize_pem())]

@@ -1,3 +1,5 @@
+//! The disk store: what it keeps, what it refuses, and what its file shows.
+
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;

@@ -120,7 +120,7 @@ pub struct World {
 impl World {
     /// A gateway with these rules, its handles, seeds and nonces fixed by `seed`.
     pub fn new(rules: &Rules, seed: u64) -> Self {
-        let text = "[server]\nlisten = [\"127.0.0.1:0\"]\n[[server.certificate]]\ncert = \"c\"\nkey = \"k\"\ngenerate = true\n\
+        let text = "[server]\nlisten = [\"127.0.0.1:0\"]\n[[server.certificate]]\ncert = \"c\"\nkey = \"k\"\ngenerate = true\n[session.store]\nkind = \"memory\"\n\
                     [[upstream]]\nname = \"app\"\nservers = [\"http://127.0.0.1:1\"]\n\
                     [[route]]\npath = \"/\"\nupstream = \"app\"\naccess = \"public\"\n";
         let mut plan = Plan::of(&Document::parse("gateway.toml", text)).unwrap_or_else(|mistakes| panic!("{mistakes}"));
