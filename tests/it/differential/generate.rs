@@ -20,8 +20,8 @@ pub struct Asked {
     pub expects: bool,
     /// Where what is written over HTTP/1 is cut into pieces.
     pub cuts: Vec<usize>,
-    /// Whether its path is one that the gateway refuses.
-    pub is_refused: bool,
+    /// What the gateway refuses it with, for its path or for what it expects.
+    pub refused: Option<u16>,
 }
 
 /// The body of a request, and how it is delimited.
@@ -437,7 +437,7 @@ fn own(name: &str, value: &str) -> (String, Vec<u8>) {
 
 /// A request. One that `is_short` can be written as a whole without being answered meanwhile.
 pub fn asked(dice: &mut Dice, number: u64, is_short: bool) -> Asked {
-    let (target, is_refused) = target(dice);
+    let (target, is_refused_path) = target(dice);
     let method = dice.pick(&METHODS).to_owned();
     let is_http_10 = !is_short && dice.percent(4);
     let mut fields = fields(dice);
@@ -478,11 +478,14 @@ pub fn asked(dice: &mut Dice, number: u64, is_short: bool) -> Asked {
         fields.push(own("Expect", dice.pick(&["100-continue", "100-Continue"])));
     }
     shuffle(dice, &mut fields);
+    let is_unknown =
+        |(name, value): &(String, Vec<u8>)| name == "Expect" && !value.eq_ignore_ascii_case(b"100-continue");
+    let refused = if is_refused_path { Some(400) } else { fields.iter().any(is_unknown).then_some(417) };
     let authority = dice.pick(&["localhost", "localhost:8443", "LocalHost:443", "localhost.:1"]).to_owned();
     let is_absolute = dice.percent(5);
     let within = dice.pick(&[100, 1000, 20_000]);
     let cuts = (0..dice.below(6).saturating_sub(2)).map(|_| dice.below(within)).collect();
-    Asked { number, method, target, authority, fields, body, is_http_10, is_absolute, expects, cuts, is_refused }
+    Asked { number, method, target, authority, fields, body, is_http_10, is_absolute, expects, cuts, refused }
 }
 
 fn shuffle(dice: &mut Dice, fields: &mut Fields) {

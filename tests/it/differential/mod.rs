@@ -36,10 +36,11 @@ const WAYS: [Way; 4] = [
 ];
 
 /// What must have come up in all conversations together, or they show less than they claim.
-const MUST_HAPPEN: [&str; 14] = [
+const MUST_HAPPEN: [&str; 15] = [
     "chunks up",
     "chunks down",
     "refused path",
+    "refused expectation",
     "expected",
     "early answer",
     "HTTP/1.0 client",
@@ -216,9 +217,9 @@ impl Conversation {
     fn compare(&self, world: &World, way: Way, straight: &(Answered, Received)) {
         let (asked, script) = &self.all[self.at];
         // HTTP/2 cannot say everything.
-        let Some(answered) = &self.answered else { return assert!(way.is_h2 && asked.is_refused) };
-        if asked.is_refused {
-            assert_eq!(answered.status, 400, "a target that two servers may read differently");
+        let Some(answered) = &self.answered else { return assert!(way.is_h2 && asked.refused == Some(400)) };
+        if let Some(status) = asked.refused {
+            assert_eq!(answered.status, status, "a target that two servers may read differently, or an expectation");
             return assert!(world.upstream.has_not_heard_of(asked.number), "it does not arrive");
         }
         let (found, expected) =
@@ -246,7 +247,8 @@ impl Conversation {
             for (what, has_come_up) in [
                 ("chunks up", received.body.delimited == wire::Delimited::Chunks),
                 ("chunks down", answered.fields.iter().any(|(name, _)| name == "transfer-encoding")),
-                ("refused path", asked.is_refused),
+                ("refused path", asked.refused == Some(400)),
+                ("refused expectation", asked.refused == Some(417)),
                 ("expected", asked.expects),
                 ("early answer", script.is_early),
                 ("HTTP/1.0 client", asked.is_http_10),
@@ -270,14 +272,14 @@ impl Conversation {
 /// Whether the gateway closes a connection over HTTP/1 behind a request: when its client does, or has sent what may mean
 /// something else to others.
 fn closes(asked: &Asked) -> bool {
-    asked.closes() || asked.is_refused
+    asked.closes() || asked.refused.is_some()
 }
 
 /// What an answer over HTTP/1 says of its connection and its length must be one thing.
 fn assert_says(answered: &Answered, asked: &Asked, closes: bool) {
     let head = Head { start: Vec::new(), fields: answered.fields.clone() };
     let version = if asked.is_http_10 { "HTTP/1.0" } else { "HTTP/1.1" };
-    assert!(answered.version == version || asked.is_refused, "{}", answered.version);
+    assert!(answered.version == version || asked.refused.is_some(), "{}", answered.version);
     assert_eq!(
         head.says("connection", "close") || answered.version == "HTTP/1.0" && !head.says("connection", "keep-alive"),
         closes
