@@ -135,7 +135,7 @@ pub(super) fn read(root: &Section<'_>) -> (ServerPlan, Vec<Located<SocketAddr>>)
         max_connections_per_address: section
             .integer("max_connections_per_address", 1..=10_000_000)
             .unwrap_or(MAX_CONNECTIONS_PER_ADDRESS),
-        min_body_rate: section.integer("min_body_rate", 0..=1_000_000_000).unwrap_or(MIN_BODY_RATE),
+        min_body_rate: section.integer_or_none("min_body_rate", 1..=1_000_000_000).unwrap_or(MIN_BODY_RATE),
     };
     (plan, bound)
 }

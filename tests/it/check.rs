@@ -841,6 +841,45 @@ gateway.toml:15:32: "gzip" is there already
 }
 
 #[test]
+fn what_is_meant_by_a_value_of_another_type_is_told() {
+    let in_route = |line: &str| format!("{GOOD}{line}\n");
+    let in_server = |line: &str| GOOD.replace("[[server.certificate]]", &format!("{line}\n[[server.certificate]]"));
+    let expected = r#"gateway.toml:15:12: "compress" must be a list of texts, and this is a text
+   15 | compress = "on"
+      |            ^^^^ write ["zstd", "br", "gzip"], or [] for none
+
+1 mistake in gateway.toml
+"#;
+    assert_eq!(told(&in_route("compress = \"on\"")), expected);
+    for (text, help) in [
+        (in_route("compress = \"gzip\""), "^ write [\"gzip\"]\n"),
+        (in_route("compress = \"deflate\""), "^ write [\"zstd\", \"br\", \"gzip\"], or [] for none\n"),
+        (in_route("compress = true"), "^ write [\"zstd\", \"br\", \"gzip\"], or [] for none\n"),
+        (in_route("compress = 1"), "^ write [\"zstd\", \"br\", \"gzip\"], or [] for none\n"),
+        (in_route("compress = \"Off\""), "^ write []\n"),
+        (in_route("compress = \"\""), "^ write []\n"),
+        (in_route("compress = false"), "^ write []\n"),
+        (in_server("min_body_rate = \"off\""), "^ write 0\n"),
+        (in_server("min_body_rate = \"None\""), "^ write 0\n"),
+        (in_server("min_body_rate = false"), "^ write 0\n"),
+        (in_server("min_body_rate = \"300\""), "^ write it without quotes\n"),
+        (in_server("min_body_rate = \"1KiB\""), "^ write a whole number from 1 to 1000000000, or 0 for none\n"),
+        (in_server("min_body_rate = -1"), "^ write a whole number from 1 to 1000000000, or 0 for none\n"),
+        (in_route("rewrite_location = \"yes\""), "^ write true without quotes\n"),
+        (in_route("rewrite_location = \"True\""), "^ write true without quotes\n"),
+        (in_route("rewrite_location = \"off\""), "^ write false without quotes\n"),
+        (in_route("rewrite_location = 1"), "^ write true\n"),
+        (in_route("rewrite_location = 0"), "^ write false\n"),
+        (in_route("rewrite_location = \"maybe\""), "^ write true or false without quotes\n"),
+        (in_route("rewrite_location = 2"), "^ write true or false\n"),
+        (in_route("rewrite_location = []"), "^ write true or false\n"),
+    ] {
+        let shown = told(&text);
+        assert!(shown.contains(help) && shown.ends_with("\n1 mistake in gateway.toml\n"), "{help} in\n{shown}");
+    }
+}
+
+#[test]
 fn a_health_check_is_told_all_it_needs() {
     let with = |lines: &str| GOOD.replace("[[route]]", &format!("[upstream.health]\n{lines}\n[[route]]"));
     let expected = r#"gateway.toml:12:1: "path" is missing in [upstream.health]
