@@ -101,6 +101,13 @@ pub struct ServerPlan {
     pub min_body_rate: u32,
 }
 
+impl ServerPlan {
+    /// How many worker threads there are on this machine.
+    pub fn workers_here(&self) -> usize {
+        self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+}
+
 /// Reads `[server]`: what it says, and where each address to listen on is written.
 pub(super) fn read(root: &Section<'_>) -> (ServerPlan, Vec<Located<SocketAddr>>) {
     let section = root.section_or_empty("server");
