@@ -29,6 +29,15 @@ pub struct Place {
     pub under_way: Option<UnderWay>,
 }
 
+/// An answer that broke off, and where it came from.
+#[derive(Debug, thiserror::Error)]
+#[error("{upstream}: {server}: {source}")]
+pub struct BrokenOff {
+    upstream: Box<str>,
+    server: Box<str>,
+    source: Broken,
+}
+
 /// The body of an answer. When it is over, its connection goes back to the pool.
 pub struct UpstreamBody<B: Body> {
     source: Source<B>,
@@ -192,11 +201,16 @@ where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static,
 {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = BrokenOff;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if let Some(broken) = self.broken.take() {
-            return Poll::Ready(Some(Err(broken)));
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if let Some(source) = self.broken.take() {
+            let Place { pool, server, .. } = &self.place;
+            let (upstream, server) = (pool.upstream().settings.name.clone(), pool.server(*server));
+            return Poll::Ready(Some(Err(BrokenOff { upstream, server, source })));
         }
         let part = ready!(self.poll_part(context));
         self.settle();
