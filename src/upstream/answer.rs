@@ -11,12 +11,12 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::base::deadline::Deadline;
 use crate::upstream::group::UnderWay;
-use crate::upstream::headers;
 use crate::upstream::http1::Broken;
 use crate::upstream::http1::exchange::{Exchange, Part};
 use crate::upstream::http1::link::Link;
 use crate::upstream::http2;
 use crate::upstream::pool::Pool;
+use crate::upstream::trailers;
 use crate::upstream::upload::{DISCARDING, Progress, SEND_TIMEOUT, discard, stands_still};
 
 /// Where an exchange takes place.
@@ -217,9 +217,9 @@ where
         Poll::Ready(match part {
             None => None,
             Some(Ok(frame)) => Some(Ok(match frame.into_trailers() {
-                Ok(mut trailers) => {
-                    headers::guard_trailers(&mut trailers);
-                    Frame::trailers(trailers)
+                Ok(mut fields) => {
+                    trailers::guard_of_answer(&mut fields);
+                    Frame::trailers(fields)
                 }
                 Err(frame) => frame,
             })),

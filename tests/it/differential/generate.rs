@@ -527,6 +527,18 @@ const TRAILERS: [(&str, &str); 8] = [
     ("Location", "/elsewhere"),
 ];
 
+/// What is said to follow a body, in one direction or the other: whether it may, and whether it does.
+const ANNOUNCED: [&str; 8] = [
+    "X-Sum, etag",
+    "X-Sum, etag",
+    "X-Sum, etag",
+    "X-Sum, ETag, Set-Cookie, Authorization",
+    "x-sum, X-Forwarded-User, Content-Type",
+    "Connection, Location, cookie",
+    "X-Sum ,,etag",
+    "Remote_User,, clear-site-data",
+];
+
 /// How a request is answered.
 pub fn script(dice: &mut Dice, asked: &Asked, is_short: bool) -> Script {
     let status = dice.pick(&STATUSES);
@@ -542,7 +554,7 @@ pub fn script(dice: &mut Dice, asked: &Asked, is_short: bool) -> Script {
         fields.push(own("X-Named", "by connection or not"));
     }
     for (name, value) in
-        [("Date", "Sat, 01 Jan 2000 00:00:00 GMT"), ("Server", "odd/1.0 (x)"), ("Trailer", "X-Sum, etag")]
+        [("Date", "Sat, 01 Jan 2000 00:00:00 GMT"), ("Server", "odd/1.0 (x)"), ("Trailer", dice.pick(&ANNOUNCED))]
     {
         if dice.percent(20) {
             fields.push(own(name, value));
@@ -601,7 +613,7 @@ pub fn script(dice: &mut Dice, asked: &Asked, is_short: bool) -> Script {
 fn trailers(dice: &mut Dice, head: &mut Fields) -> Fields {
     let count = dice.below(8).saturating_sub(4);
     if count > 0 && dice.percent(50) {
-        head.push(own("Trailer", "X-Sum, etag"));
+        head.push(own("Trailer", dice.pick(&ANNOUNCED)));
     }
     (0..count).map(|_| dice.pick(&REQUEST_TRAILERS)).map(|(name, value)| own(name, value)).collect()
 }
