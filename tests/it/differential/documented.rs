@@ -202,9 +202,15 @@ pub fn answer(straight: &Answered, asked: &Asked, way: Way) -> Message {
         way.is_h2 || (!asked.is_http_10 && asked.has("te", "trailers") && announced.iter().any(|known| known == name))
     };
     trailers.retain(|name, _| passes(name) && is_sent(name));
-    // HTTP/1.0 knows no announcements.
-    let announces = !way.is_h2 && !asked.is_http_10;
-    let announced = straight.announced.iter().filter(|_| announces).map(|(status, fields)| (*status, by_name(fields)));
+    // HTTP/1.0 knows no announcements. They are guarded as answers are, and nothing follows them.
+    let announces = way.is_h2 || !asked.is_http_10;
+    let announced = straight.announced.iter().filter(|_| announces).map(|(status, fields)| {
+        let mut fields = by_name(fields);
+        remove_hop_by_hop(&mut fields, true);
+        guard(&mut fields);
+        fields.retain(|name, _| !["content-length", "trailer"].contains(&&**name));
+        (*status, fields)
+    });
     let announced = announced.collect();
     Message { start: straight.status.to_string(), fields, body: straight.body.clone(), trailers, announced }
 }

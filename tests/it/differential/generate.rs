@@ -102,6 +102,8 @@ pub struct Script {
     pub is_early: bool,
     /// Whether the connection is closed behind it.
     pub closes: bool,
+    /// Before all of it was sent.
+    pub is_cut: bool,
 }
 
 const METHODS: [&str; 28] = [
@@ -594,6 +596,8 @@ pub fn script(dice: &mut Dice, asked: &Asked, is_short: bool) -> Script {
             &b"HTTP/1.1 100 Continue\r\n\r\n"[..],
             b"HTTP/1.1 102 Processing\r\nX-Interim: yes\r\n\r\n",
             b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\nLink: </y>\r\n\r\n",
+            b"HTTP/1.1 103 Early Hints\r\nLink: </z>\r\nConnection: x-hop\r\nX-Hop: 1\r\nSet-Cookie: a=b\r\n\
+              Set-Cookie: __Host-session=stolen\r\nContent-Length: 7\r\nTrailer: x-sum\r\nClear-Site-Data: \"*\"\r\n\r\n",
         ]));
     }
     all.extend(if is_http_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
@@ -602,11 +606,18 @@ pub fn script(dice: &mut Dice, asked: &Asked, is_short: bool) -> Script {
         all.extend([name.as_bytes(), dice.pick(&[&b": "[..], b":", b":\t  "]), value, b"\r\n"].concat());
     }
     all.extend(b"\r\n");
+    // Who is not told how long it is cannot tell.
+    let is_framed = fields.iter().any(|(name, _)| name == "Content-Length" || name == "Transfer-Encoding");
+    let is_cut = is_framed && !is_empty && !is_early && !asked.is_http_10 && written.len() > 1 && dice.percent(6);
+    if is_cut {
+        written.truncate(written.len() - 1 - dice.below(written.len() - 1));
+        closes = true;
+    }
     if !is_empty {
         all.extend(written);
     }
     let cuts: Vec<usize> = (0..dice.below(4)).map(|_| dice.below(all.len())).collect();
-    Script { pieces: cut(&all, &cuts), is_early, closes }
+    Script { pieces: cut(&all, &cuts), is_early, closes, is_cut }
 }
 
 /// What stands behind a body in chunks: mostly nothing. Whoever reads it may have been told in the head.
