@@ -15,7 +15,7 @@ use super::harness::process::{Process, address_after, plain, run, vestibule};
 use super::harness::{ALICE, Application, BOB, Client, Scripted, Version, eventually, reference, users};
 
 /// A folder with a configuration in front of `upstream`, and the tests' users.
-fn folder(upstream: SocketAddr, more: &str) -> TempDir {
+pub(super) fn folder(upstream: SocketAddr, more: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let text = format!(
         r#"
@@ -51,7 +51,7 @@ access = "public"
     folder
 }
 
-fn signed_in(address: SocketAddr, who: (&str, &str)) -> Client {
+pub(super) fn signed_in(address: SocketAddr, who: (&str, &str)) -> Client {
     let client = Client::new(address);
     let answer = client.sign_in(who, "/");
     assert_eq!(answer.status, 303, "{}", answer.text());
