@@ -107,7 +107,7 @@ pub struct Running {
 /// # Errors
 /// A sentence that says what could not be had.
 pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
-    let workers = plan.server.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let workers = plan.server.workers_here();
     let certificates = plan.server.certificates.iter().map(CertificatePlan::files);
     let renewal = Arc::new(Renewal::load(certificates, parts.clock.now())?);
     let metrics_listener = plan.admin.metrics.map(|address| bind(address, 1)).transpose()?;

@@ -74,7 +74,7 @@ impl Plan {
         let identity = identity::read(&root);
         let log = log::read(&root);
         let title = portal::read(&root);
-        let upstreams = upstreams::read(&root);
+        let upstreams = upstreams::read(&root, &server);
         let routes = routes::read(&root, &upstreams, users.is_some());
         document.finish()?;
         match (session, identity) {

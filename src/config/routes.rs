@@ -113,7 +113,7 @@ fn compress(section: &Section<'_>) -> Box<[Coding]> {
         let found = Coding::ALL.into_iter().find(|coding| coding.name() == text);
         found.ok_or_else(|| format!("\"{text}\" is no coding that is known here; write {}", either(names())))
     };
-    let listed = section.parsed_list("compress", read).unwrap_or_default();
+    let listed = section.parsed_list_or_none("compress", r#"["zstd", "br", "gzip"]"#, read).unwrap_or_default();
     let mut codings: Vec<Coding> = Vec::new();
     for Located { value, span } in listed {
         if codings.contains(&value) {

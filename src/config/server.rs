@@ -101,6 +101,13 @@ pub struct ServerPlan {
     pub min_body_rate: u32,
 }
 
+impl ServerPlan {
+    /// How many worker threads there are on this machine.
+    pub fn workers_here(&self) -> usize {
+        self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+}
+
 /// Reads `[server]`: what it says, and where each address to listen on is written.
 pub(super) fn read(root: &Section<'_>) -> (ServerPlan, Vec<Located<SocketAddr>>) {
     let section = root.section_or_empty("server");
@@ -135,7 +142,7 @@ pub(super) fn read(root: &Section<'_>) -> (ServerPlan, Vec<Located<SocketAddr>>)
         max_connections_per_address: section
             .integer("max_connections_per_address", 1..=10_000_000)
             .unwrap_or(MAX_CONNECTIONS_PER_ADDRESS),
-        min_body_rate: section.integer("min_body_rate", 0..=1_000_000_000).unwrap_or(MIN_BODY_RATE),
+        min_body_rate: section.integer_or_none("min_body_rate", 1..=1_000_000_000).unwrap_or(MIN_BODY_RATE),
     };
     (plan, bound)
 }

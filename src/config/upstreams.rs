@@ -1,7 +1,7 @@
 //! `[[upstream]]`: the applications.
 
 use crate::config::health;
-use crate::config::server::positive;
+use crate::config::server::{ServerPlan, positive};
 use crate::reader::{Located, Section};
 use crate::upstream::settings::{
     Balance, DEFAULT_CONNECT_TIMEOUT, DEFAULT_FIRST_BYTE_TIMEOUT, DEFAULT_IDLE_TIMEOUT, DEFAULT_MAX_CONNECTIONS,
@@ -11,11 +11,16 @@ use crate::upstream::tls::{self, HTTP_1};
 
 /// Reads every `[[upstream]]`, each with where its name is written. One that has a mistake in it is there as well, so that
 /// no route seems to lead nowhere; one whose name could not be read has an empty one.
-pub(super) fn read(root: &Section<'_>) -> Vec<Located<UpstreamSettings>> {
+pub(super) fn read(root: &Section<'_>, plan: &ServerPlan) -> Vec<Located<UpstreamSettings>> {
     root.require("upstream", "[[upstream]]\nname = \"app\"\nservers = [\"http://127.0.0.1:3000\"]");
     let mut all: Vec<Located<UpstreamSettings>> = Vec::new();
     for section in root.sections("upstream") {
         let upstream = read_one(&section);
+        let is_written = root.section_or_empty("server").has("workers");
+        // A number that is none has been told of.
+        if plan.workers.is_some() || !is_written {
+            check_connections(&section, &upstream.value, plan.workers_here(), is_written);
+        }
         let name = &upstream.value.name;
         if !name.is_empty() && all.iter().any(|other| other.value.name == *name) {
             let message = format!("there are two upstreams named \"{name}\"");
@@ -59,6 +64,31 @@ fn read_one(section: &Section<'_>) -> Located<UpstreamSettings> {
     };
     check_tls(section, &settings);
     Located { value: settings, span: name.span }
+}
+
+/// Looks whether every worker can have a connection of its own to each server, where those carry many requests: it gives
+/// none back while anything goes on there, and who has none waits in vain.
+fn check_connections(section: &Section<'_>, settings: &UpstreamSettings, workers: usize, is_written: bool) {
+    let (servers, most) = (settings.servers.len(), settings.max_connections);
+    let needed = workers * servers;
+    if settings.protocol != Protocol::Http2 || most >= needed {
+        return;
+    }
+    let connections = if most == 1 { "1 connection does".to_owned() } else { format!("{most} connections do") };
+    let here = if is_written { "" } else { " of this machine" };
+    let each = if workers == 1 {
+        format!("the one worker{here} needs")
+    } else {
+        format!("of the {workers} workers{here}, each needs")
+    };
+    let of_servers = if servers == 1 { String::new() } else { format!(" to each of the {servers} servers") };
+    let message = format!("{connections} not suffice: {each} one of its own for HTTP/2{of_servers}");
+    let key = if section.has("max_connections") { "" } else { "max_connections = " };
+    let fewer = match most / servers {
+        0 => String::new(),
+        fewer => format!(", or workers = {fewer} in [server]"),
+    };
+    section.mistake_at("max_connections", message, format!("write {key}{needed} or more{fewer}"));
 }
 
 /// How TLS is spoken to the servers.

@@ -25,6 +25,8 @@ pub enum Refusal {
     NoRoute,
     /// One of our own pages does not exist.
     NoPage,
+    /// It expects what nobody here knows.
+    Expectation,
     /// One of our own pages takes other methods.
     Method(&'static str),
     /// The body sent to one of our own pages is too large.
@@ -62,6 +64,7 @@ impl Refusal {
             Self::Malformed(_) | Self::BadForm | Self::BrokenUpload => StatusCode::BAD_REQUEST,
             Self::SlowUpload => StatusCode::REQUEST_TIMEOUT,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
             Self::NoRoute | Self::NoPage => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -85,6 +88,7 @@ impl Refusal {
             Self::Misdirected => "misdirected",
             Self::NoRoute => "no_route",
             Self::NoPage => "not_found",
+            Self::Expectation => "expectation_failed",
             Self::Method(_) => "method_not_allowed",
             Self::TooLarge => "too_large",
             Self::BadForm => "bad_form",
@@ -106,6 +110,7 @@ impl Refusal {
         match self {
             Self::Malformed(fault) => Some(fault.sentence()),
             Self::NoRoute => Some("No application is configured for this address."),
+            Self::Expectation => Some("The request expects something that is not done here."),
             Self::Method(_) => Some("This page cannot be used in that way."),
             Self::TooLarge => Some("What was sent is too large for this page."),
             Self::BadForm => Some("The form could not be read."),
@@ -139,6 +144,7 @@ impl Refusal {
             | Self::Misdirected
             | Self::NoRoute
             | Self::NoPage
+            | Self::Expectation
             | Self::Method(_)
             | Self::TooLarge
             | Self::BadForm

@@ -4,7 +4,9 @@
 //! person's browser ask for pages with its guesses in them, and sees how much comes back, learns a secret of that page
 //! letter by letter, TLS or not (BREACH). What it needs are the person's cookies or password on requests of its making.
 //! Therefore an answer is compressed only when its request carried neither, or when the browser vouches that the site's
-//! own page made it (`Sec-Fetch-Site: same-origin`, which no script can set). What a request proves by its address alone
+//! own page made it (`Sec-Fetch-Site: same-origin`, which no script can set). `X-Api-Key` and other headers of an
+//! application's own are no such credentials: no browser adds them to another site's requests by itself, so that site would
+//! have to know them, and what they open it could then read anyway. What a request proves by its address alone
 //! cannot be seen here: a page that tells secrets to a network must not be on a route that compresses.
 
 use http::{HeaderMap, HeaderName, header};
@@ -194,6 +196,7 @@ mod tests {
         };
         assert!(of(&[]));
         assert!(of(&[("sec-fetch-site", "cross-site")]));
+        assert!(of(&[("x-api-key", "secret"), ("sec-fetch-site", "cross-site")]), "no browser adds it by itself");
         for credentials in [("cookie", "a=b"), ("cookie", ""), ("authorization", "Basic YTpi")] {
             assert!(of(&[credentials, ("sec-fetch-site", "same-origin")]));
             assert!(!of(&[credentials]));

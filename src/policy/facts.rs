@@ -149,6 +149,32 @@ pub fn wants_html(headers: &HeaderMap) -> bool {
     })
 }
 
+/// What a request expects of whoever answers it (RFC 9110 section 10.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expectation {
+    /// Nothing in particular.
+    Nothing,
+    /// To be told to go on before it sends its body.
+    Continue,
+    /// Something else, which nobody here knows, and nobody is told of.
+    Unknown,
+}
+
+/// What a request expects. What is written in quotes is no name that anybody knows, so commas in them do not matter.
+pub fn expectation(headers: &HeaderMap) -> Expectation {
+    let mut expected = Expectation::Nothing;
+    for value in headers.get_all(header::EXPECT) {
+        for member in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            if member.eq_ignore_ascii_case(b"100-continue") {
+                expected = Expectation::Continue;
+            } else if !member.is_empty() {
+                return Expectation::Unknown;
+            }
+        }
+    }
+    expected
+}
+
 /// Whether a request came from a page of the same origin, judged by the first of `Sec-Fetch-Site`, `Origin` and
 /// `Referer` that is present; `None` when none is: then it was not made by a browser of this decade.
 pub fn same_origin(headers: &HeaderMap, authority: &str) -> Option<bool> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::mistake::Mistake;
 use super::secret::{self, Refusal};
-use super::suggest::{either, nearest};
+use super::suggest::{either, meant, nearest};
 use super::syntax::line_at;
 use super::tree::{Entry, Kind, Node, Table};
 use super::{Document, Located, join};
@@ -151,17 +151,15 @@ impl<'a> Section<'a> {
 
     /// `true` or `false`.
     pub fn bool(&self, key: &str) -> Option<bool> {
-        let entry = self.get(key)?;
-        match &entry.value.kind {
-            Kind::Bool(value) => Some(*value),
-            Kind::Text(text) if text == "true" || text == "false" => {
-                self.wrong(key, &entry.value, "true or false", format!("write {text} without quotes"))
-            }
-            Kind::Text(_) | Kind::Integer(_) | Kind::Float | Kind::Date | Kind::List(_) | Kind::Tables(_) => {
-                self.wrong(key, &entry.value, "true or false", String::new())
-            }
-            Kind::Table(_) => self.wrong(key, &entry.value, "true or false", String::new()),
-        }
+        let value = &self.get(key)?.value;
+        let (said, end) = match &value.kind {
+            Kind::Bool(value) => return Some(*value),
+            Kind::Text(text) => (meant(text), " without quotes"),
+            Kind::Integer(_) => (meant(self.written(value)), ""),
+            Kind::Float | Kind::Date | Kind::List(_) | Kind::Tables(_) | Kind::Table(_) => (None, ""),
+        };
+        let said = said.map_or("true or false", |said| if said { "true" } else { "false" });
+        self.wrong(key, value, "true or false", format!("write {said}{end}"))
     }
 
     /// A whole number within `range`, both ends included.
@@ -169,14 +167,38 @@ impl<'a> Section<'a> {
     where
         T: TryFrom<i128> + PartialOrd + Display,
     {
+        self.number(key, &range, "")
+    }
+
+    /// The same, or nought for none.
+    pub fn integer_or_none<T>(&self, key: &str, range: RangeInclusive<T>) -> Option<T>
+    where
+        T: TryFrom<i128> + PartialOrd + Display,
+    {
+        self.number(key, &range, ", or 0 for none")
+    }
+
+    /// A whole number within `range`; where nought stands for none, `or_none` says so.
+    fn number<T>(&self, key: &str, range: &RangeInclusive<T>, or_none: &str) -> Option<T>
+    where
+        T: TryFrom<i128> + PartialOrd + Display,
+    {
         let value = &self.get(key)?.value;
-        let bounds = format!("write a whole number from {} to {}", range.start(), range.end());
+        let bounds = format!("write a whole number from {} to {}{or_none}", range.start(), range.end());
         let Kind::Integer(number) = &value.kind else {
-            let unquoted = matches!(&value.kind, Kind::Text(text) if text.parse::<i128>().is_ok());
-            let help = if unquoted { "write it without quotes".to_owned() } else { bounds };
+            let help = match &value.kind {
+                Kind::Text(text) if text.parse::<i128>().is_ok() => "write it without quotes".to_owned(),
+                Kind::Text(text) if !or_none.is_empty() && meant(text) == Some(false) => "write 0".to_owned(),
+                Kind::Bool(false) if !or_none.is_empty() => "write 0".to_owned(),
+                Kind::Text(_) | Kind::Integer(_) | Kind::Float | Kind::Bool(_) | Kind::Date => bounds,
+                Kind::List(_) | Kind::Tables(_) | Kind::Table(_) => bounds,
+            };
             return self.wrong(key, value, "a whole number", help);
         };
-        let fits = number.and_then(|number| T::try_from(number).ok()).filter(|number| range.contains(number));
+        let fits = number.and_then(|number| {
+            let is_none = number == 0 && !or_none.is_empty();
+            T::try_from(number).ok().filter(|value| is_none || range.contains(value))
+        });
         if fits.is_none() {
             self.mistake(&value.span, format!("{} is out of range", self.written(value)), bounds);
         }
@@ -240,12 +262,31 @@ impl<'a> Section<'a> {
 
     /// A list of texts that `read` makes something of, each with its place. What it refuses is left out.
     pub fn parsed_list<T>(&self, key: &str, read: impl Fn(&str) -> Result<T, String>) -> Option<Vec<Located<T>>> {
+        self.parsed_list_or_none(key, "", read)
+    }
+
+    /// The same, of a list that may be empty: `example` is one that is not.
+    pub fn parsed_list_or_none<T>(
+        &self,
+        key: &str,
+        example: &str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<Located<T>>> {
         let value = &self.get(key)?.value;
         let Kind::List(items) = &value.kind else {
+            let may_be_empty = !example.is_empty();
             let help = match &value.kind {
-                Kind::Text(_) => format!("write [{}]", self.written(value)),
-                Kind::Integer(_) | Kind::Float | Kind::Bool(_) | Kind::Date | Kind::List(_) => String::new(),
+                Kind::Text(text) if !may_be_empty || read(text).is_ok() => format!("write [{}]", self.written(value)),
+                Kind::Text(text) if meant(text) == Some(false) => "write []".to_owned(),
+                Kind::Bool(false) if may_be_empty => "write []".to_owned(),
                 Kind::Tables(_) | Kind::Table(_) => format!("write {key} = [\"…\"]"),
+                Kind::Text(_) | Kind::Integer(_) | Kind::Float | Kind::Bool(_) | Kind::Date | Kind::List(_) => {
+                    if may_be_empty {
+                        format!("write {example}, or [] for none")
+                    } else {
+                        String::new()
+                    }
+                }
             };
             return self.wrong(key, value, "a list of texts", help);
         };
@@ -462,16 +503,6 @@ impl<'a> Section<'a> {
         match value.kind {
             Kind::Integer(_) | Kind::Float | Kind::Bool(_) | Kind::Date => format!("write \"{}\"", self.written(value)),
             Kind::Text(_) | Kind::List(_) | Kind::Tables(_) | Kind::Table(_) => String::new(),
-        }
-    }
-}
-
-impl Node {
-    fn as_table(&self) -> Option<&Table> {
-        match &self.kind {
-            Kind::Table(table) => Some(table),
-            Kind::Text(_) | Kind::Integer(_) | Kind::Float | Kind::Bool(_) | Kind::Date => None,
-            Kind::List(_) | Kind::Tables(_) => None,
         }
     }
 }

@@ -23,6 +23,15 @@ pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) ->
     scored.filter(|(distance, _)| *distance <= allowed).min_by_key(|(distance, _)| *distance).map(|(_, found)| found)
 }
 
+/// Whether a word that stands where `true`, `false`, a number or a list should means yes or no, as other programs write it.
+pub(super) fn meant(word: &str) -> Option<bool> {
+    match word.trim().to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "y" | "1" | "enable" | "enabled" => Some(true),
+        "false" | "no" | "off" | "n" | "0" | "disable" | "disabled" | "none" | "never" | "" => Some(false),
+        _ => None,
+    }
+}
+
 /// `"a"`, `"a" or "b"`, `"a", "b" or "c"`.
 pub fn either<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
     join_words(words, "or", |word| format!("\"{word}\""))

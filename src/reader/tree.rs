@@ -37,6 +37,17 @@ pub(super) struct Node {
     pub(super) kind: Kind,
 }
 
+impl Node {
+    /// The table that it is, if it is one.
+    pub(super) fn as_table(&self) -> Option<&Table> {
+        match &self.kind {
+            Kind::Table(table) => Some(table),
+            Kind::Text(_) | Kind::Integer(_) | Kind::Float | Kind::Bool(_) | Kind::Date => None,
+            Kind::List(_) | Kind::Tables(_) => None,
+        }
+    }
+}
+
 /// What a value is.
 #[derive(Debug)]
 pub(super) enum Kind {

@@ -25,6 +25,10 @@ const RESET: u64 = 2;
 /// How many bytes of a frame that is no body count for one more frame: settings come by the thousand in one.
 const FRAME: u64 = 1024;
 
+/// The longest frame that anybody may send us, in bytes: what a connection begins with (section 4.2), and we allow no more.
+/// h2 refuses a longer one for its length as soon as its head is there.
+const LONGEST: u64 = 16 * 1024;
+
 /// What begins a connection, before any frame (RFC 9113 section 3.4).
 const PREFACE: usize = 24;
 
@@ -95,7 +99,7 @@ impl FrameWatch {
             // A request pays for itself: it has limits of its own, and heads have a bound.
             HEADERS | CONTINUATION => return,
             RST_STREAM => RESET,
-            _ => 1 + length / FRAME,
+            _ => 1 + length.min(LONGEST) / FRAME,
         };
         let passed = now.since(self.since);
         if passed >= Duration::from_secs(1) {
@@ -168,6 +172,15 @@ mod tests {
                 !watch.is_flood()
             });
             assert_eq!(count.count() as u64, most, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_frame_that_is_longer_than_any_may_be_is_no_flood() {
+        for kind in [4, PING, 99] {
+            let mut watch = begun();
+            watch.received(&[0xff, 0xff, 0xff, kind, 0, 0, 0, 0, 1], Timestamp::default());
+            assert!(!watch.is_flood(), "{kind}");
         }
     }
 

@@ -25,7 +25,7 @@ use crate::enforce::snapshot::Snapshot;
 use crate::observe::metrics::Metrics;
 use crate::policy::client_address::client_address;
 use crate::policy::compression;
-use crate::policy::facts::{BadRequest, Facts, is_navigation};
+use crate::policy::facts::{BadRequest, Expectation, Facts, expectation, is_navigation};
 use crate::policy::verdict::{Grant, Verdict};
 use crate::portal::{self, Visit};
 use crate::rewrite::eligible::prepare;
@@ -61,8 +61,8 @@ pub async fn handle(
     let is_h2 = parts.version == Version::HTTP_2;
     let is_head = parts.method == Method::HEAD;
     let current = worker.current();
-    // What is expected, and refused, is not sent.
-    let may_be_sending = !parts.headers.contains_key(header::EXPECT);
+    // Who waits to be told to go on, and is refused, sends nothing.
+    let may_be_sending = expectation(&parts.headers) != Expectation::Continue;
     let at_work = (!body.is_end_stream()).then(|| finish.beside()).flatten();
     let mut body = Some(ClientBody::new(body, at_work));
     let noted = &finish.noted;
@@ -83,9 +83,9 @@ pub async fn handle(
             noted.borrow_mut().reason = Some(refusal.name());
             count(&worker, &refusal);
             let mut response = respond::refused(&refusal, is_person());
-            if matches!(refusal, Refusal::Malformed(_) | Refusal::SlowUpload) && !is_h2 {
-                // Whoever sends such a request may mean something else by what follows it, too. And who is slow is not
-                // waited for any longer.
+            if matches!(refusal, Refusal::Malformed(_) | Refusal::Expectation | Refusal::SlowUpload) && !is_h2 {
+                // Whoever sends such a request may mean something else by what follows it, too: of a body that depends
+                // on what was expected, nobody knows whether it comes. And who is slow is not waited for any longer.
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 finish.closes();
                 body = None;
@@ -164,6 +164,7 @@ async fn answer(
         return Err(Refusal::Misdirected);
     }
     worker.admit(snapshot, client).map_err(|full| Refusal::TooMany("address_limit", full.retry_after))?;
+    check_expectation(parts)?;
     if portal::is_ours(&facts.path.matched) {
         // Boxed like everything rare here, so that the future of an ordinary request stays small: it is moved about.
         return Box::pin(own_page(worker, current, &facts, parts, body, now)).await;
@@ -224,6 +225,12 @@ fn client_of(conn: &ConnInfo, parts: &Parts, snapshot: &Snapshot) -> IpAddr {
     client_address(peer, &parts.headers, &snapshot.rewriting.trusted, snapshot.forwarded_header)
 }
 
+/// Refuses what is expected and not known here (RFC 9110 section 10.1.1): its sender would not learn otherwise that it
+/// does not happen, because applications are not told what is expected.
+fn check_expectation(parts: &Parts) -> Result<(), Refusal> {
+    if expectation(&parts.headers) == Expectation::Unknown { Err(Refusal::Expectation) } else { Ok(()) }
+}
+
 /// What applications are asked by.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
@@ -281,7 +288,7 @@ async fn pass(
 ) -> Result<Response<AnswerBody>, Refusal> {
     let pool = current.pools.get(sent.route.upstream).ok_or(Refusal::Internal)?;
     let told = &current.snapshot.rewriting;
-    let (version, expects) = (parts.version, parts.headers.contains_key(header::EXPECT));
+    let (version, expects) = (parts.version, expectation(&parts.headers) == Expectation::Continue);
     // By the fields as the client sent them: our own cookie is one that counts.
     let compression = compression::of_answer(&sent.route.compress, &parts.headers);
     address(&grant, parts, current, conn, &mut sent)?;
@@ -395,6 +402,7 @@ pub(super) fn count(worker: &Worker, refusal: &Refusal) {
         | Refusal::Misdirected
         | Refusal::NoRoute
         | Refusal::NoPage
+        | Refusal::Expectation
         | Refusal::Method(_)
         | Refusal::TooLarge
         | Refusal::BadForm

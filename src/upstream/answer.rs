@@ -11,12 +11,12 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::base::deadline::Deadline;
 use crate::upstream::group::UnderWay;
-use crate::upstream::headers;
 use crate::upstream::http1::Broken;
 use crate::upstream::http1::exchange::{Exchange, Part};
 use crate::upstream::http1::link::Link;
 use crate::upstream::http2;
 use crate::upstream::pool::Pool;
+use crate::upstream::trailers;
 use crate::upstream::upload::{DISCARDING, Progress, SEND_TIMEOUT, discard, stands_still};
 
 /// Where an exchange takes place.
@@ -27,6 +27,15 @@ pub struct Place {
     pub server: usize,
     /// Counts as a request until the answer is over.
     pub under_way: Option<UnderWay>,
+}
+
+/// An answer that broke off, and where it came from.
+#[derive(Debug, thiserror::Error)]
+#[error("{upstream}: {server}: {source}")]
+pub struct BrokenOff {
+    upstream: Box<str>,
+    server: Box<str>,
+    source: Broken,
 }
 
 /// The body of an answer. When it is over, its connection goes back to the pool.
@@ -192,20 +201,25 @@ where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static,
 {
     type Data = Bytes;
-    type Error = Broken;
+    type Error = BrokenOff;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if let Some(broken) = self.broken.take() {
-            return Poll::Ready(Some(Err(broken)));
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if let Some(source) = self.broken.take() {
+            let Place { pool, server, .. } = &self.place;
+            let (upstream, server) = (pool.upstream().settings.name.clone(), pool.server(*server));
+            return Poll::Ready(Some(Err(BrokenOff { upstream, server, source })));
         }
         let part = ready!(self.poll_part(context));
         self.settle();
         Poll::Ready(match part {
             None => None,
             Some(Ok(frame)) => Some(Ok(match frame.into_trailers() {
-                Ok(mut trailers) => {
-                    headers::guard_trailers(&mut trailers);
-                    Frame::trailers(trailers)
+                Ok(mut fields) => {
+                    trailers::guard_of_answer(&mut fields);
+                    Frame::trailers(fields)
                 }
                 Err(frame) => frame,
             })),

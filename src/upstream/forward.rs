@@ -29,6 +29,7 @@ use crate::upstream::http2::{self, Shared};
 use crate::upstream::identity::IdentityHeaders;
 use crate::upstream::pool::{Connection, Line, Pool, UpstreamError, Wanted};
 use crate::upstream::settings::Protocol;
+use crate::upstream::trailers;
 use crate::upstream::upload::{Progress, Upload};
 use crate::upstream::websocket::has_token;
 
@@ -101,6 +102,7 @@ pub fn rewrite(
     headers::remove_hop_by_hop(fields, |name| {
         name == "expect" || rewriting.identity.is_ours(name.as_bytes()) || headers::is_a_proxys_word(name, written)
     });
+    trailers::announce_of_request(fields, &rewriting.identity);
     let names: [&str; 2] = std::array::from_fn(|at| rewriting.cookies.get(at).map_or("", |name| &**name));
     headers::remove_cookies(fields, &names);
     fields.reserve(ADDED_FIELDS);
@@ -416,4 +418,5 @@ async fn in_time<T>(
 fn guard(headers: &mut HeaderMap, names: &[Box<str>]) {
     let names: [&str; 2] = std::array::from_fn(|at| names.get(at).map_or("", |name| &**name));
     headers::guard_answer(headers, &names);
+    trailers::announce_of_answer(headers);
 }

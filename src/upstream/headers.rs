@@ -7,13 +7,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::base::net::TrustedProxies;
 use crate::policy::client_address::{ForwardedHeader, is_forwarded};
-use crate::upstream::identity::IdentityHeaders;
 
 /// How many names in `Connection` are followed; a client that sends more gets the rest forwarded as they are.
 const MAX_CONNECTION_NAMES: usize = 32;
 
 /// Whether a field is for one connection only, whatever `Connection` names.
-fn is_hop_by_hop(name: &str) -> bool {
+pub(super) fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
         "connection"
@@ -281,13 +280,17 @@ pub fn remove_cookies(headers: &mut HeaderMap, names: &[&str]) {
     }
 }
 
+/// Whether a field of an answer is one that only the gateway may say: it clears what a browser keeps, or binds sessions to
+/// devices.
+pub(super) fn is_for_the_gateway_to_say(name: &str) -> bool {
+    matches!(name, "clear-site-data" | "secure-session-registration" | "secure-session-challenge")
+}
+
 /// Takes out of an application's answer what is for one connection only and what only the gateway may say: our cookies
 /// in any letter case, nameless cookies that a browser could take for them (RFC 6265bis section 5.7),
 /// `Clear-Site-Data`, and the fields of device-bound sessions.
 pub fn guard_answer(headers: &mut HeaderMap, names: &[&str]) {
-    let is_ours =
-        |name: &str| matches!(name, "clear-site-data" | "secure-session-registration" | "secure-session-challenge");
-    remove_hop_by_hop(headers, is_ours);
+    remove_hop_by_hop(headers, is_for_the_gateway_to_say);
     if !headers.contains_key(header::SET_COOKIE) {
         return;
     }
@@ -313,44 +316,6 @@ pub fn guard_answer(headers: &mut HeaderMap, names: &[&str]) {
             headers.append(header::SET_COOKIE, value);
         }
     }
-}
-
-/// Takes out of the trailers of a request what may only be said in its head (RFC 9110 section 6.5.1), and everything that
-/// only the gateway may say: they come behind what was checked, and some servers merge them into the headers.
-pub fn guard_request_trailers(trailers: &mut HeaderMap, identity: &IdentityHeaders) {
-    let is_of_the_head = |name: &str| {
-        name.starts_with("content-")
-            || name.starts_with("if-")
-            || matches!(
-                name,
-                "authorization"
-                    | "cache-control"
-                    | "cookie"
-                    | "expect"
-                    | "host"
-                    | "max-forwards"
-                    | "origin"
-                    | "pragma"
-                    | "range"
-                    | "referer"
-                    | "trailer"
-            )
-            || name.starts_with("sec-")
-    };
-    remove_hop_by_hop(trailers, |name| {
-        is_of_the_head(name) || identity.is_ours(name.as_bytes()) || is_a_proxys_word(name, None)
-    });
-}
-
-/// Takes out of the trailers of an answer what may only be said in its head (RFC 9110 section 6.5.1): what frames it,
-/// what sets cookies or signs in, and everything that only the gateway may say.
-pub fn guard_trailers(trailers: &mut HeaderMap) {
-    let is_of_the_head = |name: &str| {
-        name.starts_with("content-")
-            || matches!(name, "set-cookie" | "www-authenticate" | "proxy-authenticate" | "location" | "trailer")
-    };
-    guard_answer(trailers, &[]);
-    remove_hop_by_hop(trailers, is_of_the_head);
 }
 
 #[cfg(test)]

@@ -14,5 +14,6 @@ pub mod reach;
 pub mod rewriting;
 pub mod settings;
 pub mod tls;
+pub mod trailers;
 pub mod upload;
 pub mod websocket;

@@ -14,8 +14,8 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::deadline::Deadline;
-use crate::upstream::headers;
 use crate::upstream::identity::IdentityHeaders;
+use crate::upstream::trailers;
 
 /// How many bytes must come of what is left of a body once its answer is over, each minute: what `min_body_rate` asks for
 /// by default.
@@ -211,9 +211,9 @@ impl<B: Body<Data = Bytes, Error: Unpin> + Unpin> Body for Upload<B> {
             None => self.poll_inner(context),
         };
         polled.map_ok(|frame| match frame.into_trailers() {
-            Ok(mut trailers) => {
-                headers::guard_request_trailers(&mut trailers, &self.identity);
-                Frame::trailers(trailers)
+            Ok(mut fields) => {
+                trailers::guard_of_request(&mut fields, &self.identity);
+                Frame::trailers(fields)
             }
             Err(frame) => frame,
         })

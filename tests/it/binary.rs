@@ -12,10 +12,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use tempfile::TempDir;
 
 use super::harness::process::{Process, address_after, plain, run, vestibule};
-use super::harness::{ALICE, Application, BOB, Client, eventually, reference, users};
+use super::harness::{ALICE, Application, BOB, Client, Scripted, Version, eventually, reference, users};
 
 /// A folder with a configuration in front of `upstream`, and the tests' users.
-fn folder(upstream: SocketAddr, more: &str) -> TempDir {
+pub(super) fn folder(upstream: SocketAddr, more: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let text = format!(
         r#"
@@ -51,7 +51,7 @@ access = "public"
     folder
 }
 
-fn signed_in(address: SocketAddr, who: (&str, &str)) -> Client {
+pub(super) fn signed_in(address: SocketAddr, who: (&str, &str)) -> Client {
     let client = Client::new(address);
     let answer = client.sign_in(who, "/");
     assert_eq!(answer.status, 303, "{}", answer.text());
@@ -431,6 +431,24 @@ fn metrics_move() {
     assert_eq!(value("vestibule_sessions_ended_total{reason=\"logout\"}"), 1.0);
     assert_eq!(Client::new(gateway.address()).get("/").send().status, 401);
     assert!(value("vestibule_requests_total{status=\"4xx\"}") >= 1.0);
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_told_with_its_application_and_its_server() {
+    let server = Scripted::saying("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 2000\r\n\r\ncut");
+    let more = "[[route]]\npath = \"/shorter\"\nupstream = \"app\"\naccess = \"public\"\ncompress = [\"gzip\"]";
+    let folder = folder(server.address(), more);
+    let gateway = Process::serve(folder.path());
+    for path in ["/public", "/shorter"] {
+        for version in [Version::H1, Version::H2] {
+            let client = Client::new(gateway.address()).speaking(version);
+            if let Ok((_, mut body)) = client.get(path).header("accept-encoding", "gzip").try_open() {
+                while body.next().is_some_and(|piece| piece.is_ok()) {}
+            }
+        }
+    }
+    let told = format!("upstream_broken: an answer broke off: app: {}: it hung up in the middle", server.address());
+    eventually("all four are told", || gateway.stderr.text().matches(&told).count() == 4);
 }
 
 #[test]

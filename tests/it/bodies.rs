@@ -118,6 +118,58 @@ fn expect_100_continue_is_answered_when_the_request_is_allowed_and_not_before() 
 }
 
 #[test]
+fn what_is_expected_and_nobody_here_knows_is_refused() {
+    let gateway = Setup::new().unlimited().start();
+    let hidden = "GET /public/hidden HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let chunked = format!("{:x}\r\n{hidden}\r\n0\r\n\r\n", hidden.len());
+    let unknown = [
+        "Expect: something-else\r\n",
+        "Expect: 100-continued\r\n",
+        "Expect: 100-continue;q=1\r\n",
+        "Expect: 100-continue, 200-ok\r\n",
+        "Expect: x=\"100-continue, y\"\r\n",
+        "Expect: 100-continue\r\nexpect: Something=Else\r\n",
+        "Expect: \u{e9}\r\n",
+    ];
+    for fields in unknown {
+        for (framing, body) in [
+            (format!("Content-Length: {}\r\n", hidden.len()), hidden),
+            (format!("Content-Length: {}\r\n", hidden.len()), ""),
+            ("Transfer-Encoding: chunked\r\n".to_owned(), &chunked),
+            // Without a body, what follows may be one that its sender forgot to announce.
+            (String::new(), hidden),
+        ] {
+            let mut connection = Raw::to(gateway.address);
+            connection.send(format!("{POST}{fields}{framing}\r\n{body}"));
+            let answer = connection.answer().expect("an answer");
+            assert_eq!(answer.status, 417, "{fields}{framing}: {}", answer.head);
+            assert!(String::from_utf8_lossy(&answer.body).contains("expectation_failed"), "{fields}");
+            connection.send(hidden);
+            connection.finish();
+            assert_eq!(connection.rest(), "", "{fields}{framing}");
+        }
+    }
+    gateway.log.wait_for(&["POST", "/public/echo", " 417 ", "reason=expectation_failed"]);
+    for version in [Version::H1, Version::H2] {
+        let client = gateway.client().speaking(version);
+        for target in ["/public", "/", "/.vestibule/login"] {
+            let answer = client.get(target).header("expect", "Something-Else").send();
+            assert_eq!(answer.status, 417, "{version:?} {target}");
+            let answer = client.request(Method::POST, target).header("expect", "100-continue,x").body("y").send();
+            assert_eq!(answer.status, 417, "{version:?} {target}");
+        }
+    }
+    gateway.application.assert_untouched();
+    for known in ["100-continue", "100-CONTINUE", " 100-Continue ", "100-continue, ,100-continue", ""] {
+        for version in [Version::H1, Version::H2] {
+            let client = gateway.client().speaking(version);
+            let answer = client.request(Method::POST, "/public/echo").header("expect", known).body("hello").send();
+            assert_eq!((answer.status, answer.text().as_str()), (200, "hello"), "{version:?} {known:?}");
+        }
+    }
+}
+
+#[test]
 fn answers_without_a_body_leave_the_connection_in_order() {
     let server = Scripted::start(|mut line| {
         while let Some(request) = line.request() {

@@ -841,6 +841,92 @@ gateway.toml:15:32: "gzip" is there already
 }
 
 #[test]
+fn what_is_meant_by_a_value_of_another_type_is_told() {
+    let in_route = |line: &str| format!("{GOOD}{line}\n");
+    let in_server = |line: &str| GOOD.replace("[[server.certificate]]", &format!("{line}\n[[server.certificate]]"));
+    let expected = r#"gateway.toml:15:12: "compress" must be a list of texts, and this is a text
+   15 | compress = "on"
+      |            ^^^^ write ["zstd", "br", "gzip"], or [] for none
+
+1 mistake in gateway.toml
+"#;
+    assert_eq!(told(&in_route("compress = \"on\"")), expected);
+    for (text, help) in [
+        (in_route("compress = \"gzip\""), "^ write [\"gzip\"]\n"),
+        (in_route("compress = \"deflate\""), "^ write [\"zstd\", \"br\", \"gzip\"], or [] for none\n"),
+        (in_route("compress = true"), "^ write [\"zstd\", \"br\", \"gzip\"], or [] for none\n"),
+        (in_route("compress = 1"), "^ write [\"zstd\", \"br\", \"gzip\"], or [] for none\n"),
+        (in_route("compress = \"Off\""), "^ write []\n"),
+        (in_route("compress = \"\""), "^ write []\n"),
+        (in_route("compress = false"), "^ write []\n"),
+        (in_server("min_body_rate = \"off\""), "^ write 0\n"),
+        (in_server("min_body_rate = \"None\""), "^ write 0\n"),
+        (in_server("min_body_rate = false"), "^ write 0\n"),
+        (in_server("min_body_rate = \"300\""), "^ write it without quotes\n"),
+        (in_server("min_body_rate = \"1KiB\""), "^ write a whole number from 1 to 1000000000, or 0 for none\n"),
+        (in_server("min_body_rate = -1"), "^ write a whole number from 1 to 1000000000, or 0 for none\n"),
+        (in_route("rewrite_location = \"yes\""), "^ write true without quotes\n"),
+        (in_route("rewrite_location = \"True\""), "^ write true without quotes\n"),
+        (in_route("rewrite_location = \"off\""), "^ write false without quotes\n"),
+        (in_route("rewrite_location = 1"), "^ write true\n"),
+        (in_route("rewrite_location = 0"), "^ write false\n"),
+        (in_route("rewrite_location = \"maybe\""), "^ write true or false without quotes\n"),
+        (in_route("rewrite_location = 2"), "^ write true or false\n"),
+        (in_route("rewrite_location = []"), "^ write true or false\n"),
+    ] {
+        let shown = told(&text);
+        assert!(shown.contains(help) && shown.ends_with("\n1 mistake in gateway.toml\n"), "{help} in\n{shown}");
+    }
+}
+
+#[test]
+fn every_worker_has_a_connection_of_its_own_where_http_2_is_spoken() {
+    let with = |workers: &str, servers: &str, keys: &str| {
+        let text = GOOD.replace("[[server.certificate]]", &format!("{workers}\n[[server.certificate]]"));
+        text.replace("servers = [\"http://127.0.0.1:3000\"]", &format!("servers = [{servers}]\n{keys}"))
+    };
+    let (one, two) = (r#""http://127.0.0.1:3000""#, r#""http://127.0.0.1:3000", "http://127.0.0.1:3001""#);
+    let expected = r#"gateway.toml:14:19: 3 connections do not suffice: of the 4 workers, each needs one of its own for HTTP/2
+   14 | max_connections = 3
+      |                   ^ write 4 or more, or workers = 3 in [server]
+
+1 mistake in gateway.toml
+"#;
+    assert_eq!(told(&with("workers = 4", one, "protocol = \"h2\"\nmax_connections = 3")), expected);
+    let expected = r#"gateway.toml:14:19: 7 connections do not suffice: of the 4 workers, each needs one of its own for HTTP/2 to each of the 2 servers
+   14 | max_connections = 7
+      |                   ^ write 8 or more, or workers = 3 in [server]
+
+1 mistake in gateway.toml
+"#;
+    assert_eq!(told(&with("workers = 4", two, "protocol = \"h2\"\nmax_connections = 7")), expected);
+    // Where the number of workers is not written, it is this machine's.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let shown = told(&with("", two, "protocol = \"h2\"\nmax_connections = 1"));
+    let (said, help) = (format!("of the {cores} workers of this machine, each needs"), 2 * cores);
+    let is_one = cores == 1;
+    assert!(if is_one { shown.contains("the one worker of this machine") } else { shown.contains(&said) }, "{shown}");
+    assert!(shown.contains(&format!("^ write {help} or more\n")), "{shown}");
+    // And what is not written of the connections is said of the upstream.
+    let many: Vec<String> = (1..=1025).map(|port| format!("\"http://127.0.0.1:{port}\"")).collect();
+    let shown = told(&with("workers = 1", &many.join(", "), "protocol = \"h2\""));
+    assert!(shown.contains("1024 connections do not suffice") && shown.contains("max_connections = 1025"), "{shown}");
+    // A number of workers that is wrong is one mistake.
+    let shown = told(&with("workers = 0", one, "protocol = \"h2\"\nmax_connections = 1"));
+    assert!(shown.contains("0 is out of range") && shown.contains("\n1 mistake in"), "{shown}");
+    for (workers, servers, keys) in [
+        ("workers = 4", one, "protocol = \"h2\"\nmax_connections = 4"),
+        ("workers = 4", two, "protocol = \"h2\"\nmax_connections = 8"),
+        ("workers = 1", one, "protocol = \"h2\"\nmax_connections = 1"),
+        ("workers = 4", two, "max_connections = 1"),
+        ("", two, "protocol = \"h2\""),
+    ] {
+        let checked = run(folder(&with(workers, servers, keys)).path(), &["check"], "");
+        assert_eq!(checked.code(), Some(0), "{workers} {keys}: {}", checked.stderr);
+    }
+}
+
+#[test]
 fn a_health_check_is_told_all_it_needs() {
     let with = |lines: &str| GOOD.replace("[[route]]", &format!("[upstream.health]\n{lines}\n[[route]]"));
     let expected = r#"gateway.toml:12:1: "path" is missing in [upstream.health]

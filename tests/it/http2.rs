@@ -18,6 +18,9 @@ pub(super) const END_STREAM: u8 = 1;
 pub(super) const ACK: u8 = 1;
 pub(super) const END_HEADERS: u8 = 4;
 
+/// RFC 9113 section 7.
+const FRAME_SIZE_ERROR: u8 = 6;
+
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
@@ -364,6 +367,20 @@ fn floods_of_frames_that_ask_for_nothing_end_the_connection() {
     ] {
         assert!(is_stopped(&flood), "{what}");
     }
+}
+
+#[test]
+fn who_announces_a_frame_that_is_too_long_is_told_so_and_is_no_flood() {
+    let gateway = Setup::new().start();
+    // Settings, and a kind that nobody knows.
+    for kind in [SETTINGS, 99] {
+        let mut connection = Connection::to(&gateway);
+        connection.send(&[vec![0xff, 0xff, 0xff, kind, 0, 0, 0, 0, 0]]);
+        let goaway = connection.next_of(GOAWAY);
+        assert_eq!(goaway.payload[4..8], [0, 0, 0, FRAME_SIZE_ERROR], "{kind}");
+    }
+    let counted = gateway.running().shared.metrics.render(0, 0);
+    assert!(!counted.contains("http2_frames"), "{counted}");
 }
 
 #[test]

@@ -37,6 +37,7 @@ mod paths;
 mod plain_http;
 mod proxy_protocol;
 mod radicale;
+mod real_time;
 mod reference;
 mod rewriting;
 mod rotation;

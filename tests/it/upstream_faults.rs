@@ -372,6 +372,19 @@ fn trailers_of_an_answer_say_nothing_that_its_head_could_not() {
     let whole =
         connection.read_until("\r\n0\r\n").expect("a body") + &connection.read_until("\r\n\r\n").expect("its end");
     assert!(whole.ends_with("0\r\nx-sum: 42\r\n\r\n"), "{whole}");
+    for version in [Version::H1, Version::H2] {
+        let client = gateway.client().speaking(version);
+        let answer = client.get("/public").header("te", "trailers").send();
+        assert_eq!(answer.header("trailer"), "x-sum", "{version:?}: what does not follow is not announced");
+    }
+    let server = Scripted::saying(
+        "HTTP/1.1 200 OK\r\ntrailer: Set-Cookie,\r\nTrailer: connection, Location\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    );
+    let gateway = Setup::new().in_front_of(&server).start();
+    for version in [Version::H1, Version::H2] {
+        let answer = gateway.client().speaking(version).get("/public").send();
+        assert_eq!((answer.status, answer.headers.contains_key("trailer")), (200, false), "{version:?}");
+    }
 }
 
 #[test]

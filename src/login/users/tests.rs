@@ -92,7 +92,7 @@ users.toml:13:1: there is no key "grups" in [[user]]
 
 users.toml:14:12: "disabled" must be true or false, and this is a text
    14 | disabled = "yes"
-      |            ^^^^^
+      |            ^^^^^ write true without quotes
 
 users.toml:15:3: there is no table [[users]]
    15 | [[users]]

@@ -124,11 +124,13 @@ pub fn request(straight: &Received, asked: &Asked, way: Way) -> Message {
     let start = format!("{} {target} HTTP/1.1", asked.method);
     let mut trailers = by_name(&straight.body.trailers);
     remove_hop_by_hop(&mut trailers, true);
-    // What may only be said in a head, and was checked there, is not said behind a body.
+    // What may only be said in a head, and was checked there, is not said behind a body, and not announced.
     let of_the_head = ["authorization", "cookie"];
     let is_of_the_head =
         |name: &str| name.starts_with("content-") || name.starts_with("if-") || of_the_head.contains(&name);
-    trailers.retain(|name, _| !is_of_the_head(name) && !is_not_the_clients(name));
+    let passes = |name: &str| !is_of_the_head(name) && !is_not_the_clients(name);
+    trailers.retain(|name, _| passes(name));
+    announce(&mut fields, passes);
     Message { start, fields, body: straight.body.bytes.clone(), trailers, announced: Vec::new() }
 }
 
@@ -188,23 +190,27 @@ pub fn answer(straight: &Answered, asked: &Asked, way: Way) -> Message {
     let mut trailers = by_name(&straight.trailers);
     remove_hop_by_hop(&mut trailers, true);
     guard(&mut trailers);
-    let announced: Vec<String> = straight
-        .fields
-        .iter()
-        .filter(|(name, _)| name == "trailer")
-        .flat_map(|(_, value)| {
-            String::from_utf8_lossy(value).to_ascii_lowercase().split(", ").map(str::to_owned).collect::<Vec<_>>()
-        })
-        .collect();
+    let of_the_head = ["set-cookie", "www-authenticate", "proxy-authenticate", "location", "trailer"];
+    let passes = |name: &str| {
+        !name.starts_with("content-") && !of_the_head.contains(&name) && !NOT_THE_APPLICATIONS.contains(&name)
+    };
+    announce(&mut fields, passes);
+    let announced: Vec<String> =
+        straight.fields.iter().filter(|(name, _)| name == "trailer").flat_map(|(_, value)| members(value)).collect();
     // Over HTTP/1.1 a client is sent those that were announced, and only if it says that it reads them.
     let is_sent = |name: &str| {
         way.is_h2 || (!asked.is_http_10 && asked.has("te", "trailers") && announced.iter().any(|known| known == name))
     };
-    let of_the_head = ["set-cookie", "www-authenticate", "proxy-authenticate", "location", "trailer"];
-    trailers.retain(|name, _| !name.starts_with("content-") && !of_the_head.contains(&&**name) && is_sent(name));
-    // HTTP/1.0 knows no announcements.
-    let announces = !way.is_h2 && !asked.is_http_10;
-    let announced = straight.announced.iter().filter(|_| announces).map(|(status, fields)| (*status, by_name(fields)));
+    trailers.retain(|name, _| passes(name) && is_sent(name));
+    // HTTP/1.0 knows no announcements. They are guarded as answers are, and nothing follows them.
+    let announces = way.is_h2 || !asked.is_http_10;
+    let announced = straight.announced.iter().filter(|_| announces).map(|(status, fields)| {
+        let mut fields = by_name(fields);
+        remove_hop_by_hop(&mut fields, true);
+        guard(&mut fields);
+        fields.retain(|name, _| !["content-length", "trailer"].contains(&&**name));
+        (*status, fields)
+    });
     let announced = announced.collect();
     Message { start: straight.status.to_string(), fields, body: straight.body.clone(), trailers, announced }
 }
@@ -256,6 +262,31 @@ fn remove_hop_by_hop(fields: &mut ByName, reads_connection: bool) {
         let is_named = reads_connection && named.contains(name) && !NEVER_OF_ONE_HOP.contains(&&**name);
         !is_named && !OF_ONE_HOP.contains(&&**name)
     });
+}
+
+/// The names in a list, in lower case.
+fn members(value: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(value).to_ascii_lowercase();
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// What does not follow is not announced either; a list without any of that stays as it is.
+fn announce(fields: &mut ByName, passes: impl Fn(&str) -> bool) {
+    let Some(lists) = fields.remove("trailer") else { return };
+    let passes = |name: &str| passes(name) && !OF_ONE_HOP.contains(&name);
+    let fewer = |list: Vec<u8>| {
+        if members(&list).iter().all(|name| passes(name)) {
+            return Some(list);
+        }
+        let text = String::from_utf8(list).expect("text");
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let kept: Vec<_> = names.filter(|name| passes(&name.to_ascii_lowercase())).collect();
+        (!kept.is_empty()).then(|| kept.join(", ").into_bytes())
+    };
+    let kept: Vec<_> = lists.into_iter().filter_map(fewer).collect();
+    if !kept.is_empty() {
+        fields.insert("trailer".to_owned(), kept);
+    }
 }
 
 fn is_not_the_clients(name: &str) -> bool {

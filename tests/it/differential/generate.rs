@@ -20,8 +20,8 @@ pub struct Asked {
     pub expects: bool,
     /// Where what is written over HTTP/1 is cut into pieces.
     pub cuts: Vec<usize>,
-    /// Whether its path is one that the gateway refuses.
-    pub is_refused: bool,
+    /// What the gateway refuses it with, for its path or for what it expects.
+    pub refused: Option<u16>,
 }
 
 /// The body of a request, and how it is delimited.
@@ -102,6 +102,8 @@ pub struct Script {
     pub is_early: bool,
     /// Whether the connection is closed behind it.
     pub closes: bool,
+    /// Before all of it was sent.
+    pub is_cut: bool,
 }
 
 const METHODS: [&str; 28] = [
@@ -437,7 +439,7 @@ fn own(name: &str, value: &str) -> (String, Vec<u8>) {
 
 /// A request. One that `is_short` can be written as a whole without being answered meanwhile.
 pub fn asked(dice: &mut Dice, number: u64, is_short: bool) -> Asked {
-    let (target, is_refused) = target(dice);
+    let (target, is_refused_path) = target(dice);
     let method = dice.pick(&METHODS).to_owned();
     let is_http_10 = !is_short && dice.percent(4);
     let mut fields = fields(dice);
@@ -478,11 +480,14 @@ pub fn asked(dice: &mut Dice, number: u64, is_short: bool) -> Asked {
         fields.push(own("Expect", dice.pick(&["100-continue", "100-Continue"])));
     }
     shuffle(dice, &mut fields);
+    let is_unknown =
+        |(name, value): &(String, Vec<u8>)| name == "Expect" && !value.eq_ignore_ascii_case(b"100-continue");
+    let refused = if is_refused_path { Some(400) } else { fields.iter().any(is_unknown).then_some(417) };
     let authority = dice.pick(&["localhost", "localhost:8443", "LocalHost:443", "localhost.:1"]).to_owned();
     let is_absolute = dice.percent(5);
     let within = dice.pick(&[100, 1000, 20_000]);
     let cuts = (0..dice.below(6).saturating_sub(2)).map(|_| dice.below(within)).collect();
-    Asked { number, method, target, authority, fields, body, is_http_10, is_absolute, expects, cuts, is_refused }
+    Asked { number, method, target, authority, fields, body, is_http_10, is_absolute, expects, cuts, refused }
 }
 
 fn shuffle(dice: &mut Dice, fields: &mut Fields) {
@@ -524,6 +529,18 @@ const TRAILERS: [(&str, &str); 8] = [
     ("Location", "/elsewhere"),
 ];
 
+/// What is said to follow a body, in one direction or the other: whether it may, and whether it does.
+const ANNOUNCED: [&str; 8] = [
+    "X-Sum, etag",
+    "X-Sum, etag",
+    "X-Sum, etag",
+    "X-Sum, ETag, Set-Cookie, Authorization",
+    "x-sum, X-Forwarded-User, Content-Type",
+    "Connection, Location, cookie",
+    "X-Sum ,,etag",
+    "Remote_User,, clear-site-data",
+];
+
 /// How a request is answered.
 pub fn script(dice: &mut Dice, asked: &Asked, is_short: bool) -> Script {
     let status = dice.pick(&STATUSES);
@@ -539,7 +556,7 @@ pub fn script(dice: &mut Dice, asked: &Asked, is_short: bool) -> Script {
         fields.push(own("X-Named", "by connection or not"));
     }
     for (name, value) in
-        [("Date", "Sat, 01 Jan 2000 00:00:00 GMT"), ("Server", "odd/1.0 (x)"), ("Trailer", "X-Sum, etag")]
+        [("Date", "Sat, 01 Jan 2000 00:00:00 GMT"), ("Server", "odd/1.0 (x)"), ("Trailer", dice.pick(&ANNOUNCED))]
     {
         if dice.percent(20) {
             fields.push(own(name, value));
@@ -579,6 +596,8 @@ pub fn script(dice: &mut Dice, asked: &Asked, is_short: bool) -> Script {
             &b"HTTP/1.1 100 Continue\r\n\r\n"[..],
             b"HTTP/1.1 102 Processing\r\nX-Interim: yes\r\n\r\n",
             b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\nLink: </y>\r\n\r\n",
+            b"HTTP/1.1 103 Early Hints\r\nLink: </z>\r\nConnection: x-hop\r\nX-Hop: 1\r\nSet-Cookie: a=b\r\n\
+              Set-Cookie: __Host-session=stolen\r\nContent-Length: 7\r\nTrailer: x-sum\r\nClear-Site-Data: \"*\"\r\n\r\n",
         ]));
     }
     all.extend(if is_http_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
@@ -587,18 +606,25 @@ pub fn script(dice: &mut Dice, asked: &Asked, is_short: bool) -> Script {
         all.extend([name.as_bytes(), dice.pick(&[&b": "[..], b":", b":\t  "]), value, b"\r\n"].concat());
     }
     all.extend(b"\r\n");
+    // Who is not told how long it is cannot tell.
+    let is_framed = fields.iter().any(|(name, _)| name == "Content-Length" || name == "Transfer-Encoding");
+    let is_cut = is_framed && !is_empty && !is_early && !asked.is_http_10 && written.len() > 1 && dice.percent(6);
+    if is_cut {
+        written.truncate(written.len() - 1 - dice.below(written.len() - 1));
+        closes = true;
+    }
     if !is_empty {
         all.extend(written);
     }
     let cuts: Vec<usize> = (0..dice.below(4)).map(|_| dice.below(all.len())).collect();
-    Script { pieces: cut(&all, &cuts), is_early, closes }
+    Script { pieces: cut(&all, &cuts), is_early, closes, is_cut }
 }
 
 /// What stands behind a body in chunks: mostly nothing. Whoever reads it may have been told in the head.
 fn trailers(dice: &mut Dice, head: &mut Fields) -> Fields {
     let count = dice.below(8).saturating_sub(4);
     if count > 0 && dice.percent(50) {
-        head.push(own("Trailer", "X-Sum, etag"));
+        head.push(own("Trailer", dice.pick(&ANNOUNCED)));
     }
     (0..count).map(|_| dice.pick(&REQUEST_TRAILERS)).map(|(name, value)| own(name, value)).collect()
 }

@@ -1,24 +1,21 @@
 //! The ways a request takes to the application: straight, and through the gateway by HTTP/1.1 and by HTTP/2.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::{SocketAddr, TcpStream};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
-use futures_util::stream;
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::{Body, Frame, Incoming};
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use futures_util::future::{join, join_all};
+use h2::client::{Builder, ResponseFuture, SendRequest};
+use h2::{Ping, PingPong, Reason, SendStream};
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use super::generate::{Asked, Upload, cut};
-use super::wire::{Fields, Wire};
+use super::wire::{Body, Delimited, Fields, Wire};
 use crate::harness::{Client, Version};
 
 /// How long anything may take, in real time, before the test fails.
@@ -33,13 +30,35 @@ pub struct Answered {
     pub fields: Fields,
     pub body: Vec<u8>,
     pub trailers: Fields,
-    /// What announced it (1xx), but for the consent to a body; over HTTP/2, hyper keeps it to itself.
+    /// What announced it (1xx), but for the consent to a body.
     pub announced: Vec<(u16, Fields)>,
+    /// How often it was consented to a body (100).
+    pub consents: usize,
     /// Whether the body went on until the connection was closed.
     pub is_until_closed: bool,
+    /// Whether all of it came.
+    pub is_whole: bool,
+    /// Over HTTP/2 alone: what the stream was reset with, while the answer was read or the body sent.
+    pub reset: Option<Reason>,
 }
 
 impl Answered {
+    /// None, not even the head of one.
+    pub fn nothing() -> Self {
+        Self {
+            status: 0,
+            version: String::new(),
+            fields: Fields::new(),
+            body: Vec::new(),
+            trailers: Fields::new(),
+            announced: Vec::new(),
+            consents: 0,
+            is_until_closed: false,
+            is_whole: false,
+            reset: None,
+        }
+    }
+
     /// For people.
     pub fn shown(&self) -> String {
         let fields = |fields: &Fields| {
@@ -85,7 +104,7 @@ impl Http1 {
     /// Reads the next answer; `None` when the connection ends before it does.
     pub fn answer(&mut self) -> Option<Answered> {
         let asked = self.waiting.pop_front().expect("something was asked");
-        let (mut may_continue, mut announced) = (asked.expects, Vec::new());
+        let (mut may_continue, mut announced, mut consents) = (asked.expects, Vec::new(), 0);
         loop {
             let head = self.wire.head()?;
             let [version, status, _] = head.words();
@@ -94,15 +113,33 @@ impl Http1 {
                 self.wire.send(&asked.body.written());
             }
             if status < 200 {
-                if status != 100 {
+                if status == 100 {
+                    consents += 1;
+                } else {
                     announced.push((status, head.fields));
                 }
                 continue;
             }
-            let body = self.wire.answer_body(&head, status, &asked.method)?;
-            let is_until_closed = body.delimited == super::wire::Delimited::UntilClosed;
-            let (fields, body, trailers) = (head.fields, body.bytes, body.trailers);
-            return Some(Answered { status, version, fields, body, trailers, announced, is_until_closed });
+            let body = self.wire.answer_body(&head, status, &asked.method);
+            let (is_whole, body) = (body.is_some(), body.unwrap_or(Body::none(Delimited::Absent)));
+            if !is_whole {
+                // The connection has ended in the middle of it.
+                self.wire.forget();
+            }
+            let is_until_closed = body.delimited == Delimited::UntilClosed;
+            let (fields, body, trailers, reset) = (head.fields, body.bytes, body.trailers, None);
+            return Some(Answered {
+                status,
+                version,
+                fields,
+                body,
+                trailers,
+                announced,
+                consents,
+                is_until_closed,
+                is_whole,
+                reset,
+            });
         }
     }
 
@@ -120,71 +157,145 @@ impl Http1 {
 /// One connection over HTTP/2, to the gateway.
 pub struct Http2 {
     runtime: Runtime,
-    sender: SendRequest<BoxBody<Bytes, Infallible>>,
+    sender: SendRequest<Bytes>,
+    ping: PingPong,
+    connection: JoinHandle<Result<(), h2::Error>>,
 }
 
 impl Http2 {
     pub fn to(client: &Client) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let sender = runtime.block_on(async {
+        let (sender, ping, connection) = runtime.block_on(async {
             let tls = client.connect(Version::H2).await;
-            let mut builder = Builder::new(TokioExecutor::new());
-            let handshake = builder.max_header_list_size(1 << 20).handshake(TokioIo::new(tls));
-            let (sender, connection) = handshake.await.expect("HTTP/2");
-            tokio::spawn(connection);
-            sender
+            let mut builder = Builder::new();
+            let handshake = builder.enable_push(false).max_header_list_size(1 << 20).handshake(tls);
+            let (sender, mut connection) = handshake.await.expect("HTTP/2");
+            let ping = connection.ping_pong().expect("nobody has taken it");
+            (sender, ping, tokio::spawn(connection))
         });
-        Self { runtime, sender }
+        Self { runtime, sender, ping, connection }
     }
 
     /// Sends requests, all at once, and reads their answers. `None` for one that HTTP/2 cannot say.
     pub fn ask<'a>(&self, all: impl IntoIterator<Item = &'a Asked>, more: &Fields) -> Vec<Option<Answered>> {
-        self.runtime.block_on(join_all(all.into_iter().map(|asked| self.ask_one(asked, more))))
+        let one = |asked| async move {
+            let asking = tokio::time::timeout(PATIENCE, self.ask_one(asked, more));
+            asking.await.unwrap_or_else(|_| panic!("no answer in time to {asked:?}"))
+        };
+        self.runtime.block_on(join_all(all.into_iter().map(one)))
+    }
+
+    /// Whether the connection would take another request: it lives, and nobody has said that it ends (GOAWAY).
+    pub fn is_usable(&mut self) -> bool {
+        let (ping, sender) = (&mut self.ping, self.sender.clone());
+        let asked = self.runtime.block_on(async {
+            // What was said before the answer to this has been read behind it.
+            let answered = tokio::time::timeout(PATIENCE, ping.ping(Ping::opaque())).await;
+            answered.is_ok_and(|answered| answered.is_ok()) && sender.ready().await.is_ok()
+        });
+        asked && !self.connection.is_finished()
     }
 
     async fn ask_one(&self, asked: &Asked, more: &Fields) -> Option<Answered> {
         let request = request(asked, more)?;
-        let mut sender = self.sender.clone();
-        let answered = async {
-            let response =
-                sender.send_request(request).await.unwrap_or_else(|error| panic!("no answer to {asked:?}: {error:?}"));
-            let (head, body) = response.into_parts();
-            let shown = |fields: &http::HeaderMap| {
-                fields.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect::<Fields>()
-            };
-            let body = whole(body).await;
-            Answered {
-                status: head.status.as_u16(),
-                version: String::new(),
-                fields: shown(&head.headers),
-                trailers: body.trailers().map(shown).unwrap_or_default(),
-                body: body.to_bytes().to_vec(),
-                announced: Vec::new(),
-                is_until_closed: false,
-            }
+        let mut sender = self.sender.clone().ready().await.expect("a connection that takes requests");
+        let (answering, mut sending) =
+            sender.send_request(request, matches!(asked.body, Upload::None)).expect("a request");
+        let go_on = Notify::new();
+        if !asked.expects {
+            go_on.notify_one();
+        }
+        let upload = async {
+            go_on.notified().await;
+            upload(&mut sending, &asked.body).await
         };
-        Some(tokio::time::timeout(PATIENCE, answered).await.expect("an answer in time"))
+        let (reset, mut answered) = join(upload, read(answering, &go_on)).await;
+        answered.reset = answered.reset.or(reset);
+        Some(answered)
     }
 }
 
-async fn whole(body: Incoming) -> http_body_util::Collected<Bytes> {
-    body.collect().await.expect("a whole body")
+/// Reads an answer; tells `go_on` when it has consented to the body, or is there without.
+async fn read(mut answering: ResponseFuture, go_on: &Notify) -> Answered {
+    let shown = |fields: &http::HeaderMap| {
+        fields.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect::<Fields>()
+    };
+    let mut answered = Answered::nothing();
+    while let Some(Ok(interim)) = poll_fn(|context| answering.poll_informational(context)).await {
+        if interim.status() == http::StatusCode::CONTINUE {
+            answered.consents += 1;
+            go_on.notify_one();
+        } else {
+            answered.announced.push((interim.status().as_u16(), shown(interim.headers())));
+        }
+    }
+    let response = answering.await;
+    go_on.notify_one();
+    let (head, mut body) = match response {
+        Ok(response) => response.into_parts(),
+        Err(error) => return Answered { reset: error.reason(), ..answered },
+    };
+    (answered.status, answered.fields) = (head.status.as_u16(), shown(&head.headers));
+    while let Some(data) = body.data().await {
+        match data {
+            Ok(data) => {
+                answered.body.extend_from_slice(&data);
+                let _ = body.flow_control().release_capacity(data.len());
+            }
+            Err(error) => return Answered { reset: error.reason(), ..answered },
+        }
+    }
+    match body.trailers().await {
+        Ok(trailers) => {
+            answered.trailers = trailers.as_ref().map(shown).unwrap_or_default();
+            answered.is_whole = true;
+        }
+        Err(error) => answered.reset = error.reason(),
+    }
+    answered
 }
 
-/// No body, of which nobody says that its length is nought: hyper's client would, of its own accord.
-struct Nothing;
-
-impl Body for Nothing {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(None)
+/// Sends a body, and what follows it; what the stream was reset with, if it was.
+async fn upload(stream: &mut SendStream<Bytes>, body: &Upload) -> Option<Reason> {
+    let (pieces, trailers) = match body {
+        Upload::None => return None,
+        Upload::Length(bytes) => (bytes.chunks(7000).map(Bytes::copy_from_slice).collect(), None),
+        Upload::Chunks(chunks, trailers) => {
+            let pieces: Vec<_> = chunks.iter().map(|chunk| Bytes::from(chunk.bytes.clone())).collect();
+            let mut fields = http::HeaderMap::new();
+            for (name, value) in trailers.iter().filter(|(name, _)| !is_of_http_1(name)) {
+                let name: http::HeaderName = name.parse().expect("a name");
+                fields.append(name, http::HeaderValue::from_bytes(value).expect("a value"));
+            }
+            (pieces, Some(fields).filter(|fields| !fields.is_empty()))
+        }
+    };
+    for mut piece in pieces {
+        while !piece.is_empty() {
+            stream.reserve_capacity(piece.len());
+            let Some(Ok(room)) = poll_fn(|context| stream.poll_capacity(context)).await else {
+                return reset(stream).await;
+            };
+            if stream.send_data(piece.split_to(room.min(piece.len())), false).is_err() {
+                return reset(stream).await;
+            }
+        }
     }
+    let sent = match trailers {
+        Some(fields) => stream.send_trailers(fields),
+        None => stream.send_data(Bytes::new(), true),
+    };
+    if sent.is_err() { reset(stream).await } else { None }
+}
 
-    fn is_end_stream(&self) -> bool {
-        true
-    }
+/// What a stream was reset with, as far as that is known.
+async fn reset(stream: &mut SendStream<Bytes>) -> Option<Reason> {
+    poll_fn(|context| match stream.poll_reset(context) {
+        Poll::Ready(Ok(reason)) => Poll::Ready(Some(reason)),
+        Poll::Ready(Err(error)) => Poll::Ready(error.reason()),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// What is for one connection of HTTP/1 and no field of HTTP/2 (RFC 9113 section 8.2.2).
@@ -195,8 +306,8 @@ fn is_of_http_1(name: &str) -> bool {
     OF_HTTP_1.contains(&&*name.to_ascii_lowercase())
 }
 
-/// A request as HTTP/2 has it; `None` when it cannot.
-fn request(asked: &Asked, more: &Fields) -> Option<http::Request<BoxBody<Bytes, Infallible>>> {
+/// The head of a request as HTTP/2 has it; `None` when it cannot.
+fn request(asked: &Asked, more: &Fields) -> Option<http::Request<()>> {
     let uri = format!("https://{}{}", asked.authority, asked.target);
     let mut request = http::Request::builder().method(&*asked.method).uri(uri);
     for (name, value) in asked.fields.iter().chain(more) {
@@ -205,26 +316,8 @@ fn request(asked: &Asked, more: &Fields) -> Option<http::Request<BoxBody<Bytes, 
             request = request.header(name, value.trim_ascii());
         }
     }
-    let body = match &asked.body {
-        Upload::None => Nothing.boxed(),
-        Upload::Length(bytes) => {
-            request = request.header("content-length", bytes.len());
-            let pieces: Vec<_> =
-                bytes.chunks(7000).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
-            BodyExt::boxed(StreamBody::new(stream::iter(pieces)))
-        }
-        Upload::Chunks(chunks, trailers) => {
-            let mut pieces: Vec<_> = chunks.iter().map(|chunk| Frame::data(Bytes::from(chunk.bytes.clone()))).collect();
-            let mut fields = http::HeaderMap::new();
-            for (name, value) in trailers.iter().filter(|(name, _)| !is_of_http_1(name)) {
-                let name: http::HeaderName = name.parse().expect("a name");
-                fields.append(name, http::HeaderValue::from_bytes(value).expect("a value"));
-            }
-            if !fields.is_empty() {
-                pieces.push(Frame::trailers(fields));
-            }
-            BodyExt::boxed(StreamBody::new(stream::iter(pieces.into_iter().map(Ok))))
-        }
-    };
-    request.body(body).ok()
+    if let Upload::Length(bytes) = &asked.body {
+        request = request.header("content-length", bytes.len());
+    }
+    request.body(()).ok()
 }
