@@ -150,7 +150,11 @@ backend echo
 /// vestibule with every session check on. Limits are counted but never reached; the log is off, as the peers' are.
 ///
 /// Rotation is on, but later than a long run lasts: load generators do not take a new cookie from an answer.
-pub(crate) fn gateway(dir: &Path, port: u16, behind: Behind, room: Room) -> String {
+pub(crate) fn gateway(dir: &Path, port: u16, behind: Behind, room: Room, store: Option<&Path>) -> String {
+    let store = match store {
+        Some(file) => format!("kind = \"disk\"\npath = \"{}\"", file.display()),
+        None => "kind = \"memory\"".to_owned(),
+    };
     let Behind { application, echo } = behind;
     let (binding, server, upstream) = match room {
         Room::Load => ("mode = \"exact\"", String::new(), String::new()),
@@ -173,7 +177,7 @@ workers = 1
 cert = "{dir}/cert.pem"
 key = "{dir}/key.pem"
 [session.store]
-kind = "memory"
+{store}
 [session.lifetime]
 idle = "30m"
 absolute = "12h"

@@ -114,18 +114,24 @@ pub(crate) fn start(options: &Options, tools: &Tools, lab: &Lab) -> Result<Field
     Ok(Field { behind, contestants: peers, _application: application })
 }
 
-/// The gateways that take part: this very binary, and the other builds of it.
+/// The gateways that take part: this very binary, with its sessions in memory and on disk, and the other builds of it.
 pub(crate) fn gateways(options: &Options) -> Result<Vec<GatewayBinary>, String> {
-    let own = std::env::current_exe().map_err(|error| format!("own path: {error}"))?;
-    let own = GatewayBinary { label: "vestibule".to_owned(), path: own };
-    Ok([own].into_iter().chain(options.binaries.iter().cloned()).filter(|b| options.wants(&b.label)).collect())
+    let own = [own("vestibule", false)?, own("disk", true)?];
+    Ok(own.into_iter().chain(options.binaries.iter().cloned()).filter(|b| options.wants(&b.label)).collect())
+}
+
+/// This very binary as a gateway.
+pub(crate) fn own(label: &str, on_disk: bool) -> Result<GatewayBinary, String> {
+    let path = std::env::current_exe().map_err(|error| format!("own path: {error}"))?;
+    Ok(GatewayBinary { label: label.to_owned(), path, on_disk })
 }
 
 /// Starts a gateway and waits until it serves.
 pub(crate) fn start_gateway(what: &GatewayStart<'_>, tools: &Tools, lab: &Lab) -> Result<Contestant, String> {
     let label = what.binary.label.as_str();
     lab.write("users.toml", b"")?;
-    let config = configs::gateway(lab.dir(), what.port, what.behind, what.room);
+    let store = what.binary.on_disk.then(|| lab.path(&format!("{label}.redb")));
+    let config = configs::gateway(lab.dir(), what.port, what.behind, what.room, store.as_deref());
     let config = lab.write(&format!("{label}.toml"), config.as_bytes())?;
     let cookies = lab.path(&format!("{label}.cookies"));
     let mut command = tools.pinned(what.core, &what.binary.path);
@@ -135,7 +141,11 @@ pub(crate) fn start_gateway(what: &GatewayStart<'_>, tools: &Tools, lab: &Lab) -
     process.wait_until(GATEWAY_START_LIMIT, |process| Ok(process.output()?.lines().any(|line| line == READY)))?;
     Ok(Contestant {
         name: label.to_owned(),
-        title: format!("{label}, every session check on"),
+        title: if what.binary.on_disk {
+            "vestibule, the same with the sessions on disk".to_owned()
+        } else {
+            format!("{label}, every session check on")
+        },
         is_gateway: true,
         address: loopback(what.port),
         process,

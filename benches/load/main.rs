@@ -10,8 +10,8 @@
 //! The binary also plays other parts, chosen by its first argument, so that nothing else need be built: `gateway` is the
 //! gateway under test (see [`gateway`]), `handshakes` the generator of the `hs` case, `websockets` that of the `ws` case,
 //! and `echo` the application behind the latter. Other modes measure what other than CPU time grows with load: memory
-//! (`--memory`, `--idle`, `--websockets`, `--files`) and the patience of others (`--slow`, with `visitors`); `origin` is
-//! the application behind the latter two.
+//! (`--memory`, `--idle`, `--websockets`, `--files`), the patience of others (`--slow`, with `visitors`; `origin` is the
+//! application behind these two), and what starting again costs (`--restart`).
 
 mod cases;
 mod client;
@@ -33,6 +33,7 @@ mod options;
 mod origin;
 mod process;
 mod report;
+mod restart;
 mod run;
 mod slow;
 mod tls_client;
@@ -87,6 +88,7 @@ fn harness(options: &Options) -> ExitCode {
         Mode::Crowd(crowd) => crowd::run(options, crowd, &tools),
         Mode::Files(gib) => files::run(options, gib, &tools),
         Mode::Slow => slow::run(options, &tools),
+        Mode::Restart => restart::run(options, &tools),
     })
 }
 

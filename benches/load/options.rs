@@ -28,6 +28,7 @@ instead of the load, one of:
                               compared: its memory must stay under 100 MiB
   --slow                      slowhttptest's slow heads, slow bodies and slow reads: what they do to the p99 of others,
                               which must not double. --rounds and --seconds are those of each attack (3 of 10)
+  --restart N                 CPU time to start again with N sessions on disk, after kill -9: 1.5 s for a million at most
   --attackers N               connections that each of these attacks opens (1000)";
 
 /// What is measured.
@@ -43,6 +44,8 @@ pub(crate) enum Mode {
     Files(usize),
     /// Slow attacks.
     Slow,
+    /// Starting again with sessions on disk.
+    Restart,
 }
 
 /// How many connections are open at once.
@@ -61,6 +64,8 @@ pub(crate) struct GatewayBinary {
     pub(crate) label: String,
     /// The executable.
     pub(crate) path: PathBuf,
+    /// Whether it keeps its sessions on disk, too.
+    pub(crate) on_disk: bool,
 }
 
 /// What to run, as meant.
@@ -122,6 +127,7 @@ struct Typed {
     websockets: Option<usize>,
     files: Option<usize>,
     slow: bool,
+    restart: Option<usize>,
     attackers: Option<usize>,
     server_core: usize,
     load_core: Option<usize>,
@@ -140,6 +146,7 @@ pub(crate) fn parse(args: &[String]) -> Result<Parsed, String> {
             "--quick" => typed.quick = true,
             "--memory" => typed.memory = true,
             "--slow" => typed.slow = true,
+            "--restart" => typed.restart = Some(positive(flag, &value()?)?),
             "--idle" => typed.idle = Some(positive(flag, &value()?)?),
             "--websockets" => typed.websockets = Some(positive(flag, &value()?)?),
             "--attackers" => typed.attackers = Some(positive(flag, &value()?)?),
@@ -161,8 +168,10 @@ pub(crate) fn parse(args: &[String]) -> Result<Parsed, String> {
 
 /// From flags as typed to options as meant.
 fn meant(typed: Typed) -> Result<Options, String> {
-    let known: Vec<&str> =
-        ["nginx", "haproxy", "vestibule"].into_iter().chain(typed.binaries.iter().map(|b| b.label.as_str())).collect();
+    let known: Vec<&str> = ["nginx", "haproxy", "vestibule", "disk"]
+        .into_iter()
+        .chain(typed.binaries.iter().map(|b| b.label.as_str()))
+        .collect();
     if let Some(unknown) = typed.only.iter().find(|only| !known.contains(&only.as_str())) {
         return Err(format!("--only {unknown}: the contestants are {}", known.join(", ")));
     }
@@ -176,6 +185,7 @@ fn meant(typed: Typed) -> Result<Options, String> {
         Mode::Slow => (3, 10, 1),
         Mode::Memory => (3, 5, 1_000_000),
         Mode::Crowd(crowd) => (1, 5, crowd.websockets.max(1)),
+        Mode::Restart => (3, 5, typed.restart.unwrap_or(1)),
         Mode::Load | Mode::Files(_) => (3, 5, 100_000),
     };
     let (rounds, seconds) = if typed.quick { (1, 2) } else { (rounds, seconds) };
@@ -206,11 +216,14 @@ fn mode(typed: &Typed) -> Result<Mode, String> {
         (crowd.idle + crowd.websockets > 0).then_some(Mode::Crowd(crowd)),
         typed.files.map(Mode::Files),
         typed.slow.then_some(Mode::Slow),
+        typed.restart.map(|_| Mode::Restart),
     ];
     let mut asked = asked.into_iter().flatten();
     match (asked.next(), asked.next()) {
         (mode, None) => Ok(mode.unwrap_or(Mode::Load)),
-        (_, Some(_)) => Err("--memory, --idle with --websockets, --files and --slow are runs of their own".to_owned()),
+        (_, Some(_)) => {
+            Err("--memory, --idle with --websockets, --files, --slow and --restart are runs of their own".to_owned())
+        }
     }
 }
 
@@ -231,7 +244,7 @@ fn positive(flag: &str, value: &str) -> Result<usize, String> {
 fn gateway_binary(value: &str) -> Result<GatewayBinary, String> {
     match value.split_once('=') {
         Some((label, path)) if !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') => {
-            Ok(GatewayBinary { label: label.to_owned(), path: PathBuf::from(path) })
+            Ok(GatewayBinary { label: label.to_owned(), path: PathBuf::from(path), on_disk: false })
         }
         _ => Err(format!("--gateway-binary {value}: write LABEL=PATH, the label of letters, digits and dashes")),
     }

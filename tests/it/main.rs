@@ -19,6 +19,7 @@ mod cookies;
 mod corpus;
 mod decision_table;
 mod differential;
+mod durable;
 mod faults;
 mod fixation;
 mod grpc;

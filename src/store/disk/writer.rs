@@ -1,12 +1,12 @@
 //! The one thread that writes the file of the disk store. What several requests wait for at once is written in one
-//! commit (group commit), so that a crowd that signs in costs a few of them.
+//! commit (group commit), so that a crowd that signs in costs a few of them. What nobody waits for is gathered, and
+//! written along, or by itself once a second: a commit costs more than what is in it.
 //!
 //! What is asked for is only that the state of a session be written, and its state is read from memory when its turn
 //! comes. So nothing can be written in the wrong order, and what could not be written is simply asked for again.
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -24,9 +24,12 @@ use crate::store::memory::MemoryStore;
 /// How much is written in one commit at the most: a few megabytes.
 const MAX_BATCH: usize = 8192;
 
-/// How much may wait to be written, 40 bytes each. The disk has then stood still for long; what nobody waits for is no
-/// longer taken, and asked for again with the session's next activity.
-const MAX_WAITING: usize = 1 << 20;
+/// How much that nobody waits for may be gathered, 16 bytes each. The disk has then stood still for long; no more is
+/// taken, and asked for again with the session's next activity.
+const MAX_GATHERED: usize = 1 << 20;
+
+/// How long it is gathered.
+const GATHER_FOR: Duration = Duration::from_secs(1);
 
 /// How long after a failure it is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -38,7 +41,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 type Told = oneshot::Sender<Result<(), StoreError>>;
 
 enum Ask {
-    Write(SessionHandle, Option<Told>),
+    Write(SessionHandle, Told),
     /// Write everything, and end.
     Close,
 }
@@ -46,7 +49,7 @@ enum Ask {
 /// Asks the thread to write.
 pub(super) struct Writer {
     asks: Sender<Ask>,
-    waiting: Arc<AtomicUsize>,
+    gathered: Arc<Mutex<Vec<SessionHandle>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -63,26 +66,27 @@ impl Writer {
         clock: Clock,
     ) -> Result<Self, String> {
         let (asks, asked) = channel();
-        let waiting = Arc::new(AtomicUsize::new(0));
+        let gathered = Arc::default();
         let work = Work {
             path: path.display().to_string(),
             file,
             memory: Arc::clone(memory),
             sealing: Arc::clone(sealing),
             clock,
-            waiting: Arc::clone(&waiting),
+            gathered: Arc::clone(&gathered),
             behind: HashSet::new(),
             failed_at: None,
         };
         let thread = std::thread::Builder::new().name("session-store".to_owned());
         let thread = thread.spawn(move || work.run(&asked)).map_err(|error| format!("no thread to write: {error}"))?;
-        Ok(Self { asks, waiting, thread: Mutex::new(Some(thread)) })
+        Ok(Self { asks, gathered, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Lets a session be written when there is time.
+    /// Lets a session be written with others. Wakes nobody.
     pub(super) fn behind(&self, handle: SessionHandle) {
-        if self.waiting.load(Ordering::Relaxed) < MAX_WAITING {
-            self.ask(Ask::Write(handle, None));
+        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        if gathered.len() < MAX_GATHERED {
+            gathered.push(handle);
         }
     }
 
@@ -92,7 +96,8 @@ impl Writer {
     /// When it could not be written. It is tried again, whoever waits for it or not.
     pub(super) async fn written(&self, handle: SessionHandle) -> Result<(), StoreError> {
         let (told, written) = oneshot::channel();
-        self.ask(Ask::Write(handle, Some(told)));
+        // When the thread has ended, whoever waits is told by the channel.
+        let _ = self.asks.send(Ask::Write(handle, told));
         written.await.unwrap_or_else(|_| Err(StoreError("it is closed".to_owned())))
     }
 
@@ -100,15 +105,9 @@ impl Writer {
     pub(super) fn close(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            self.ask(Ask::Close);
+            let _ = self.asks.send(Ask::Close);
             let _ = thread.join();
         }
-    }
-
-    fn ask(&self, ask: Ask) {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        // When the thread has ended, whoever waits is told by the channel.
-        let _ = self.asks.send(ask);
     }
 }
 
@@ -119,8 +118,8 @@ struct Work {
     memory: Arc<MemoryStore>,
     sealing: Arc<Sealing>,
     clock: Clock,
-    waiting: Arc<AtomicUsize>,
-    /// What could not be written.
+    gathered: Arc<Mutex<Vec<SessionHandle>>>,
+    /// What is to be written.
     behind: HashSet<SessionHandle>,
     failed_at: Option<Timestamp>,
 }
@@ -129,23 +128,18 @@ impl Work {
     fn run(mut self, asked: &Receiver<Ask>) {
         let mut told = Vec::new();
         loop {
-            let first = match self.failed_at {
-                None => asked.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(_) => asked.recv_timeout(LOOK_EVERY),
-            };
+            let first = asked.recv_timeout(if self.failed_at.is_some() { LOOK_EVERY } else { GATHER_FOR });
             let mut is_over = matches!(first, Err(RecvTimeoutError::Disconnected));
-            let mut count = 0;
             for ask in first.into_iter().chain(asked.try_iter().take(MAX_BATCH - 1)) {
-                count += 1;
                 match ask {
                     Ask::Write(handle, who) => {
                         self.behind.insert(handle);
-                        told.extend(who);
+                        told.push(who);
                     }
                     Ask::Close => is_over = true,
                 }
             }
-            self.waiting.fetch_sub(count, Ordering::Relaxed);
+            self.behind.extend(std::mem::take(&mut *self.gathered.lock().unwrap_or_else(PoisonError::into_inner)));
             let may_try = is_over || self.failed_at.is_none_or(|failed| self.clock.now() >= failed.plus(RETRY_AFTER));
             let outcome = if may_try { self.write() } else { Err(StoreError("it cannot be written to".to_owned())) };
             told.drain(..).for_each(|who| drop(who.send(outcome.clone())));

@@ -89,6 +89,11 @@ impl Process {
         assert!(status.success(), "{line}");
     }
 
+    /// The number that the system knows it by.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("a process").is_some()

@@ -1,0 +1,246 @@
+//! What outlives the process: restarts, `kill -9` at any moment, and a disk that fills up. The client keeps a log of what
+//! it was promised, and holds the next gateway to it.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tempfile::TempDir;
+
+use super::harness::process::{Process, run, vestibule};
+use super::harness::{ALICE, Application, BOB, Client, Dice, patiently, users};
+
+/// How often a gateway is killed under load; `KILLS` says another number.
+const KILLS: usize = 20;
+
+/// A folder with a configuration whose sessions are kept where they are by default.
+fn folder(application: &Application) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\nworkers = 2\n[[server.certificate]]\ncert = \"c.crt\"\nkey = \"c.key\"\n\
+         generate = true\n[limits]\nper_session = \"off\"\nper_address = \"off\"\nlogin = \"off\"\n[login.local]\nusers = \
+         \"users.toml\"\n[[upstream]]\nname = \"app\"\nservers = [\"http://{}\"]\n[[route]]\npath = \"/\"\nupstream = \
+         \"app\"\n",
+        application.address()
+    );
+    fs::write(folder.path().join("gateway.toml"), text).expect("written");
+    fs::write(folder.path().join("users.toml"), users()).expect("written");
+    folder
+}
+
+fn signed_in(address: SocketAddr, who: (&str, &str)) -> Client {
+    let client = Client::new(address);
+    assert_eq!(client.sign_in(who, "/").status, 303);
+    client
+}
+
+/// What a session's cookie is good for at a gateway: the status, and why not.
+fn tried(address: SocketAddr, session: &str) -> (u16, String) {
+    let client = Client::new(address);
+    client.set_session(session);
+    let answer = client.get("/").send();
+    let why = if answer.status == 401 {
+        answer.json()["reason"].as_str().unwrap_or_default().to_owned()
+    } else {
+        String::new()
+    };
+    (answer.status, why)
+}
+
+#[test]
+fn a_restart_signs_nobody_out_and_brings_nobody_back() {
+    let application = Application::start();
+    let folder = folder(&application);
+    let gateway = Process::serve(folder.path());
+    let (alice, bob) = (signed_in(gateway.address(), ALICE), signed_in(gateway.address(), BOB));
+    assert!(bob.post_form("/.vestibule/logout", &[]).send().status < 400);
+    let (alice, bob) = (alice.session(), bob.session());
+    let mut gateway = gateway;
+    for signal in ["TERM", "KILL", "KILL", "TERM"] {
+        gateway.stop(signal);
+        gateway = Process::serve(folder.path());
+        let address = gateway.address();
+        assert_eq!(tried(address, &alice).0, 200, "after {signal}");
+        assert_eq!(tried(address, &bob).0, 401, "after {signal}");
+    }
+    // The first start made what the later ones found, and nobody else may read it.
+    for name in ["sessions.redb", "sessions.keys"] {
+        let about = fs::metadata(folder.path().join(name)).expect("it is there");
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&about.permissions()) & 0o777, 0o600, "{name}");
+    }
+}
+
+/// What one gateway promised: the cookies of people it signed in, and whether it signed them out again.
+#[derive(Default)]
+struct Promised {
+    signed_in: Mutex<Vec<String>>,
+    signed_out: Mutex<Vec<String>>,
+    count: AtomicUsize,
+}
+
+impl Promised {
+    /// Signs people in and out until the gateway is gone, and keeps what was promised.
+    fn ask(&self, address: SocketAddr, mut dice: Dice) {
+        // A request that finds nobody there, or is cut off, was promised nothing.
+        while let Ok(Some(client)) = catch_unwind(AssertUnwindSafe(|| {
+            let client = Client::new(address);
+            (client.sign_in(if dice.below(2) == 0 { ALICE } else { BOB }, "/").status == 303).then_some(client)
+        })) {
+            let session = client.session();
+            let leaves = dice.below(2) == 0;
+            if !leaves {
+                self.signed_in.lock().expect("no panic").push(session);
+                self.count.fetch_add(1, Ordering::SeqCst);
+                continue;
+            }
+            // What becomes of one whose signing out was not answered, nobody knows.
+            let asked = catch_unwind(AssertUnwindSafe(|| client.post_form("/.vestibule/logout", &[]).send().status));
+            match asked {
+                Ok(..400) => {
+                    self.signed_out.lock().expect("no panic").push(session);
+                    self.count.fetch_add(1, Ordering::SeqCst);
+                }
+                Ok(status) => panic!("signing out was answered {status}"),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Holds a gateway to it.
+    fn hold(&self, address: SocketAddr, what: &str) {
+        for session in self.signed_in.lock().expect("no panic").iter() {
+            assert_eq!(tried(address, session), (200, String::new()), "{what}: a session was lost");
+        }
+        for session in self.signed_out.lock().expect("no panic").iter() {
+            assert_eq!(tried(address, session).0, 401, "{what}: one that had ended came back");
+        }
+    }
+}
+
+#[test]
+fn killed_at_any_moment_it_has_kept_what_it_promised() {
+    let kills = std::env::var("KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
+    let application = Application::start();
+    let folder = folder(&application);
+    let all = Promised::default();
+    let mut dice = Dice(20_261_129);
+    for kill in 0..kills {
+        let gateway = Process::serve(folder.path());
+        let address = gateway.address();
+        let now = Promised::default();
+        let most = 1 + dice.below(8);
+        std::thread::scope(|scope| {
+            for at in 0..4 {
+                let now = &now;
+                scope.spawn(move || now.ask(address, Dice(kill as u64 * 4 + at)));
+            }
+            patiently("it has promised something", || now.count.load(Ordering::SeqCst) >= most);
+            gateway.stop("KILL");
+        });
+        let next = Process::serve(folder.path());
+        now.hold(next.address(), &format!("kill {kill}"));
+        for (of_all, of_now) in [(&all.signed_in, &now.signed_in), (&all.signed_out, &now.signed_out)] {
+            of_all.lock().expect("no panic").append(&mut of_now.lock().expect("no panic"));
+        }
+        next.stop(if kill % 2 == 0 { "KILL" } else { "TERM" });
+    }
+    let last = Process::serve(folder.path());
+    all.hold(last.address(), "in the end");
+}
+
+/// Sets how large files of a process may become, as a full disk would.
+fn limit_files(process: &Process, bytes: &str) {
+    let limit = format!("--fsize={bytes}:unlimited");
+    let status = Command::new("prlimit").args(["--pid", &process.id().to_string(), &limit]).status();
+    assert!(status.expect("prlimit, of util-linux").success());
+}
+
+/// A gateway that is told by an error, and not killed, when its files may not grow.
+fn serve_within_limits(folder: &Path) -> Process {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "trap '' XFSZ; exec \"$0\" serve"])
+        .arg(vestibule(folder, &[]).get_program())
+        .current_dir(folder);
+    let process = Process::start(&mut command);
+    process.stderr.wait_for(&["sessions are kept in"]);
+    process
+}
+
+#[test]
+fn a_disk_that_fills_up_loses_nobody() {
+    let application = Application::start();
+    let folder = folder(&application);
+    let gateway = serve_within_limits(folder.path());
+    let address = gateway.address();
+    let (alice, bob) = (signed_in(address, ALICE), signed_in(address, BOB));
+    let (before, later) = (signed_in(address, ALICE), signed_in(address, BOB));
+    limit_files(&gateway, "4096");
+    // Who signs in is told to come back, and gets no session that a restart would lose.
+    let refused = Client::new(address);
+    let answer = refused.sign_in(ALICE, "/");
+    assert_eq!((answer.status, refused.session()), (503, String::new()), "{}", answer.text());
+    assert!(gateway.stderr.text().contains("cannot be written to"), "{}", gateway.stderr.text());
+    // Live sessions go on, and whoever leaves has left, even if that is not on the disk yet.
+    for _ in 0..3 {
+        assert_eq!((alice.get("/").send().status, bob.get("/").send().status), (200, 200));
+    }
+    later.post_form("/.vestibule/logout", &[]).send();
+    assert_eq!(tried(address, &later.session()).0, 401);
+    limit_files(&gateway, "unlimited");
+    patiently("people can sign in again", || Client::new(address).sign_in(ALICE, "/").status == 303);
+    assert!(gateway.stderr.text().contains("can be written to again"), "{}", gateway.stderr.text());
+    let sessions = [&alice, &bob, &before].map(Client::session);
+    let left = later.session();
+    gateway.stop("KILL");
+    let next = Process::serve(folder.path());
+    for session in sessions {
+        assert_eq!(tried(next.address(), &session).0, 200);
+    }
+    assert_eq!(tried(next.address(), &left).0, 401, "what could not be written was written later");
+}
+
+#[test]
+fn what_is_wrong_with_the_store_is_said_at_once_and_nothing_is_replaced() {
+    let application = Application::start();
+    let folder = folder(&application);
+    let (store, keys) = (folder.path().join("sessions.redb"), folder.path().join("sessions.keys"));
+    let first = Process::serve(folder.path());
+    let alice = signed_in(first.address(), ALICE).session();
+    let refusal = |what: &str| {
+        let ended = run(folder.path(), &["serve"], "");
+        assert_eq!(ended.code(), Some(1), "{what}");
+        assert!(!ended.stderr.contains("panicked"), "{what}: {}", ended.stderr);
+        ended.stderr
+    };
+    assert!(refusal("a second process").contains("in use by another process"));
+    first.stop("TERM");
+    let good = (fs::read(&store).expect("the store"), fs::read(&keys).expect("the keys"));
+    for (what, bytes, said) in [
+        ("an empty file", Vec::new(), "it is empty"),
+        ("a foreign file", b"<html>".repeat(1000), "cannot be used as the session store"),
+        ("half a file", good.0[..good.0.len() / 2].to_vec(), "cannot be used as the session store"),
+    ] {
+        fs::write(&store, &bytes).expect("written");
+        let said_of_it = refusal(what);
+        assert!(said_of_it.contains(said) && said_of_it.contains("everybody signs in again"), "{what}: {said_of_it}");
+        assert_eq!(fs::read(&store).expect("the store"), bytes, "{what} was changed");
+    }
+    fs::write(&store, &good.0).expect("written");
+    fs::remove_file(&keys).expect("removed");
+    assert!(refusal("no keys").contains("its keys ./sessions.keys are not"));
+    assert!(!keys.exists(), "no new keys for an old store");
+    let other = run(folder.path(), &["keygen"], "").stdout;
+    fs::write(&keys, &other).expect("written");
+    assert!(refusal("keys that others may read").contains("chmod 600"));
+    Command::new("chmod").arg("600").arg(&keys).status().expect("chmod");
+    assert!(refusal("other keys").contains("put back the key"));
+    // Both, the other in front: rotation of keys.
+    fs::write(&keys, [other.as_bytes(), &good.1].concat()).expect("written");
+    let last = Process::serve(folder.path());
+    assert_eq!(tried(last.address(), &alice).0, 200);
+}
