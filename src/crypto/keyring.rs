@@ -27,6 +27,8 @@ pub enum Purpose {
     Token,
     /// Session records as a store keeps them.
     Record,
+    /// Named values as a store keeps them.
+    Value,
 }
 
 impl Purpose {
@@ -36,6 +38,7 @@ impl Purpose {
             Self::LoginCookie => "login-cookie",
             Self::Token => "token",
             Self::Record => "record",
+            Self::Value => "value",
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod binding;
 pub mod cookie;
 pub mod handle;
+pub mod kv;
 pub mod live;
 pub mod principal;
 pub mod record;

@@ -8,6 +8,7 @@
 
 mod file;
 mod sealing;
+mod values;
 mod writer;
 
 use std::path::PathBuf;
@@ -21,12 +22,14 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::base::random::Random;
 use crate::crypto::keyring::KeyRing;
 use crate::session::handle::SessionHandle;
+use crate::session::kv::{Entry, Expected, KvStore, Space, check};
 use crate::session::live::Live;
 use crate::session::record::{EndReason, Owner, Record, RecordError};
 use crate::session::store::{Created, Lookup, SessionStore, StoreError};
 use crate::session::timeouts::Lifetime;
 use crate::store::disk::file::SessionFile;
 use crate::store::disk::sealing::Sealing;
+use crate::store::disk::values::{Answer, What, Wish};
 use crate::store::disk::writer::Writer;
 use crate::store::memory::MemoryStore;
 
@@ -35,6 +38,9 @@ const TOUCH_EVERY: Duration = Duration::from_secs(60);
 
 /// The same as a part of the idle limit, if that is more: a twentieth is lost in a crash, and nobody notices.
 const TOUCH_PART: u32 = 20;
+
+/// How many sessions are sealed anew in one commit.
+const RESEALED_AT_ONCE: usize = 1024;
 
 /// What a disk store is opened with.
 pub struct DiskSettings {
@@ -69,7 +75,7 @@ impl DiskStore {
     pub fn open(settings: DiskSettings) -> Result<(Self, bool), String> {
         let DiskSettings { path, ring, tenant, idle, random, clock } = settings;
         let (file, is_new) = SessionFile::open(&path)?;
-        let (memory, sealing) = (MemoryStore::default(), Sealing::new(ring, &tenant, random));
+        let (memory, sealing) = (MemoryStore::with_room_for(file.count()), Sealing::new(ring, &tenant, random));
         file.read_all(|handle, sealed| match sealing.open(handle, sealed) {
             Ok(record) => {
                 memory.add(record, None);
@@ -103,6 +109,16 @@ impl DiskStore {
 
 fn touch_every(idle: Duration) -> u64 {
     TOUCH_EVERY.max(idle / TOUCH_PART).as_millis() as u64
+}
+
+/// What a wish came to, when it is what such a wish comes to.
+macro_rules! the {
+    ($kind:ident of $answer:expr) => {{
+        let Answer::$kind(what) = $answer? else {
+            return Err(StoreError("another answer than the one asked for".to_owned()));
+        };
+        Ok::<_, StoreError>(what)
+    }};
 }
 
 impl SessionStore for DiskStore {
@@ -213,8 +229,66 @@ impl SessionStore for DiskStore {
         self.memory.active()
     }
 
+    fn reseal(&self) -> BoxFuture<'_, Result<usize, StoreError>> {
+        Box::pin(async move {
+            let handles = self.memory.handles();
+            // In parts, so that others who wait for the disk come in between.
+            for part in handles.chunks(RESEALED_AT_ONCE) {
+                let written = part.iter().map(|handle| self.writer.written(*handle));
+                futures_util::future::try_join_all(written).await?;
+            }
+            let wish = Wish { what: What::Reseal, now: Timestamp::default() };
+            let _values: usize = the!(Count of self.writer.value(wish).await)?;
+            Ok(handles.len())
+        })
+    }
+
     fn close(&self) {
         self.writer.close();
+    }
+}
+
+impl KvStore for DiskStore {
+    fn get(&self, space: Space, name: &str, now: Timestamp) -> BoxFuture<'_, Result<Option<Entry>, StoreError>> {
+        let what = What::Get(space, name.to_owned());
+        Box::pin(async move { the!(Found of self.writer.value(Wish { what, now }).await) })
+    }
+
+    fn put_if(
+        &self,
+        space: Space,
+        name: &str,
+        expected: Expected,
+        value: Vec<u8>,
+        expires_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Option<u64>, StoreError>> {
+        let checked = check(name, &value);
+        let what = What::Put { space, name: name.to_owned(), expected, value, expires_at };
+        Box::pin(async move {
+            checked?;
+            the!(Version of self.writer.value(Wish { what, now }).await)
+        })
+    }
+
+    fn delete(&self, space: Space, name: &str, now: Timestamp) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let what = What::Delete(space, name.to_owned());
+        Box::pin(async move { the!(WasThere of self.writer.value(Wish { what, now }).await) })
+    }
+
+    fn list(
+        &self,
+        space: Space,
+        prefix: &str,
+        most: usize,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        let what = What::List { space, prefix: prefix.to_owned(), most };
+        Box::pin(async move { the!(Names of self.writer.value(Wish { what, now }).await) })
+    }
+
+    fn expire(&self, now: Timestamp) -> BoxFuture<'_, Result<usize, StoreError>> {
+        Box::pin(async move { the!(Count of self.writer.value(Wish { what: What::Expire, now }).await) })
     }
 }
 

@@ -22,14 +22,15 @@ pub const REMEMBER_ENDED: Duration = Duration::from_secs(24 * 3600);
 /// at four million sessions instead of 65.
 const SHARDS: usize = 1024;
 
-/// Hashes a handle by taking eight of its bytes: they are random already, and strangers cannot choose them.
+/// Hashes a handle by taking eight of its bytes: they are random already, and strangers cannot choose them. The first is
+/// the highest, so that handles in their order, as a file has them, meet one part of the map after the other.
 #[derive(Default)]
 struct HandleHasher(u64);
 
 impl Hasher for HandleHasher {
     fn write(&mut self, bytes: &[u8]) {
         if let Some(first) = bytes.first_chunk() {
-            self.0 = u64::from_ne_bytes(*first);
+            self.0 = u64::from_be_bytes(*first);
         }
     }
 
@@ -88,11 +89,7 @@ pub struct MemoryStore {
 
 impl Default for MemoryStore {
     fn default() -> Self {
-        Self {
-            sessions: DashMap::with_hasher_and_shard_amount(BuildHasherDefault::default(), SHARDS),
-            by_owner: DashMap::with_shard_amount(SHARDS),
-            active: AtomicUsize::new(0),
-        }
+        Self::with_room_for(0)
     }
 }
 
@@ -106,6 +103,15 @@ pub(super) struct Swept {
 }
 
 impl MemoryStore {
+    /// An empty store that need not grow before it has so many sessions.
+    pub(super) fn with_room_for(count: usize) -> Self {
+        Self {
+            sessions: DashMap::with_capacity_and_hasher_and_shard_amount(count, BuildHasherDefault::default(), SHARDS),
+            by_owner: DashMap::with_capacity_and_shard_amount(count, SHARDS),
+            active: AtomicUsize::new(0),
+        }
+    }
+
     pub(super) fn get(&self, handle: SessionHandle) -> Option<Arc<Live>> {
         self.sessions.get(&handle).map(|live| Arc::clone(&live))
     }
@@ -169,6 +175,11 @@ impl MemoryStore {
 
     fn handles_of(&self, owner: &Owner) -> Vec<SessionHandle> {
         self.by_owner.get(owner).map(|handles| handles.all().to_vec()).unwrap_or_default()
+    }
+
+    /// The handles of all sessions there are, ended ones included.
+    pub(super) fn handles(&self) -> Vec<SessionHandle> {
+        self.sessions.iter().map(|session| *session.key()).collect()
     }
 
     /// Ends every session of an owner; which these were.

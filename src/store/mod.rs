@@ -3,4 +3,7 @@
 #[cfg(test)]
 mod contract;
 pub mod disk;
+#[cfg(test)]
+mod kv_contract;
 pub mod memory;
+pub mod memory_kv;

@@ -7,9 +7,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+use redb::{
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError,
+    TableDefinition,
+};
 
 use crate::session::handle::SessionHandle;
+use crate::session::store::StoreError;
+use crate::store::disk::sealing::Sealing;
+use crate::store::disk::values::{self, Answer, VALUES, Wish};
 
 /// The sessions: handle, sealed record.
 const SESSIONS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("sessions");
@@ -60,6 +66,15 @@ impl SessionFile {
         }
     }
 
+    /// How many rows there are; nought when that cannot be read, which reading them will say.
+    pub(super) fn count(&self) -> usize {
+        let count = || {
+            let table = self.database.as_ref()?.begin_read().ok()?.open_table(SESSIONS).ok()?;
+            usize::try_from(table.len().ok()?).ok()
+        };
+        catch_unwind(AssertUnwindSafe(count)).ok().flatten().unwrap_or_default()
+    }
+
     /// Hands every row to `take`.
     ///
     /// # Errors
@@ -85,24 +100,56 @@ impl SessionFile {
         read.unwrap_or_else(|_| Err(damaged(&"it contradicts itself")))
     }
 
-    /// Writes rows, all or none; when it returns, they are on the disk.
+    /// Writes rows and does what is asked of the values, all or none; when it returns, it is on the disk. What came of each
+    /// wish.
     ///
     /// # Errors
     /// A sentence. The file is then opened again with the next call: after a failure redb does not go on by itself.
-    pub(super) fn write(&mut self, rows: &[Row]) -> Result<(), String> {
+    pub(super) fn write(
+        &mut self,
+        rows: &[Row],
+        wishes: &[Wish],
+        sealing: &Sealing,
+    ) -> Result<Vec<Result<Answer, StoreError>>, String> {
         let database = match self.database.take() {
             Some(database) => database,
             None => open_database(&self.path)?,
         };
         // Kept only if all went well.
-        let written = catch_unwind(AssertUnwindSafe(|| put(&database, rows).map_err(|error| error.to_string())));
-        written.unwrap_or_else(|_| Err("the file contradicts itself".to_owned()))?;
+        let written = catch_unwind(AssertUnwindSafe(|| {
+            if rows.is_empty() && wishes.iter().all(Wish::only_reads) {
+                look(&database, wishes, sealing)
+            } else {
+                put(&database, rows, wishes, sealing)
+            }
+        }));
+        let written = written.unwrap_or_else(|_| Err(redb::Error::Corrupted("the file contradicts itself".to_owned())));
+        let answers = written.map_err(|error| error.to_string())?;
         self.database = Some(database);
-        Ok(())
+        Ok(answers)
     }
 }
 
-fn put(database: &Database, rows: &[Row]) -> Result<(), redb::Error> {
+fn look(
+    database: &Database,
+    wishes: &[Wish],
+    sealing: &Sealing,
+) -> Result<Vec<Result<Answer, StoreError>>, redb::Error> {
+    let table = database.begin_read()?.open_table(VALUES)?;
+    let mut answers = Vec::new();
+    for wish in wishes {
+        answers.extend(values::read(&table, wish, sealing)?);
+    }
+    Ok(answers)
+}
+
+fn put(
+    database: &Database,
+    rows: &[Row],
+    wishes: &[Wish],
+    sealing: &Sealing,
+) -> Result<Vec<Result<Answer, StoreError>>, redb::Error> {
+    let mut answers = Vec::new();
     let mut writing = database.begin_write()?;
     // The commit says which pages are free, so that opening the file after a crash need not walk through all of it.
     writing.set_quick_repair(true);
@@ -115,8 +162,14 @@ fn put(database: &Database, rows: &[Row]) -> Result<(), redb::Error> {
             }
         }
     }
+    if !wishes.is_empty() {
+        let mut table = writing.open_table(VALUES)?;
+        for wish in wishes {
+            answers.push(values::apply(&mut table, wish, sealing)?);
+        }
+    }
     writing.commit()?;
-    Ok(())
+    Ok(answers)
 }
 
 /// Makes a new file beside its place, and puts it there when it is whole: a crash leaves no half of one, and a file that
@@ -136,6 +189,7 @@ fn fill(path: &Path) -> io::Result<()> {
         let database = builder().create_with_backend(FileBackend::new(file)?)?;
         let writing = database.begin_write()?;
         writing.open_table(SESSIONS)?;
+        writing.open_table(VALUES)?;
         writing.open_table(ABOUT)?.insert(FORMAT, FORMAT_NOW)?;
         writing.commit()?;
         Ok(())

@@ -12,7 +12,7 @@ use super::*;
 use crate::base::secret::Secret;
 use crate::session::binding::Bound;
 use crate::session::principal::Principal;
-use crate::store::contract;
+use crate::store::{contract, kv_contract};
 
 const START: Timestamp = Timestamp::from_millis(1_763_000_000_000);
 
@@ -42,7 +42,6 @@ fn record(user: &str) -> Record {
 
 /// Waits for what the store does in its own thread.
 fn wait<T>(future: impl Future<Output = Result<T, StoreError>>) -> T {
-    futures_util::future::FutureExt::now_or_never(async {}).expect("ready");
     tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future).expect("the store works")
 }
 
@@ -71,6 +70,35 @@ fn keeps_the_contract() {
 }
 
 #[test]
+fn keeps_the_contract_of_named_values() {
+    let (folder, count) = (TempDir::new().expect("a folder"), AtomicUsize::new(0));
+    kv_contract::suite(|| {
+        let file = format!("{}.redb", count.fetch_add(1, Ordering::Relaxed));
+        Arc::new(open(&folder.path().join(file)))
+    });
+}
+
+#[test]
+fn named_values_are_there_when_it_is_opened_again_and_show_nothing() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("sessions.redb");
+    let store = open(&path);
+    let put = store.put_if(Space::Factors, "alice", Expected::Nothing, b"a secret factor".to_vec(), None, START);
+    assert_eq!(wait(put), Some(1));
+    drop(store);
+    let bytes = fs::read(&path).expect("the file");
+    assert!(!bytes.windows(15).any(|window| window == b"a secret factor"));
+    let found = wait(KvStore::get(&open(&path), Space::Factors, "alice", START)).expect("it is there");
+    assert_eq!(found, Entry { value: b"a secret factor".to_vec(), version: 1, expires_at: None });
+    // A row does not open under another name, or with another head.
+    let sealing = Sealing::new(settings(&path, 1).ring, "default", Random::System);
+    let sealed = sealing.seal_value("name", b"head", b"value");
+    assert_eq!(sealing.open_value("name", b"head", &sealed).as_deref(), Some(&b"value"[..]));
+    assert_eq!(sealing.open_value("other", b"head", &sealed), None);
+    assert_eq!(sealing.open_value("name", b"tail", &sealed), None);
+}
+
+#[test]
 fn what_was_acknowledged_is_there_when_it_is_opened_again() {
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("sessions.redb");
@@ -94,7 +122,7 @@ fn what_was_acknowledged_is_there_when_it_is_opened_again() {
         assert_eq!((again.active(), find(&again, stranger.handle())), (active - 1, None));
         let ended = find(&again, carol.handle()).expect("it is remembered").ended;
         assert_eq!(ended, Some((EndReason::Logout, after(6))));
-        assert_eq!(wait(again.list(Owner::User("bob".into()))).len(), 1);
+        assert_eq!(wait(SessionStore::list(&again, Owner::User("bob".into()))).len(), 1);
     }
 }
 
@@ -154,6 +182,28 @@ fn the_file_shows_nothing_and_opens_under_its_keys_only() {
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).expect("the file").permissions());
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "nothing else is left");
+}
+
+#[test]
+fn sealed_anew_it_needs_the_former_key_no_more() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("sessions.redb");
+    let store = open(&path);
+    let all: Vec<_> = (0..3000).map(|at| record(&format!("user-{at}"))).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(futures_util::future::join_all(all.iter().map(|record| store.create(record.clone(), None))));
+    wait(store.put_if(Space::Factors, "alice", Expected::Nothing, b"factor".to_vec(), None, START));
+    drop(store);
+    let both = KeyRing::new(Secret::new([2; 32]), [Secret::new([1; 32])]);
+    let (store, _) = DiskStore::open(DiskSettings { ring: Arc::new(both), ..settings(&path, 0) }).expect("both keys");
+    assert_eq!(wait(store.reseal()), 3000);
+    drop(store);
+    let (store, _) = DiskStore::open(settings(&path, 2)).expect("the new key is enough");
+    assert!(all.iter().all(|record| find(&store, record.handle).as_ref() == Some(record)));
+    let factor = wait(KvStore::get(&store, Space::Factors, "alice", START)).expect("it is there");
+    assert_eq!(factor.value, b"factor");
+    drop(store);
+    assert!(DiskStore::open(settings(&path, 1)).is_err());
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::session::handle::SessionHandle;
 use crate::session::store::StoreError;
 use crate::store::disk::file::{Row, SessionFile};
 use crate::store::disk::sealing::Sealing;
+use crate::store::disk::values::{Answer, Wish};
 use crate::store::memory::MemoryStore;
 
 /// How much is written in one commit at the most: a few megabytes.
@@ -40,8 +41,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Somebody to be told when it is written.
 type Told = oneshot::Sender<Result<(), StoreError>>;
 
+/// Somebody to be told what came of a wish.
+type Answered = oneshot::Sender<Result<Answer, StoreError>>;
+
 enum Ask {
     Write(SessionHandle, Told),
+    Value(Wish, Answered),
     /// Write everything, and end.
     Close,
 }
@@ -101,6 +106,16 @@ impl Writer {
         written.await.unwrap_or_else(|_| Err(StoreError("it is closed".to_owned())))
     }
 
+    /// Does what is asked of the named values.
+    ///
+    /// # Errors
+    /// When the file cannot be used, and what the wish itself comes to.
+    pub(super) async fn value(&self, wish: Wish) -> Result<Answer, StoreError> {
+        let (answered, answer) = oneshot::channel();
+        let _ = self.asks.send(Ask::Value(wish, answered));
+        answer.await.unwrap_or_else(|_| Err(StoreError("it is closed".to_owned())))
+    }
+
     /// Writes what is behind, and closes the file.
     pub(super) fn close(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -127,6 +142,7 @@ struct Work {
 impl Work {
     fn run(mut self, asked: &Receiver<Ask>) {
         let mut told = Vec::new();
+        let (mut wishes, mut answered) = (Vec::new(), Vec::new());
         loop {
             let first = asked.recv_timeout(if self.failed_at.is_some() { LOOK_EVERY } else { GATHER_FOR });
             let mut is_over = matches!(first, Err(RecvTimeoutError::Disconnected));
@@ -136,32 +152,44 @@ impl Work {
                         self.behind.insert(handle);
                         told.push(who);
                     }
+                    Ask::Value(wish, who) => {
+                        wishes.push(wish);
+                        answered.push(who);
+                    }
                     Ask::Close => is_over = true,
                 }
             }
             self.behind.extend(std::mem::take(&mut *self.gathered.lock().unwrap_or_else(PoisonError::into_inner)));
             let may_try = is_over || self.failed_at.is_none_or(|failed| self.clock.now() >= failed.plus(RETRY_AFTER));
-            let outcome = if may_try { self.write() } else { Err(StoreError("it cannot be written to".to_owned())) };
-            told.drain(..).for_each(|who| drop(who.send(outcome.clone())));
+            let outcome =
+                if may_try { self.write(&wishes) } else { Err(StoreError("it cannot be written to".to_owned())) };
+            wishes.clear();
+            let failure = outcome.as_ref().err().cloned();
+            told.drain(..).for_each(|who| drop(who.send(failure.clone().map_or(Ok(()), Err))));
+            let mut answers = outcome.unwrap_or_default().into_iter();
+            for who in answered.drain(..) {
+                let failed = || Err(failure.clone().unwrap_or_else(|| StoreError("no answer".to_owned())));
+                let _ = who.send(answers.next().unwrap_or_else(failed));
+            }
             if is_over {
                 return;
             }
         }
     }
 
-    /// Writes everything that is behind.
-    fn write(&mut self) -> Result<(), StoreError> {
-        if self.behind.is_empty() {
-            return Ok(());
+    /// Writes everything that is behind, and does what is asked.
+    fn write(&mut self, wishes: &[Wish]) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
+        if self.behind.is_empty() && wishes.is_empty() && self.failed_at.is_none() {
+            return Ok(Vec::new());
         }
         let rows: Vec<Row> = self.behind.iter().map(|handle| (*handle, self.state(*handle))).collect();
-        match self.file.write(&rows) {
-            Ok(()) => {
+        match self.file.write(&rows, wishes, &self.sealing) {
+            Ok(answers) => {
                 self.behind.clear();
                 if self.failed_at.take().is_some() {
                     tracing::warn!("the session store {} can be written to again; nothing was lost", self.path);
                 }
-                Ok(())
+                Ok(answers)
             }
             Err(error) => {
                 if self.failed_at.is_none() {
