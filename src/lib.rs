@@ -73,7 +73,9 @@
 //! | open redirects after login | [`policy::return_to`] |
 //! | signing somebody in as somebody else | [`login::attempt`]: forms are tied to a browser |
 //! | signing somebody out by a link | [`portal::logout`]: a GET ends nothing |
-//! | guessing passwords, and names by the time it takes | [`limit::rate`], [`login::password`] |
+//! | guessing passwords, and names by the time it takes | [`limit::rate`], [`limit::wrong_passwords`], [`login::password`] |
+//! | shutting somebody out by guessing their password | [`limit::wrong_passwords`]: who has signed in before is no stranger |
+//! | guessing sessions | [`limit::guesses`]: bad cookies are counted by address |
 //! | the application setting our cookies | [`upstream::headers::guard_answer`] |
 //! | what goes over the wire without TLS | [`server::plain`]: a redirect, and nothing else is served there |
 //! | answering for us on the next visit by `http://` | HSTS, once the operator says so: [`server::handle`] |
