@@ -12,7 +12,7 @@ use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::state::keyed::ShrinkableKeyedStateStore;
 
-/// How many addresses a limit remembers apart: a million, in some 36 MB.
+/// How many addresses a limit remembers apart: a million, in 36 MB and at most 45 with what the allocator keeps.
 pub(super) const MAX_ADDRESSES: usize = 1 << 20;
 
 /// How many of anything else: names, browsers, clients of one route. In some 2.5 MB.

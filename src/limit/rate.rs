@@ -337,7 +337,7 @@ mod tests {
     fn a_million_addresses_and_more_stay_within_a_bound_and_all_are_limited() {
         let time = ManualClock::at(Timestamp::from_millis(1_763_000_000_000));
         let limit = PerAddress::new(rate("2/m"), Clock::Manual(time.clone()));
-        let address = |at: u32| if at % 2 == 0 { v4(at) } else { v6(at) };
+        let address = |at: u32| if at.is_multiple_of(2) { v4(at) } else { v6(at) };
         let known = MAX_ADDRESSES as u32;
         let admitted = |range: std::ops::Range<u32>| range.filter(|at| limit.admit(address(*at)).is_ok()).count();
         assert_eq!(admitted(0..known), MAX_ADDRESSES);
