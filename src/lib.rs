@@ -33,6 +33,7 @@
 //!    [`route::table`] finds the route.
 //! 5. [`enforce::authorize`] opens the cookie, finds the session, has [`policy::decide::decide`] decide, and does what
 //!    the decision says: notes activity, rotates the secret, ends the session.
+//!    What may pass is counted against the limits of its session, its person and its route ([`enforce::admit`]).
 //! 6. With a [`policy::verdict::Grant`], which only a decision can make, [`upstream::forward`] rewrites the request and
 //!    sends it. A path that forgets to ask does not compile. What the route changes on the way is [`upstream::rewriting`].
 //! 7. The answer streams back under a lease ([`enforce::lease`]): when the session ends, so does the stream. What of the
