@@ -7,6 +7,7 @@
 
 use std::hint::black_box;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,10 @@ use vestibule::crypto::keyring::KeyRing;
 use vestibule::enforce::authorize::authorize;
 use vestibule::enforce::establish;
 use vestibule::enforce::shared::Shared;
-use vestibule::limit::rate::{PerAddress, PerSession};
+use vestibule::limit::guesses::CookieGuesses;
+use vestibule::limit::parallel::UnderWay;
+use vestibule::limit::rate::{Client, PerAddress, PerClient, PerSession};
+use vestibule::limit::wrong_passwords::WrongPasswords;
 use vestibule::policy::decide::{Presented, decide};
 use vestibule::policy::facts::Facts;
 use vestibule::policy::path::RequestPath;
@@ -142,6 +146,7 @@ fn routes(group: &mut Group<'_>) {
             websocket_timeout: DEFAULT_WEBSOCKET_TIMEOUT,
             rewriting: None,
             compress: Box::default(),
+            limit: None,
         };
         let table = RouteTable::new((0..count).map(route).collect());
         let path = format!("/app-{}/area/reports/2025/11", count - 1);
@@ -157,13 +162,78 @@ fn limits(group: &mut Group<'_>) {
     let live = Arc::new(Live::new(record(&Random::System, 1)));
     group.bench_function("session", |bencher| bencher.iter(|| session.admit(black_box(&live))));
     group.bench_function("address", |bencher| bencher.iter(|| address.admit(black_box(CLIENT))));
+    let many = |at: u32| IpAddr::from((0x0a00_0000 | at).to_be_bytes());
     let mut at = 0_u32;
     group.bench_function("address, 65536 in turn", |bencher| {
         bencher.iter(|| {
             at = at.wrapping_add(1);
-            address.admit(IpAddr::from((0x0a00_0000 | (at & 0xffff)).to_be_bytes()))
+            address.admit(many(at & 0xffff))
         });
     });
+    let person = PerClient::new(rate, Clock::System);
+    group.bench_function("person", |bencher| bencher.iter(|| person.admit(black_box(Client::User("user-17")))));
+    group.bench_function("route, by address", |bencher| {
+        bencher.iter(|| person.admit(black_box(Client::Address(CLIENT))));
+    });
+    let most = NonZeroU32::MAX;
+    group.bench_function("under way", |bencher| bencher.iter(|| UnderWay::begin(black_box(&live), most).map(drop)));
+    let passwords = WrongPasswords::new(rate, Clock::System);
+    for (name, device) in [("password, a stranger's", None), ("password, a known browser's", Some([7; 16]))] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                passwords.admit(black_box("user-17"), CLIENT, device).map(|counted| passwords.give_back(counted))
+            });
+        });
+    }
+    guesses(group);
+    if is_asked_for("limit") {
+        a_million(group);
+    }
+}
+
+/// Bad cookies: the one of a browser that has lost its session, and others that each are another.
+fn guesses(group: &mut Group<'_>) {
+    let rate = |text| units::rate(text).expect("a rate").expect("not off");
+    let (unlimited, limited) = (rate("4000000000/s"), rate("1/h"));
+    let mut value = [b'A'; 139];
+    let mut case = |name: &str, rate, is_new: bool| {
+        let guesses = CookieGuesses::new(rate, Clock::System);
+        let mut at = 0_u64;
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                at += u64::from(is_new);
+                value[..8].copy_from_slice(&at.to_be_bytes());
+                guesses.count(CLIENT, black_box(&value))
+            });
+        });
+    };
+    case("bad cookie, again", unlimited, false);
+    case("bad cookie, new", unlimited, true);
+    case("bad cookie, too many", limited, true);
+}
+
+/// A limit that tells as many addresses apart as it may.
+fn a_million(group: &mut Group<'_>) {
+    const MILLION: u32 = 1 << 20;
+    let rate = units::rate("1/h").expect("a rate").expect("not off");
+    let address = PerAddress::new(rate, Clock::System);
+    // In an order that no prefetcher guesses, over and over: an odd factor visits each once.
+    let spread = |at: u32| IpAddr::from((0x0a00_0000 | (at.wrapping_mul(0x9e37_79b1) % MILLION)).to_be_bytes());
+    for at in 0..MILLION {
+        assert!(address.admit(spread(at)).is_ok(), "it is known for the first time");
+    }
+    println!("{} addresses in {} bytes", address.keys().remembered(), address.keys().bytes());
+    let mut at = 0_u32;
+    let mut case = |name: &str, of: &dyn Fn(u32) -> IpAddr| {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                at = at.wrapping_add(1);
+                address.admit(of(at))
+            });
+        });
+    };
+    case("address, a million in turn", &spread);
+    case("address, a stranger beyond a million", &|at| IpAddr::from((0x2000_0000 | at).to_be_bytes()));
 }
 
 /// From the `Cookie` header to the verdict, as the proxy asks for it.

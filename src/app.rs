@@ -22,7 +22,6 @@ use crate::admin::metrics;
 use crate::base::clock::Clock;
 use crate::base::random::Random;
 use crate::base::secret::Secret;
-use crate::base::units::Rate;
 use crate::config::Plan;
 use crate::config::StoreKind;
 use crate::config::{CertificatePlan, Hsts};
@@ -30,10 +29,10 @@ use crate::crypto::key_file;
 use crate::crypto::keyring::KeyRing;
 use crate::enforce::lease::Leases;
 use crate::enforce::shared::Shared;
-use crate::enforce::snapshot::{Limits, Snapshot};
+use crate::enforce::snapshot::Snapshot;
 use crate::limit::connections::OpenConnections;
-use crate::limit::rate::{PerAddress, PerSession};
 use crate::login::attempt::{self, Attempts};
+use crate::login::device::{self, Devices};
 use crate::login::password::PasswordPool;
 use crate::observe::access_log::{AccessLog, FLUSH_EVERY};
 use crate::observe::audit::AuditLog;
@@ -412,28 +411,24 @@ fn open_store(
 }
 
 fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Result<Snapshot, String> {
-    let per_address = |rate: Rate| PerAddress::new(rate, clock.clone());
     let rules = plan.session.rules;
     Ok(Snapshot {
         routes: RouteTable::new(plan.routes.clone()),
         rules,
         cookie: SessionCookie::new(plan.session.cookie.clone(), Arc::clone(ring), TENANT, rules.lifetime.absolute),
         attempts: Attempts::new(Arc::clone(ring), TENANT),
+        devices: Devices::new(Arc::clone(ring), TENANT),
         proxy_protocol: plan.server.proxy_protocol,
         forwarded_header: plan.server.forwarded_header,
         rewriting: Rewriting {
             identity: Arc::new(plan.identity.clone()),
             trusted: plan.server.trusted_proxies.clone(),
             forwarded_header: plan.server.forwarded_header,
-            cookies: vec![plan.session.cookie.name.clone(), attempt::COOKIE.into()],
+            cookies: [plan.session.cookie.name.clone(), attempt::COOKIE.into(), device::COOKIE.into()],
         },
         upstreams: plan.upstreams.iter().cloned().map(Upstream::new).collect::<Result<_, _>>()?,
         users: plan.users.clone(),
-        limits: Limits {
-            per_session: plan.limits.per_session.map(|rate| PerSession::new(rate, clock.clone())),
-            per_address: plan.limits.per_address.map(per_address),
-            login: plan.limits.login.map(per_address),
-        },
+        limits: plan.limits.counting(&plan.routes, clock),
         strict_transport_security: plan.server.hsts.map(Hsts::header),
         title: plan.title.clone(),
     })

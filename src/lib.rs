@@ -33,6 +33,7 @@
 //!    [`route::table`] finds the route.
 //! 5. [`enforce::authorize`] opens the cookie, finds the session, has [`policy::decide::decide`] decide, and does what
 //!    the decision says: notes activity, rotates the secret, ends the session.
+//!    What may pass is counted against the limits of its session, its person and its route ([`enforce::admit`]).
 //! 6. With a [`policy::verdict::Grant`], which only a decision can make, [`upstream::forward`] rewrites the request and
 //!    sends it. A path that forgets to ask does not compile. What the route changes on the way is [`upstream::rewriting`].
 //! 7. The answer streams back under a lease ([`enforce::lease`]): when the session ends, so does the stream. What of the
@@ -73,7 +74,9 @@
 //! | open redirects after login | [`policy::return_to`] |
 //! | signing somebody in as somebody else | [`login::attempt`]: forms are tied to a browser |
 //! | signing somebody out by a link | [`portal::logout`]: a GET ends nothing |
-//! | guessing passwords, and names by the time it takes | [`limit::rate`], [`login::password`] |
+//! | guessing passwords, and names by the time it takes | [`limit::rate`], [`limit::wrong_passwords`], [`login::password`] |
+//! | shutting somebody out by guessing their password | [`limit::wrong_passwords`]: who has signed in before is no stranger |
+//! | guessing sessions | [`limit::guesses`]: bad cookies are counted by address |
 //! | the application setting our cookies | [`upstream::headers::guard_answer`] |
 //! | what goes over the wire without TLS | [`server::plain`]: a redirect, and nothing else is served there |
 //! | answering for us on the next visit by `http://` | HSTS, once the operator says so: [`server::handle`] |

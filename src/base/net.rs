@@ -39,6 +39,15 @@ pub fn limit_key(address: IpAddr) -> IpAddr {
     prefix(address, 32, LIMIT_PREFIX_V6)
 }
 
+/// [`limit_key`] as one word, which limits on a million addresses keep in half the room. An IPv4 address has the lower half
+/// to itself: no client's IPv6 address begins with 32 zero bits (RFC 4291 section 2.5).
+pub fn limit_word(address: IpAddr) -> u64 {
+    match limit_key(address) {
+        IpAddr::V4(address) => u32::from(address).into(),
+        IpAddr::V6(address) => (u128::from(address) >> 64) as u64,
+    }
+}
+
 /// The proxies whose `X-Forwarded-For`, `Forwarded` and PROXY protocol headers are believed. Empty by default: nobody
 /// is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,6 +87,14 @@ mod tests {
         assert_eq!(prefix(ip("::ffff:192.0.2.77"), 24, 56), ip("192.0.2.0"));
         assert_eq!(prefix(ip("2001:db8:1:2ff:3::4"), 24, 56), ip("2001:db8:1:200::"));
         assert_eq!(prefix(ip("2001:db8::1"), 0, 0), ip("::"));
+    }
+
+    #[test]
+    fn a_limit_counts_a_site_as_one() {
+        assert_eq!(limit_word(ip("2001:db8::1")), limit_word(ip("2001:db8::ffff:1")));
+        assert_ne!(limit_word(ip("2001:db8::1")), limit_word(ip("2001:db8:0:1::1")));
+        assert_eq!(limit_word(ip("192.0.2.1")), limit_word(ip("::ffff:192.0.2.1")));
+        assert_ne!(limit_word(ip("192.0.2.1")), limit_word(ip("192.0.2.2")));
     }
 
     #[test]

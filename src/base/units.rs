@@ -3,14 +3,19 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// How often something may happen: `count` times in `per`, and `count` at once as the burst.
+/// How often something may happen: `count` times in `per`, and `burst` times at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// How many times; also the burst.
+    /// How many times.
     pub count: NonZeroU32,
     /// In which span of time.
     pub per: Duration,
+    /// How many times at once, by whoever has done nothing for a while; `count` unless it is said.
+    pub burst: NonZeroU32,
 }
+
+/// The longest that a burst may take to be there again: what is remembered of whoever used it is kept for as long.
+pub const MAX_BURST_REFILL: Duration = Duration::from_secs(24 * 3600);
 
 const DURATION_UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
@@ -55,7 +60,8 @@ pub fn size(text: &str) -> Result<u64, String> {
     number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(wrong)
 }
 
-/// Reads a rate: a whole number, a slash and `s`, `m` or `h`; `"off"` is `None`.
+/// Reads a rate: a whole number, a slash and `s`, `m` or `h`, and possibly a burst (`"100/s burst 200"`); `"off"` is
+/// `None`.
 ///
 /// # Errors
 /// A sentence that says what to write instead.
@@ -68,7 +74,8 @@ pub fn rate(text: &str) -> Result<Option<Rate>, String> {
             "\"{text}\" is not a rate; write a number, a slash and s, m or h, like \"100/s\" or \"10/m\", or \"off\""
         )
     };
-    let (number, unit) = text.split_once('/').ok_or_else(wrong)?;
+    let (rate, burst) = text.split_once(' ').map_or((text, None), |(rate, burst)| (rate, Some(burst)));
+    let (number, unit) = rate.split_once('/').ok_or_else(wrong)?;
     let per = match unit {
         "s" => Duration::from_secs(1),
         "m" => Duration::from_secs(60),
@@ -76,7 +83,21 @@ pub fn rate(text: &str) -> Result<Option<Rate>, String> {
         _ => return Err(wrong()),
     };
     let count = number.parse::<NonZeroU32>().map_err(|_| wrong())?;
-    Ok(Some(Rate { count, per }))
+    let burst = burst.map_or(Ok(count), |burst| self::burst(text, rate, burst, per / count.get()))?;
+    Ok(Some(Rate { count, per, burst }))
+}
+
+/// Reads the `burst 200` of a rate that lets one more through every `each`.
+fn burst(text: &str, rate: &str, burst: &str, each: Duration) -> Result<NonZeroU32, String> {
+    let number = burst.strip_prefix("burst ").and_then(|number| number.parse::<NonZeroU32>().ok());
+    let number = number.ok_or_else(|| {
+        format!("\"{text}\" says no burst; write how many may come at once after the rate, like \"{rate} burst 200\"")
+    })?;
+    if each.saturating_mul(number.get()) > MAX_BURST_REFILL {
+        let most = MAX_BURST_REFILL.as_nanos() / each.as_nanos().max(1);
+        return Err(format!("the burst of \"{text}\" takes more than a day to be there again; write at most {most}"));
+    }
+    Ok(number)
 }
 
 #[cfg(test)]
@@ -94,6 +115,9 @@ mod tests {
         assert_eq!(rate("off"), Ok(None));
         let hundred = rate("100/s").expect("a rate").expect("not off");
         assert_eq!((hundred.count.get(), hundred.per), (100, Duration::from_secs(1)));
+        assert_eq!(hundred.burst, hundred.count);
+        let with_burst = rate("10/m burst 200").expect("a rate").expect("not off");
+        assert_eq!((with_burst.count.get(), with_burst.burst.get()), (10, 200));
     }
 
     #[test]
@@ -107,5 +131,13 @@ mod tests {
         for text in ["", "0/s", "100", "100/d", "/s", "x/s", "100/s/s", "OFF"] {
             assert!(rate(text).expect_err(text).contains("\"100/s\""), "{text}");
         }
+        for text in
+            ["10/s ", "10/s 20", "10/s burst", "10/s burst 0", "10/s burst -1", "10/s  burst 1", "10/s, burst 1"]
+        {
+            assert!(rate(text).is_err(), "{text}");
+        }
+        assert!(rate("10/s burst 0").expect_err("no burst").contains("\"10/s burst 200\""));
+        assert!(rate("1/h burst 25").expect_err("a long one").contains("at most 24"));
+        assert!(rate("1/h burst 24").is_ok() && rate("1000000000/s burst 4000000000").is_ok());
     }
 }

@@ -9,7 +9,7 @@ use crate::policy::route_policy::{Access, RoutePolicy};
 use crate::reader::mistake::Mistake;
 use crate::reader::{Located, Section, either, nearest};
 use crate::route::pattern::{HostPattern, PathPrefix};
-use crate::route::table::{DEFAULT_WEBSOCKET_TIMEOUT, Route};
+use crate::route::table::{DEFAULT_WEBSOCKET_TIMEOUT, Route, RouteLimit};
 use crate::upstream::settings::UpstreamSettings;
 
 /// Reads every `[[route]]`.
@@ -17,8 +17,13 @@ pub(super) fn read(root: &Section<'_>, upstreams: &[Located<UpstreamSettings>], 
     root.require("route", "[[route]]\npath = \"/\"\nupstream = \"app\"");
     let mut all: Vec<Route> = Vec::new();
     let mut sections = Vec::new();
+    let mut limited = 0;
     for section in root.sections("route") {
-        let Some(route) = read_one(&section, upstreams, has_login) else { continue };
+        let Some(mut route) = read_one(&section, upstreams, has_login) else { continue };
+        if let Some(limit) = &mut route.limit {
+            limit.place = limited;
+            limited += 1;
+        }
         if all.iter().any(|other| other.host == route.host && other.path == route.path) {
             let message = format!("there are two routes for \"{}\" on the same host", route.path.shown());
             section.mistake_at("path", message, "keep one of them");
@@ -103,7 +108,9 @@ fn read_one(section: &Section<'_>, upstreams: &[Located<UpstreamSettings>], has_
     let websocket_timeout = positive(section, "websocket_timeout", DEFAULT_WEBSOCKET_TIMEOUT);
     let rewriting = rewriting::read(section, path.as_ref());
     let compress = compress(section);
-    Some(Route { host: host?, path: path?, policy, upstream: upstream?, websocket_timeout, rewriting, compress })
+    // Its place among those that have one is known when all before it are.
+    let limit = section.rate("limit").flatten().map(|rate| RouteLimit { rate, place: 0 });
+    Some(Route { host: host?, path: path?, policy, upstream: upstream?, websocket_timeout, rewriting, compress, limit })
 }
 
 /// The codings that answers may be compressed with.

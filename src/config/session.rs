@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::net::{DEFAULT_PREFIX_V4, DEFAULT_PREFIX_V6};
 use crate::base::units;
-use crate::login::attempt;
+use crate::login::{attempt, device};
 use crate::policy::route_policy::SessionRules;
 use crate::reader::Section;
 use crate::session::binding::{AddressMode, AgentMode, Answer, BindingRules};
@@ -103,7 +103,7 @@ fn cookie_name(text: &str) -> Result<Box<str>, String> {
         Some(rest) if !is_token(rest) => {
             Err(format!("\"{text}\" is not a cookie's name; write letters, digits, - and _ after the prefix"))
         }
-        Some(_) if text.eq_ignore_ascii_case(attempt::COOKIE) => {
+        Some(_) if [attempt::COOKIE, device::COOKIE].iter().any(|ours| text.eq_ignore_ascii_case(ours)) => {
             Err(format!("\"{text}\" is the name of the login page's own cookie; choose another name"))
         }
         Some(_) => Ok(text.into()),

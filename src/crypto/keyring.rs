@@ -23,6 +23,8 @@ pub enum Purpose {
     SessionCookie,
     /// The cookie that ties a login form to the browser that asked for it.
     LoginCookie,
+    /// The cookie of a browser that somebody has signed in with before.
+    Device,
     /// Tokens that travel through a browser: login attempts and return targets.
     Token,
     /// Session records as a store keeps them.
@@ -36,6 +38,7 @@ impl Purpose {
         match self {
             Self::SessionCookie => "session-cookie",
             Self::LoginCookie => "login-cookie",
+            Self::Device => "device",
             Self::Token => "token",
             Self::Record => "record",
             Self::Value => "value",

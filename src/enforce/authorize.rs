@@ -1,5 +1,6 @@
 //! From the cookie to the verdict: open it, find the session, decide, and do what the decision says.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, header};
@@ -8,6 +9,8 @@ use crate::base::clock::Timestamp;
 use crate::enforce::establish;
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::Snapshot;
+use crate::limit::guesses::Guess;
+use crate::limit::rate::Exceeded;
 use crate::observe::audit::{AuditEvent, AuditFields};
 use crate::observe::metrics::Metrics;
 use crate::policy::decide::{Presented, decide};
@@ -28,7 +31,13 @@ pub struct Authorized {
     pub live: Option<Arc<Live>>,
     /// What the answer's cookies say.
     pub cookies: AnswerCookies,
+    /// When the cookie is bad, and its address has sent too many of them: the request is refused for that, whatever the
+    /// verdict.
+    pub too_many: Option<Box<Exceeded>>,
 }
+
+/// What too many bad cookies from one address are called.
+pub const COOKIE_LIMIT: &str = "cookie_limit";
 
 /// What the answer says in `Set-Cookie`.
 #[derive(Default)]
@@ -48,6 +57,11 @@ impl AnswerCookies {
     /// Adds a ready value.
     pub fn push(&mut self, value: HeaderValue) {
         self.set.push(value);
+    }
+
+    /// Adds a ready value, if there is one.
+    pub fn extend(&mut self, value: Option<HeaderValue>) {
+        self.set.extend(value);
     }
 
     /// Writes them into the head of an answer, at the moment it is sent: a successor that has been presented in the
@@ -77,9 +91,23 @@ struct Found {
     generation: u32,
 }
 
+/// Why a request's cookie opens no session.
+struct Bad {
+    reason: Reason,
+    /// When its address has sent too many of them.
+    too_many: Option<Box<Exceeded>>,
+}
+
+impl Bad {
+    /// One that is nobody's guess.
+    const fn innocent(reason: Reason) -> Self {
+        Self { reason, too_many: None }
+    }
+}
+
 /// What a request's cookies came to.
 struct Search {
-    found: Result<Found, Reason>,
+    found: Result<Found, Bad>,
     /// More than one cookie of our name came.
     has_strays: bool,
 }
@@ -98,36 +126,38 @@ pub async fn authorize(
 ) -> Result<Authorized, StoreError> {
     let search = match route.access {
         // The cookie of a public route is not read.
-        Access::Public => Search { found: Err(Reason::NoSession), has_strays: false },
+        Access::Public => Search { found: Err(Bad::innocent(Reason::NoSession)), has_strays: false },
         Access::Optional | Access::Anonymous | Access::Authenticated => {
-            search(shared, &snapshot.cookie, headers, now).await?
+            search(shared, snapshot, headers, facts.client, now).await?
         }
     };
     let presented = match &search.found {
         Ok(found) => Presented::Session { session: found.live.view(), generation: found.generation },
-        Err(reason) => Presented::Unusable(*reason),
+        Err(bad) => Presented::Unusable(bad.reason),
     };
     let decision = decide(&snapshot.rules, route, presented, facts, now, &mut NoTrace);
-    if let Err(reason @ (Reason::InvalidCookie | Reason::InvalidProof)) = search.found {
-        let fields = AuditFields { client: Some(facts.client), reason: Some(reason.name()), ..AuditFields::default() };
-        shared.audit(AuditEvent::CookieRefused, fields);
-    }
     let mut cookies = AnswerCookies::default();
     if search.has_strays {
         cookies.set = snapshot.cookie.delete_strays(&facts.host, &String::from_utf8_lossy(&facts.path.matched));
-        if search.found.is_err() {
-            cookies.set.extend(snapshot.cookie.delete());
-        }
     }
-    let live = search.found.ok();
+    let (live, too_many) = match search.found {
+        Ok(found) => (Some(found), None),
+        Err(bad) => (None, bad.too_many),
+    };
+    // A browser that has lost its session among many, as when all are gone, comes again without the cookie and is let in.
+    // Only in an answer that is made at once: a later one could take away what its person has signed in with since.
+    if too_many.is_some() || (search.has_strays && live.is_none()) {
+        cookies.set.extend(snapshot.cookie.delete());
+    }
     let verdict = apply(shared, decision, live.as_ref(), facts, now, &mut cookies).await?;
     // Whoever passes as nobody, because their session cannot be used, has no part in it: neither its limit nor its end.
     let is_used = !matches!(&verdict, Verdict::Allow(grant) if *grant.subject() == Subject::Nobody);
     let live = live.map(|found| found.live).filter(|_| is_used);
-    Ok(Authorized { verdict, live, cookies })
+    Ok(Authorized { verdict, live, cookies, too_many })
 }
 
-/// Finds the session of a request without deciding anything: for our own pages.
+/// Finds the session of a request without deciding anything: for our own pages, which tell nobody what came of it, and so
+/// refuse nobody for a bad cookie. It is counted.
 ///
 /// # Errors
 /// When the store fails.
@@ -135,9 +165,10 @@ pub async fn current_session(
     shared: &Shared,
     snapshot: &Snapshot,
     headers: &HeaderMap,
+    client: IpAddr,
     now: Timestamp,
 ) -> Result<Option<Arc<Live>>, StoreError> {
-    let search = search(shared, &snapshot.cookie, headers, now).await?;
+    let search = search(shared, snapshot, headers, client, now).await?;
     Ok(search.found.ok().map(|found| found.live).filter(|live| live.ended().is_none()))
 }
 
@@ -145,41 +176,76 @@ pub async fn current_session(
 /// neighbouring host leaves behind, one is used only if no other opens to a session that lasts.
 async fn search(
     shared: &Shared,
-    cookie: &SessionCookie,
+    snapshot: &Snapshot,
     headers: &HeaderMap,
+    client: IpAddr,
     now: Timestamp,
 ) -> Result<Search, StoreError> {
-    let mut candidates = cookie.candidates(headers);
+    let mut candidates = snapshot.cookie.candidates(headers);
     let (Some(first), second) = (candidates.next(), candidates.next()) else {
-        return Ok(Search { found: Err(Reason::NoSession), has_strays: false });
+        return Ok(Search { found: Err(Bad::innocent(Reason::NoSession)), has_strays: false });
     };
     let Some(second) = second else {
-        return Ok(Search { found: open(shared, cookie, first, now).await?, has_strays: false });
+        let opened = open(shared, &snapshot.cookie, first, now).await?;
+        let found = opened.map_err(|reason| note_bad(shared, snapshot, first, client, reason));
+        return Ok(Search { found, has_strays: false });
     };
     let all = [first, second].into_iter().chain(candidates).take(MAX_CANDIDATES);
-    Ok(Search { found: Box::pin(only_one_that_lasts(shared, cookie, all, now)).await?, has_strays: true })
+    let found = Box::pin(only_one_that_lasts(shared, snapshot, all, client, now)).await?;
+    Ok(Search { found, has_strays: true })
+}
+
+/// Counts a cookie that opens no session by the address it came from, and reports it.
+fn note_bad(shared: &Shared, snapshot: &Snapshot, value: &[u8], client: IpAddr, reason: Reason) -> Bad {
+    Metrics::count(&shared.metrics.bad_cookies, reason.name());
+    let guess = snapshot.limits.bad_cookies.as_ref().map_or(Guess::New, |limit| limit.count(client, value));
+    let event = match guess {
+        Guess::Again => None,
+        // It was ours and is no more: nobody's forgery, and too common to be reported each time.
+        Guess::New if reason == Reason::UnknownSession => None,
+        Guess::New => Some(AuditEvent::CookieRefused),
+        Guess::TooMany { report, .. } => report.then_some(AuditEvent::CookiesGuessed),
+    };
+    if let Some(event) = event {
+        let fields = AuditFields { client: Some(client), reason: Some(reason.name()), ..AuditFields::default() };
+        shared.audit(event, fields);
+    }
+    let too_many = match guess {
+        Guess::TooMany { exceeded, .. } => Some(Box::new(exceeded)),
+        Guess::Again | Guess::New => None,
+    };
+    Bad { reason, too_many }
 }
 
 /// Of several cookies, the one whose session lasts, if there is just one.
 async fn only_one_that_lasts<'request>(
     shared: &Shared,
-    cookie: &SessionCookie,
+    snapshot: &Snapshot,
     values: impl Iterator<Item = &'request [u8]>,
+    client: IpAddr,
     now: Timestamp,
-) -> Result<Result<Found, Reason>, StoreError> {
+) -> Result<Result<Found, Bad>, StoreError> {
     let lasts = |found: &Found| found.live.ended().is_none();
-    let mut best: Result<Found, Reason> = Err(Reason::InvalidCookie);
+    let mut best: Result<Found, Bad> = Err(Bad::innocent(Reason::InvalidCookie));
     for value in values {
-        match (open(shared, cookie, value, now).await?, &best) {
+        match (open(shared, &snapshot.cookie, value, now).await?, &mut best) {
             (Ok(found), Ok(other)) if found.live.handle() == other.live.handle() => {
                 if found.generation > other.generation {
                     best = Ok(found);
                 }
             }
-            (Ok(found), Ok(other)) if lasts(&found) && lasts(other) => return Ok(Err(Reason::SeveralSessions)),
+            (Ok(found), Ok(other)) if lasts(&found) && lasts(other) => {
+                return Ok(Err(Bad::innocent(Reason::SeveralSessions)));
+            }
             (Ok(found), Ok(_)) if !lasts(&found) => {}
             (Ok(found), _) => best = Ok(found),
-            (Err(_), _) => {}
+            // Each is a guess, also beside one that is good.
+            (Err(reason), best) => {
+                let bad = note_bad(shared, snapshot, value, client, reason);
+                if let Err(best) = best {
+                    best.too_many = bad.too_many.or(best.too_many.take());
+                }
+            }
         }
     }
     Ok(best)

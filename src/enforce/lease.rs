@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use slab::Slab;
 
 use crate::base::clock::Timestamp;
+use crate::limit::parallel::UnderWay;
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
 use crate::session::record::EndReason;
@@ -81,12 +82,19 @@ pub struct Lease {
     leases: Leases,
     live: Arc<Live>,
     key: Option<usize>,
+    under_way: Option<UnderWay>,
 }
 
 impl Lease {
     /// A lease on `live`.
     pub const fn new(leases: Leases, live: Arc<Live>) -> Self {
-        Self { leases, live, key: None }
+        Self { leases, live, key: None, under_way: None }
+    }
+
+    /// For as long as it is held, its request is under way.
+    pub fn holding(mut self, under_way: Option<UnderWay>) -> Self {
+        self.under_way = under_way;
+        self
     }
 
     fn check(&self) -> Result<(), SessionEnded> {

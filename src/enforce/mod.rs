@@ -1,5 +1,6 @@
 //! Floor 4: decisions carried out. From the cookie to the store to the verdict, and from a refusal to an answer.
 
+pub mod admit;
 pub mod authorize;
 pub mod body;
 pub mod challenge;

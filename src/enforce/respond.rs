@@ -9,10 +9,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 use crate::enforce::body::AnswerBody;
 use crate::enforce::pages::{self, MessagePage};
 use crate::enforce::snapshot::PREFIX;
+use crate::limit::rate::{Allowed, Exceeded};
 use crate::policy::facts::{self, BadRequest};
 use crate::policy::verdict::Reason;
 use crate::upstream::http1::Broken;
 use crate::upstream::pool::UpstreamError;
+
+/// What too many wrong passwords for one name are called.
+pub const ACCOUNT_LIMIT: &str = "account_limit";
 
 /// Why a request is not answered by its application.
 #[derive(Debug)]
@@ -42,7 +46,7 @@ pub enum Refusal {
     /// The person may not.
     Forbidden(Reason),
     /// Too many requests, counted by what.
-    TooMany(&'static str, Duration),
+    TooMany(&'static str, Exceeded),
     /// Too many people sign in at once.
     LoginBusy,
     /// The session store fails.
@@ -106,7 +110,7 @@ impl Refusal {
     }
 
     /// Another sentence than the status alone would have, where one says more.
-    const fn message(&self) -> Option<&'static str> {
+    fn message(&self) -> Option<&'static str> {
         match self {
             Self::Malformed(fault) => Some(fault.sentence()),
             Self::NoRoute => Some("No application is configured for this address."),
@@ -121,10 +125,14 @@ impl Refusal {
             Self::Store => Some("Sessions cannot be checked right now. Please try again in a moment."),
             Self::BrokenUpload => Some("What was being sent broke off."),
             Self::SlowUpload => Some("What was being sent came too slowly."),
-            Self::Misdirected
+            Self::TooMany(ACCOUNT_LIMIT, _) => Some(
+                "There were many wrong passwords for this name. Please wait a while, or sign in with a browser that you \
+                 have signed in with before.",
+            ),
+            Self::TooMany(..)
+            | Self::Misdirected
             | Self::NoPage
             | Self::Forbidden(_)
-            | Self::TooMany(..)
             | Self::Upstream(_)
             | Self::Internal => None,
         }
@@ -138,7 +146,7 @@ impl Refusal {
     const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Upstream(UpstreamError::Exhausted) => Some(Duration::from_secs(2)),
-            Self::TooMany(_, wait) => Some(*wait),
+            Self::TooMany(_, exceeded) => Some(exceeded.retry_after),
             Self::LoginBusy | Self::Store => Some(Duration::from_secs(2)),
             Self::Malformed(_)
             | Self::Misdirected
@@ -193,6 +201,9 @@ pub fn refused(refusal: &Refusal, is_for_person: bool) -> Response<AnswerBody> {
         // Rounded up: a client that comes back a moment too early is refused again.
         headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000).max(1) as u64));
     }
+    if let Refusal::TooMany(name, exceeded) = refusal {
+        say_limit(headers, name, *exceeded);
+    }
     if let Refusal::Method(allowed) = refusal {
         headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
     }
@@ -200,6 +211,30 @@ pub fn refused(refusal: &Refusal, is_for_person: bool) -> Response<AnswerBody> {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(WWW_AUTHENTICATE));
     }
     response
+}
+
+/// Says which limit it was, in the fields of draft-ietf-httpapi-ratelimit-headers. Only what is refused says so: browsers
+/// make nothing of it, a program that paces itself needs it then at the latest, and every other answer would be longer
+/// for it, and tell whoever tries out how far they can go.
+///
+/// What is said is the rate, without a burst: who spreads so many over so much time is never refused.
+fn say_limit(headers: &mut HeaderMap, name: &str, exceeded: Exceeded) {
+    let seconds = |span: Duration| span.as_millis().div_ceil(1000).max(1);
+    let (policy, until) = match exceeded.allowed {
+        Allowed::Rate(rate) => {
+            let policy = format!("\"{name}\";q={};w={}", rate.count, seconds(rate.per));
+            (policy, format!(";t={}", seconds(exceeded.retry_after)))
+        }
+        // Nobody knows when there is room again.
+        Allowed::Requests(most) => (format!("\"{name}\";q={most};qu=\"concurrent-requests\""), String::new()),
+        Allowed::Sessions(most) => (format!("\"{name}\";q={most};qu=\"sessions\""), String::new()),
+    };
+    for (field, text) in [("ratelimit-policy", policy), ("ratelimit", format!("\"{name}\";r=0{until}"))] {
+        // Names are ours, and made of letters.
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(field, value);
+        }
+    }
 }
 
 /// RFC 9110 section 15.5.2 asks for a challenge. Browsers ask for no password when they do not know the scheme.

@@ -93,9 +93,7 @@ impl Shared {
     /// Ends what is over, and forgets what has been over for long.
     pub async fn sweep(&self, now: Timestamp) {
         let snapshot = self.snapshot.load_full();
-        for limit in [&snapshot.limits.per_address, &snapshot.limits.login].into_iter().flatten() {
-            limit.sweep();
-        }
+        snapshot.limits.sweep();
         if let Ok(ended) = self.asked(self.store.sweep(snapshot.rules.lifetime, now)).await {
             for (handle, reason) in ended {
                 self.leases.end(handle);

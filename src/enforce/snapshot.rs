@@ -1,11 +1,15 @@
 //! One configuration, ready for use. A request holds one from beginning to end.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use http::HeaderValue;
 
-use crate::limit::rate::{PerAddress, PerSession};
+use crate::limit::guesses::CookieGuesses;
+use crate::limit::rate::{PerAddress, PerClient, PerKey, PerSession};
+use crate::limit::wrong_passwords::WrongPasswords;
 use crate::login::attempt::Attempts;
+use crate::login::device::Devices;
 use crate::login::users::Users;
 use crate::policy::client_address::ForwardedHeader;
 use crate::policy::route_policy::SessionRules;
@@ -27,8 +31,34 @@ pub struct Limits {
     pub per_session: Option<PerSession>,
     /// On each client address.
     pub per_address: Option<PerAddress>,
+    /// On each person, in all of their sessions.
+    pub per_user: Option<PerClient>,
+    /// On requests of a session that are under way at once.
+    pub parallel: Option<NonZeroU32>,
+    /// On each client of a route, by the place that the route names.
+    pub routes: Vec<PerClient>,
     /// On sign-ins from each client address.
     pub login: Option<PerAddress>,
+    /// On wrong passwords for each name.
+    pub wrong_passwords: Option<WrongPasswords>,
+    /// On bad cookies from each client address.
+    pub bad_cookies: Option<CookieGuesses>,
+}
+
+impl Limits {
+    /// Forgets whoever has their whole allowance again.
+    pub fn sweep(&self) {
+        self.keys().for_each(PerKey::sweep);
+    }
+
+    /// Everything that is remembered by key.
+    fn keys(&self) -> impl Iterator<Item = &PerKey> {
+        let addresses = self.per_address.iter().chain(&self.login).map(PerAddress::keys);
+        let clients = self.per_user.iter().chain(&self.routes).map(PerClient::keys);
+        let passwords = self.wrong_passwords.iter().flat_map(WrongPasswords::keys);
+        let cookies = self.bad_cookies.iter().flat_map(CookieGuesses::keys);
+        addresses.chain(clients).chain(passwords).chain(cookies)
+    }
 }
 
 /// Everything a request needs to know of the configuration.
@@ -41,6 +71,8 @@ pub struct Snapshot {
     pub cookie: SessionCookie,
     /// Tokens of the login page.
     pub attempts: Attempts,
+    /// Cookies of browsers that are known.
+    pub devices: Devices,
     /// Whether trusted proxies, and only they, begin connections with a PROXY protocol header.
     pub proxy_protocol: bool,
     /// Which header trusted proxies write.

@@ -25,6 +25,8 @@ pub enum AuditEvent {
     BindingMismatch,
     /// A cookie came that opens to nothing, or whose proof does not hold.
     CookieRefused,
+    /// An address sends one bad cookie after the other: it tries them out.
+    CookiesGuessed,
     /// The session store failed.
     StoreFailed,
 }
@@ -41,6 +43,7 @@ impl AuditEvent {
             Self::SessionEnded => "session.ended",
             Self::BindingMismatch => "binding.mismatch",
             Self::CookieRefused => "cookie.refused",
+            Self::CookiesGuessed => "cookies.guessed",
             Self::StoreFailed => "store.failed",
         }
     }

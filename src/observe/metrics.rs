@@ -72,6 +72,8 @@ pub struct Metrics {
     pub logins: Family<Labelled, Counter>,
     /// Requests refused by a limit, by which.
     pub limited: Family<Labelled, Counter>,
+    /// Cookies that opened to nothing or to no session, by reason.
+    pub bad_cookies: Family<Labelled, Counter>,
     /// Requests from elsewhere than their session, by what differed.
     pub binding_mismatches: Family<Labelled, Counter>,
     /// Failures of the session store.
@@ -121,6 +123,7 @@ impl Metrics {
         registry.register("session_rotations", "Session secrets replaced by their successor", self.rotations.clone());
         registry.register("logins", "Sign-ins, by outcome", self.logins.clone());
         registry.register("limited", "Requests refused by a limit", self.limited.clone());
+        registry.register("bad_cookies", "Cookies that open to no session, by reason", self.bad_cookies.clone());
         registry.register("binding_mismatches", "Requests from elsewhere", self.binding_mismatches.clone());
         registry.register("store_errors", "Failures of the session store", self.store_errors.clone());
         registry.register("upstream_errors", "Failures of the upstreams", self.upstream_errors.clone());

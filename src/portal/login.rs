@@ -13,8 +13,10 @@ use crate::enforce::authorize::{AnswerCookies, current_session};
 use crate::enforce::body::{AnswerBody, ClientBody};
 use crate::enforce::establish::{self, Place};
 use crate::enforce::pages::LoginPage;
-use crate::enforce::respond::{self, Refusal, is_for_person};
+use crate::enforce::respond::{self, ACCOUNT_LIMIT, Refusal, is_for_person};
 use crate::enforce::snapshot::PREFIX;
+use crate::limit::rate::Exceeded;
+use crate::limit::wrong_passwords::{Counted, WrongPasswords};
 use crate::login::attempt::{Browser, FormFault, Return};
 use crate::login::password::Busy;
 use crate::observe::audit::{AuditEvent, AuditFields};
@@ -64,8 +66,12 @@ pub async fn take(
     let client = Some(visit.facts.client);
     // A name that is not known is not logged: it is often a password in the wrong field.
     let known = users.get(&form.username).map(|user| user.name.clone());
-    let checked = visit.shared.passwords.check(Arc::clone(users), form.username.clone(), form.password).await;
     let fields = AuditFields { client, user: known.as_deref(), ..AuditFields::default() };
+    let counted = admit_name(visit, &form.username, fields)?;
+    let checked = visit.shared.passwords.check(Arc::clone(users), form.username.clone(), form.password).await;
+    if let (Ok(Some(_)) | Err(Busy), Some((limit, counted))) = (&checked, counted) {
+        limit.give_back(counted);
+    }
     match checked {
         Err(Busy) => {
             Metrics::count(&visit.shared.metrics.logins, "busy");
@@ -87,13 +93,17 @@ pub async fn take(
             // The time it took to check the password is not part of the session.
             let now = shared.clock.now();
             let store = |_| Refusal::Store;
-            let before = current_session(shared, snapshot, &visit.parts.headers, now).await.map_err(store)?;
+            let before = current_session(shared, snapshot, &visit.parts.headers, visit.facts.client, now);
+            let before = before.await.map_err(store)?;
             let established =
                 establish::sign_in(shared, snapshot, principal, place, before, now).await.map_err(store)?;
             Metrics::count(&shared.metrics.logins, "succeeded");
             shared
                 .audit(AuditEvent::LoginSucceeded, AuditFields { session: Some(&established.live.handle()), ..fields });
             cookies.push(established.cookie);
+            if snapshot.limits.wrong_passwords.is_some() {
+                cookies.extend(snapshot.devices.set(&shared.random, &form.username, now));
+            }
             Ok(respond::redirect(StatusCode::SEE_OTHER, back.to.as_str()))
         }
     }
@@ -103,11 +113,30 @@ pub async fn take(
 fn admit(visit: &Visit<'_>) -> Result<(), Refusal> {
     let Some(limit) = &visit.snapshot.limits.login else { return Ok(()) };
     limit.admit(visit.facts.client).map_err(|exceeded| {
-        let fields =
-            AuditFields { client: Some(visit.facts.client), reason: Some("login_limit"), ..AuditFields::default() };
-        visit.shared.audit(AuditEvent::LoginRefused, fields);
-        Refusal::TooMany("login_limit", exceeded.retry_after)
+        let fields = AuditFields { client: Some(visit.facts.client), ..AuditFields::default() };
+        refuse(visit, "login_limit", exceeded, fields)
     })
+}
+
+/// Counts the attempt against what may be wrong for its name, until the password turns out to be right. Whether anybody
+/// has that name makes no difference.
+fn admit_name<'visit>(
+    visit: &Visit<'visit>,
+    name: &str,
+    fields: AuditFields<'_>,
+) -> Result<Option<(&'visit WrongPasswords, Counted)>, Refusal> {
+    let Some(limit) = &visit.snapshot.limits.wrong_passwords else { return Ok(None) };
+    let device = visit.snapshot.devices.read(&visit.parts.headers, name, visit.now);
+    match limit.admit(name, visit.facts.client, device) {
+        Ok(counted) => Ok(Some((limit, counted))),
+        Err(exceeded) => Err(refuse(visit, ACCOUNT_LIMIT, exceeded, fields)),
+    }
+}
+
+fn refuse(visit: &Visit<'_>, limit: &'static str, exceeded: Exceeded, fields: AuditFields<'_>) -> Refusal {
+    Metrics::count(&visit.shared.metrics.logins, "refused");
+    visit.shared.audit(AuditEvent::LoginRefused, AuditFields { reason: Some(limit), ..fields });
+    Refusal::TooMany(limit, exceeded)
 }
 
 struct Form {

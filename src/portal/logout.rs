@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, Response, StatusCode};
 
-use crate::enforce::authorize::{AnswerCookies, authorize, current_session};
+use crate::enforce::authorize::{AnswerCookies, COOKIE_LIMIT, authorize, current_session};
 use crate::enforce::body::AnswerBody;
 use crate::enforce::pages::{LogoutPage, MessagePage};
 use crate::enforce::respond::{self, Refusal, is_for_person};
@@ -19,6 +19,9 @@ pub async fn ask(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Respo
     let route = RoutePolicy { access: Access::Optional, roles: Vec::new() };
     let authorized = authorize(visit.shared, visit.snapshot, &route, visit.facts, &visit.parts.headers, visit.now);
     let authorized = authorized.await.map_err(|_| Refusal::Store)?;
+    if let Some(exceeded) = authorized.too_many {
+        return Err(Refusal::TooMany(COOKIE_LIMIT, *exceeded));
+    }
     *cookies = authorized.cookies;
     let user = match &authorized.verdict {
         Verdict::Allow(grant) => grant.principal().map_or("", |principal| &principal.user),
@@ -32,7 +35,8 @@ pub async fn ask(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Respo
 pub async fn take(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Response<AnswerBody>, Refusal> {
     visit.only_same_origin()?;
     let (shared, now) = (visit.shared, visit.now);
-    let live = current_session(shared, visit.snapshot, &visit.parts.headers, now).await.map_err(|_| Refusal::Store)?;
+    let current = current_session(shared, visit.snapshot, &visit.parts.headers, visit.facts.client, now);
+    let live = current.await.map_err(|_| Refusal::Store)?;
     if let Some(live) = live {
         let ended = shared.end_session(live.handle(), EndReason::Logout, Some(visit.facts.client), now).await;
         ended.map_err(|_| Refusal::Store)?;

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use crate::base::units::Rate;
 use crate::policy::compression::Coding;
 use crate::policy::route_policy::RoutePolicy;
 use crate::route::pattern::{HostPattern, PathPrefix};
@@ -26,6 +27,17 @@ pub struct Route {
     pub rewriting: Option<Box<RouteRewriting>>,
     /// How answers may be compressed, the best first.
     pub compress: Box<[Coding]>,
+    /// How much each client may ask of it, if that has a limit.
+    pub limit: Option<RouteLimit>,
+}
+
+/// The limit of a route on each of its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteLimit {
+    /// How much.
+    pub rate: Rate,
+    /// Which of the limited routes it is, by place: where what it counts is found.
+    pub place: usize,
 }
 
 /// Default for `websocket_timeout`: many applications send a sign of life every half minute, some none at all, and a
@@ -144,6 +156,7 @@ mod tests {
             websocket_timeout: DEFAULT_WEBSOCKET_TIMEOUT,
             rewriting: None,
             compress: Box::default(),
+            limit: None,
         };
         RouteTable::new(routes.iter().enumerate().map(route).collect())
     }

@@ -15,13 +15,16 @@ use http::{HeaderValue, Method, Response, StatusCode, Version, header};
 use http_body::Body;
 
 use crate::base::clock::Timestamp;
-use crate::enforce::authorize::{AnswerCookies, Authorized, authorize};
+use crate::enforce::admit::admit;
+use crate::enforce::authorize::{AnswerCookies, Authorized, COOKIE_LIMIT, authorize};
 use crate::enforce::body::{AnswerBody, ClientBody, Incoming, Switched};
 use crate::enforce::challenge::challenge;
 use crate::enforce::establish::{self, Place};
 use crate::enforce::lease::{Lease, Leased};
 use crate::enforce::respond::{self, Refusal, is_for_person};
-use crate::enforce::snapshot::Snapshot;
+use crate::enforce::snapshot::{MAX_ANONYMOUS_PER_ADDRESS, Snapshot};
+use crate::limit::parallel::UnderWay;
+use crate::limit::rate::{Allowed, Exceeded};
 use crate::observe::metrics::Metrics;
 use crate::policy::client_address::client_address;
 use crate::policy::compression;
@@ -163,7 +166,7 @@ async fn answer(
     if !conn.serves(&facts.host) {
         return Err(Refusal::Misdirected);
     }
-    worker.admit(snapshot, client).map_err(|full| Refusal::TooMany("address_limit", full.retry_after))?;
+    worker.admit(snapshot, client).map_err(|exceeded| Refusal::TooMany("address_limit", exceeded))?;
     check_expectation(parts)?;
     if portal::is_ours(&facts.path.matched) {
         // Boxed like everything rare here, so that the future of an ordinary request stays small: it is moved about.
@@ -172,14 +175,18 @@ async fn answer(
     let is_websocket = check_form(parts, body.as_ref())? || is_connect;
     let route = snapshot.routes.find(&facts.host, &facts.path.matched).ok_or(Refusal::NoRoute)?;
     let authorized = authorize(shared, snapshot, &route.policy, &facts, &parts.headers, now);
-    let Authorized { verdict, live, mut cookies } = authorized.await.map_err(|_| Refusal::Store)?;
+    let Authorized { verdict, live, mut cookies, too_many } = authorized.await.map_err(|_| Refusal::Store)?;
+    if let Some(exceeded) = too_many {
+        let refusal = Refusal::TooMany(COOKIE_LIMIT, *exceeded);
+        return Ok(refused_with_cookies(worker, snapshot, &refusal, parts, noted, cookies));
+    }
     let (grant, live) = match verdict {
         Verdict::Allow(grant) => (grant, live),
         Verdict::AllowWithNewSession(grant) => {
             let place = Place { client, user_agent: facts.user_agent };
             let made =
                 Box::pin(establish::anonymous(shared, snapshot, place, now)).await.map_err(|_| Refusal::Store)?;
-            let made = made.ok_or(Refusal::TooMany("anonymous_sessions", ANONYMOUS_RETRY))?;
+            let made = made.ok_or(Refusal::TooMany("anonymous_sessions", FULL_OF_STRANGERS))?;
             cookies.push(made.cookie);
             (grant, Some(made.live))
         }
@@ -194,18 +201,14 @@ async fn answer(
         }
         Verdict::Deny(reason) => {
             noted.borrow_mut().session(live.as_deref());
-            let mut response = refused_in_passing(worker, &Refusal::Forbidden(reason), parts, noted);
-            cookies.write(shared, snapshot, response.headers_mut());
-            return Ok(response);
+            return Ok(refused_with_cookies(worker, snapshot, &Refusal::Forbidden(reason), parts, noted, cookies));
         }
     };
     noted.borrow_mut().subject(grant.subject());
-    if let (Some(live), Some(limit)) = (&live, &snapshot.limits.per_session) {
-        limit.admit(live).map_err(|full| Refusal::TooMany("session_limit", full.retry_after))?;
-    }
+    let under_way = admit(&snapshot.limits, route, grant.subject(), live.as_ref(), client)?;
     let changed_path = facts.path.changed();
     let authority = facts.authority.to_owned();
-    let sent = Sent { now, client, authority, changed_path, route, is_websocket, aside };
+    let sent = Sent { now, client, authority, changed_path, route, is_websocket, under_way, aside };
     let passed = pass(worker, current, conn, grant, live, parts, body, sent).await;
     let mut response = match passed {
         // The session that was made for it is kept by its client all the same.
@@ -260,8 +263,25 @@ fn refused_in_passing(
     respond::refused(refusal, is_for_person(&parts.method, &parts.headers))
 }
 
-/// How long a stranger is asked to wait when their address has all the sessions it may have.
-const ANONYMOUS_RETRY: std::time::Duration = std::time::Duration::from_secs(60);
+/// The same, together with them.
+fn refused_with_cookies(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    refusal: &Refusal,
+    parts: &Parts,
+    noted: &RefCell<Noted>,
+    cookies: AnswerCookies,
+) -> Response<AnswerBody> {
+    let mut response = refused_in_passing(worker, refusal, parts, noted);
+    cookies.write(&worker.shared, snapshot, response.headers_mut());
+    response
+}
+
+/// What a stranger is told whose address has all the sessions it may have: they end by themselves, nobody knows when.
+const FULL_OF_STRANGERS: Exceeded = Exceeded {
+    retry_after: std::time::Duration::from_secs(60),
+    allowed: Allowed::Sessions(MAX_ANONYMOUS_PER_ADDRESS as u32),
+};
 
 /// What the request's facts say of how it is sent on, once its head is taken apart.
 struct Sent<'a> {
@@ -271,6 +291,7 @@ struct Sent<'a> {
     changed_path: Option<String>,
     route: &'a Route,
     is_websocket: bool,
+    under_way: Option<UnderWay>,
     aside: &'a Aside,
 }
 
@@ -323,6 +344,7 @@ async fn pass(
         return Err(Refusal::Unauthenticated(crate::policy::verdict::Reason::Ended(reason)));
     }
     let mut response = answered?;
+    let lease = || lease().map(|lease| lease.holding(sent.under_way));
     if let Some(changes) = &sent.route.rewriting {
         let asked = Asked::with(&parts.headers, &sent.authority, &pool.upstream().settings.servers);
         rewriting::outward(changes, asked, response.headers_mut());

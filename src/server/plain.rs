@@ -89,7 +89,7 @@ async fn answer(
     let client = client_address(peer, &parts.headers, &snapshot.rewriting.trusted, snapshot.forwarded_header);
     noted.borrow_mut().client = Some(client);
     let facts = Facts::read(parts, client).map_err(Refusal::Malformed)?;
-    worker.admit(snapshot, client).map_err(|full| Refusal::TooMany("address_limit", full.retry_after))?;
+    worker.admit(snapshot, client).map_err(|exceeded| Refusal::TooMany("address_limit", exceeded))?;
     let token = challenges::token(parts.uri.path()).filter(|_| matches!(parts.method, Method::GET | Method::HEAD));
     // For any host: whoever has left an answer there has asked for a certificate, and need not have written a route yet.
     if let (Some(challenges), Some(token)) = (&plain.challenges, token) {

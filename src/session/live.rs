@@ -4,7 +4,7 @@
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
@@ -37,6 +37,7 @@ pub struct Live {
     /// Zero while it lasts, then the reason's code in the upper 8 bits and the time in milliseconds in the lower 56.
     ended: AtomicU64,
     allowance: AtomicU64,
+    under_way: AtomicU32,
 }
 
 /// What is asked of a session in one look, so that a decision rests on one state of it.
@@ -73,6 +74,7 @@ impl Live {
             rotation: AtomicU64::new(rotation),
             ended: AtomicU64::new(record.ended.map_or(0, |(reason, at)| pack_end(reason, at))),
             allowance: AtomicU64::new(0),
+            under_way: AtomicU32::new(0),
         }
     }
 
@@ -177,6 +179,11 @@ impl Live {
     /// The word in which the rate limit of this session keeps its state.
     pub const fn allowance(&self) -> &AtomicU64 {
         &self.allowance
+    }
+
+    /// How many of its requests are under way, where that has a limit.
+    pub const fn under_way(&self) -> &AtomicU32 {
+        &self.under_way
     }
 }
 

@@ -33,6 +33,9 @@ use crate::upstream::trailers;
 use crate::upstream::upload::{Progress, Upload};
 use crate::upstream::websocket::has_token;
 
+/// How many cookies are ours: of the session, of the login form, of a browser that is known.
+pub const OUR_COOKIES: usize = 3;
+
 /// How requests are changed on their way.
 #[derive(Clone, Debug)]
 pub struct Rewriting {
@@ -43,7 +46,7 @@ pub struct Rewriting {
     /// In which headers they give it.
     pub forwarded_header: ForwardedHeader,
     /// The names of our cookies.
-    pub cookies: Vec<Box<str>>,
+    pub cookies: [Box<str>; OUR_COOKIES],
 }
 
 /// Where and how a request is sent.
@@ -103,8 +106,7 @@ pub fn rewrite(
         name == "expect" || rewriting.identity.is_ours(name.as_bytes()) || headers::is_a_proxys_word(name, written)
     });
     trailers::announce_of_request(fields, &rewriting.identity);
-    let names: [&str; 2] = std::array::from_fn(|at| rewriting.cookies.get(at).map_or("", |name| &**name));
-    headers::remove_cookies(fields, &names);
+    headers::remove_cookies(fields, &rewriting.cookies.each_ref().map(|name| &**name));
     fields.reserve(ADDED_FIELDS);
     if takes_trailers {
         headers::say_takes_trailers(fields);

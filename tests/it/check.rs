@@ -957,3 +957,20 @@ gateway.toml:13:9: zero would leave no time at all
     let checked = run(folder(&with("path = \"/health?full=1\"\nhost = \"app.internal:81\"")).path(), &["check"], "");
     assert_eq!(checked.code(), Some(0), "{}", checked.stderr);
 }
+
+#[test]
+fn limits_say_what_to_write_instead() {
+    let limits = "[limits]\nper_session = \"100/s burst\"\nper_user = \"1/h burst 48\"\nparallel = 0\nlogn = \"off\"\n";
+    let shown = told(&format!("{GOOD}limit = \"10/m 20\"\n{limits}"));
+    for words in [
+        "\"100/s burst\" says no burst",
+        "write how many may come at once after the rate, like \"100/s burst 200\"",
+        "the burst of \"1/h burst 48\" takes more than a day to be there again",
+        "write at most 24",
+        "write a whole number from 1 to 1000000",
+        "did you mean \"login\"?",
+        "\"10/m 20\" says no burst",
+    ] {
+        assert!(shown.contains(words), "{words} is not in:\n{shown}");
+    }
+}

@@ -35,7 +35,7 @@ fn named(value: &str) -> String {
 }
 
 fn unlimited() -> Gateway {
-    Setup::new().extra("[limits]\nper_address = \"off\"\nper_session = \"off\"\n").start()
+    Setup::new().extra("[limits]\nper_address = \"off\"\nper_session = \"off\"\nbad_cookies = \"off\"\n").start()
 }
 
 #[test]

@@ -6,10 +6,15 @@ use vestibule::session::record::Record;
 
 use super::harness::{ALICE, Answer, BOB, Client, START, Setup, Version, hidden};
 
-fn assert_limited(answer: &Answer, reason: &str, longest_wait: u64) {
+pub(super) fn assert_limited(answer: &Answer, reason: &str, longest_wait: u64) {
     assert_eq!(answer.status, 429, "{}", answer.text());
     let wait: u64 = answer.header("retry-after").parse().expect("seconds");
     assert!((1..=longest_wait).contains(&wait), "{wait}");
+    // draft-ietf-httpapi-ratelimit-headers: which limit, what it allows, what is left.
+    let (policy, left) = (answer.header("ratelimit-policy"), answer.header("ratelimit"));
+    assert!(policy.starts_with(&format!("\"{reason}\";q=")), "{policy}");
+    let (rate, at_once) = (format!("\"{reason}\";r=0;t={wait}"), format!("\"{reason}\";r=0"));
+    assert_eq!(left, if policy.contains(";w=") { rate } else { at_once });
     assert_eq!(answer.header("cache-control"), "no-store");
     if answer.header("content-type") == "application/json" {
         let json = answer.json();
@@ -20,7 +25,7 @@ fn assert_limited(answer: &Answer, reason: &str, longest_wait: u64) {
     }
 }
 
-fn login(client: &Client, (name, password): (&str, &str), attempt: &str) -> Answer {
+pub(super) fn login(client: &Client, (name, password): (&str, &str), attempt: &str) -> Answer {
     client.post_form("/.vestibule/login", &[("username", name), ("password", password), ("attempt", attempt)]).send()
 }
 
@@ -112,9 +117,165 @@ fn guessing_passwords_is_slowed_down_and_the_right_one_waits_too() {
     assert_limited(&login(&other, BOB, &form), "login_limit", 20);
 }
 
+#[test]
+fn a_burst_is_what_may_come_at_once() {
+    let gateway = Setup::new().extra("[limits]\nper_session = \"5/s burst 8\"\n").start();
+    let client = gateway.signed_in(ALICE);
+    let passed = || (0..20).filter(|_| client.get("/").send().status == 200).count();
+    assert_eq!(passed(), 8);
+    assert_eq!(client.get("/").send().header("ratelimit-policy"), "\"session_limit\";q=5;w=1");
+    gateway.advance(1);
+    assert_eq!(passed(), 5);
+    gateway.advance(10);
+    assert_eq!(passed(), 8);
+    // Only what is refused says so.
+    gateway.advance(10);
+    let answer = client.get("/").send();
+    assert_eq!((answer.status, answer.header("ratelimit"), answer.header("ratelimit-policy")), (200, "", ""));
+}
+
+#[test]
+fn a_person_has_one_rate_in_all_their_sessions() {
+    let gateway = Setup::new().extra("[limits]\nper_user = \"6/m\"\n").start();
+    let (one, two, other) = (gateway.signed_in(ALICE), gateway.signed_in(ALICE), gateway.signed_in(BOB));
+    gateway.application.forget();
+    for client in [&one, &two].iter().cycle().take(6) {
+        assert_eq!(client.get("/").send().status, 200);
+    }
+    for client in [&one, &two, &gateway.signed_in(ALICE)] {
+        assert_limited(&client.get("/").send(), "user_limit", 10);
+        assert_limited(&client.visit("/").send(), "user_limit", 10);
+        assert_eq!(client.get("/public").send().status, 200, "where nobody is anybody nobody is counted");
+    }
+    assert_eq!(other.get("/").send().status, 200);
+    assert_eq!(gateway.application.received().iter().filter(|request| request.uri == "/").count(), 7);
+    gateway.advance(10);
+    assert_eq!((two.get("/").send().status, one.get("/").send().status), (200, 429));
+    assert_eq!(one.post_form("/.vestibule/logout", &[]).send().status, 200, "one can always sign out");
+}
+
+#[test]
+fn a_session_has_so_many_requests_under_way_and_no_more() {
+    let gateway = Setup::new().extra("[limits]\nparallel = 3\n").start();
+    for version in [Version::H1, Version::H2] {
+        let client = gateway.signed_in(ALICE).speaking(version);
+        let other = gateway.signed_in(BOB).speaking(version);
+        let mut held: Vec<_> = (0..3).map(|_| client.get("/stream").open()).collect();
+        assert!(held.iter().all(|(answer, _)| answer.status == 200));
+        let refused = client.get("/").send();
+        assert_limited(&refused, "parallel_limit", 1);
+        assert_eq!(refused.header("ratelimit-policy"), "\"parallel_limit\";q=3;qu=\"concurrent-requests\"");
+        assert_eq!(other.get("/").send().status, 200);
+        assert_eq!(client.get("/public").send().status, 200);
+        // One that its client leaves makes room, however it ends.
+        drop(held.pop());
+        super::harness::eventually("there is room", || client.get("/").send().status == 200);
+        // What is done leaves nothing behind.
+        for path in ["/", "/echo", "/status-404", "/close", "/cached"].iter().cycle().take(25) {
+            assert_ne!(client.get(path).send().status, 429, "{path}");
+            assert_ne!(client.request(http::Method::HEAD, path).send().status, 429, "{path}");
+        }
+        drop(held);
+        super::harness::eventually("nothing is under way", || {
+            let sessions = gateway.sessions_of("alice");
+            sessions.iter().all(|live| live.under_way().load(std::sync::atomic::Ordering::Relaxed) == 0)
+        });
+        gateway.revoke("alice");
+    }
+}
+
+#[test]
+fn a_websocket_is_under_way_for_as_long_as_it_is_open() {
+    use super::websockets::{Echo, open};
+    let echo = Echo::start();
+    let gateway = Setup::new().extra("[limits]\nparallel = 2\n").in_front_of(&echo.server).start();
+    let client = gateway.signed_in(ALICE);
+    let (first, second) = (open(&client, "/socket", &[]).expect("open"), open(&client, "/socket", &[]).expect("open"));
+    assert_eq!(open(&client, "/socket", &[]).err(), Some(429));
+    drop(first);
+    super::harness::eventually("there is room", || open(&client, "/socket", &[]).is_ok());
+    drop(second);
+}
+
+/// A route of everybody and one for who is signed in, each with a limit, beside one without.
+fn limited_routes() -> super::harness::Gateway {
+    let mut setup = Setup::new();
+    setup.server = "trusted_proxies = [\"127.0.0.1\"]".to_owned();
+    setup.routes += r#"
+        [[route]]
+        path = "/report"
+        upstream = "app"
+        limit = "3/m"
+        [[route]]
+        path = "/public/search"
+        upstream = "app"
+        access = "optional"
+        limit = "2/m burst 4"
+    "#;
+    setup.start()
+}
+
+#[test]
+fn a_route_has_its_rate_for_each_person() {
+    let gateway = limited_routes();
+    let (one, two, other) = (gateway.signed_in(ALICE), gateway.signed_in(ALICE), gateway.signed_in(BOB));
+    for client in [&one, &two, &one] {
+        assert_eq!(client.get("/report/7").send().status, 200);
+    }
+    gateway.application.forget();
+    for client in [&one, &two] {
+        let refused = client.get("/report/8").send();
+        assert_limited(&refused, "route_limit", 20);
+        assert_eq!(refused.header("ratelimit-policy"), "\"route_limit\";q=3;w=60");
+        assert_limited(&client.visit("/report").send(), "route_limit", 20);
+    }
+    gateway.application.assert_untouched();
+    for path in ["/", "/reports", "/public/search"] {
+        assert_eq!(one.get(path).send().status, 200, "{path} is another route");
+    }
+    assert_eq!(other.get("/report").send().status, 200, "from the same address");
+    assert_eq!(gateway.client().get("/report").send().status, 401, "who may not pass is not counted");
+    gateway.advance(20);
+    assert_eq!((two.get("/report").send().status, one.get("/report").send().status), (200, 429));
+}
+
+#[test]
+fn a_route_has_its_rate_for_each_stranger_by_address() {
+    let gateway = limited_routes();
+    let client = gateway.client();
+    let from = |address: &str| client.get("/public/search").header("x-forwarded-for", address).send();
+    for _ in 0..4 {
+        assert_eq!(from("203.0.113.7").status, 200);
+    }
+    assert_limited(&from("203.0.113.7"), "route_limit", 30);
+    assert_eq!(from("203.0.113.8").status, 200);
+    let site: Vec<u16> = (0..6).map(|at| from(&format!("2001:db8::{at:x}:1")).status).collect();
+    assert_eq!(site, [200, 200, 200, 200, 429, 429], "a site's addresses are one");
+    assert_eq!(from("2001:db8:0:1::1").status, 200);
+    let here = gateway.signed_in(ALICE);
+    let signed_in = here.get("/public/search").header("x-forwarded-for", "203.0.113.7").send();
+    assert_eq!(signed_in.status, 200, "who is signed in is no stranger");
+}
+
+#[test]
+fn a_sites_ipv6_addresses_try_signing_in_together() {
+    let mut setup = Setup::new().extra("[limits]\nlogin = \"3/m\"\n");
+    setup.server = "trusted_proxies = [\"127.0.0.1\"]".to_owned();
+    let gateway = setup.start();
+    let client = gateway.client();
+    let attempt = hidden(&client.visit("/.vestibule/login").send(), "attempt");
+    let from = |address: &str| {
+        let fields = [("username", "alice"), ("password", "a guess"), ("attempt", &*attempt)];
+        client.post_form("/.vestibule/login", &fields).header("x-forwarded-for", address).send().status
+    };
+    assert_eq!([1, 2, 3, 4].map(|at| from(&format!("2001:db8::{at}"))), [401, 401, 401, 429]);
+    assert_eq!(from("2001:db8:0:1::1"), 401);
+}
+
 /// Many sign-ins at once, all of them new guesses, while somebody works.
 fn flood(extra: &str) -> (Vec<Answer>, usize) {
-    let limits = format!("[limits]\nper_session = \"off\"\nper_address = \"off\"\n{extra}\n");
+    let limits =
+        format!("[limits]\nper_session = \"off\"\nper_address = \"off\"\nwrong_passwords = \"off\"\n{extra}\n");
     let gateway = Setup::new().extra(&limits).start();
     let worker = gateway.signed_in(ALICE);
     let attacker = gateway.client();
@@ -170,8 +331,7 @@ fn a_login_flood_from_everywhere_fills_a_bounded_queue_and_no_more() {
 
 #[test]
 fn limits_can_be_off() {
-    let gateway =
-        Setup::new().extra("[limits]\nper_session = \"off\"\nper_address = \"off\"\nlogin = \"off\"\n").start();
+    let gateway = Setup::new().unlimited().start();
     let client = gateway.signed_in(ALICE);
     let answers = client.together((0..150).map(|_| client.get("/")).collect());
     assert!(answers.iter().all(|answer| answer.status == 200));

@@ -23,6 +23,7 @@ mod durable;
 mod faults;
 mod fixation;
 mod grpc;
+mod guessing;
 mod health;
 mod hosts;
 mod hsts;

@@ -20,14 +20,14 @@ use super::http2::{
 pub(super) type Socket = WebSocket<StreamOwned<ClientConnection, TcpStream>>;
 
 /// An application that says everything back, in text or binary as it came, and shows with what headers it was asked.
-struct Echo {
-    server: Scripted,
+pub(super) struct Echo {
+    pub(super) server: Scripted,
     asked: Receiver<HeaderMap>,
     ended: Receiver<()>,
 }
 
 impl Echo {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let (ask, asked) = channel();
         let (end, ended) = channel();
         let (ask, end) = (Mutex::new(ask), Mutex::new(end));

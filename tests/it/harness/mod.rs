@@ -192,7 +192,7 @@ impl Setup {
 
     /// Without limits on how much anybody may ask.
     pub fn unlimited(self) -> Self {
-        self.extra("[limits]\nper_session = \"off\"\nper_address = \"off\"\nlogin = \"off\"")
+        self.extra("[limits]\nper_session = \"off\"\nper_address = \"off\"\nlogin = \"off\"\nwrong_passwords = \"off\"\nbad_cookies = \"off\"")
     }
 
     /// More tables.

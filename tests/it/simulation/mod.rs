@@ -403,7 +403,8 @@ impl Run {
         let values: Vec<String> = presented.iter().map(|(value, _)| value.clone()).collect();
         let cookies: Vec<Cookie> = presented.iter().map(|(_, cookie)| *cookie).collect();
         let (World { shared, snapshot, .. }, headers) = (&self.world, world::headers(place, &values));
-        let live = finish(current_session(shared, snapshot, &headers, self.world.now())).expect("memory works");
+        let current = current_session(shared, snapshot, &headers, world::address(place), self.world.now());
+        let live = finish(current).expect("memory works");
         let expected = self.model.current(&cookies, self.now());
         assert_eq!(live.map(|live| live.handle()), expected.map(|at| self.handles[at]), "the current session");
         expected
