@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::mistake::Mistake;
-use super::secret::{self, Refusal};
 use super::suggest::{either, meant, nearest};
 use super::syntax::line_at;
 use super::tree::{Entry, Kind, Node, Table};
 use super::{Document, Located, join};
-use crate::base::secret::Secret;
 use crate::base::units::{self, Rate};
+
+mod secrets;
 
 /// A table: `[server]`, one `[[route]]`, or one that is not written and therefore empty.
 ///
@@ -314,46 +314,6 @@ impl<'a> Section<'a> {
             return self.wrong(key, &entry.value, "a text", help.to_owned());
         };
         read(text).map_err(|message| self.mistake(&entry.value.span, message, help)).ok()
-    }
-
-    /// A secret, which is written as `"env:NAME"`, `"file:PATH"` (from the folder of the file) or `"credential:NAME"`
-    /// (systemd's), and read from there. What is written in its place is never shown.
-    pub fn secret(&self, key: &str) -> Option<Secret<String>> {
-        self.document.conceal(&self.kind, key, secret::HOW);
-        self.resolve(key, &self.get(key)?.value)
-    }
-
-    /// A list of secrets, each written as [`Section::secret`] has it, with its place. Those that cannot be read are left
-    /// out.
-    pub fn secrets(&self, key: &str) -> Option<Vec<Located<Secret<String>>>> {
-        self.document.conceal(&self.kind, key, secret::HOW);
-        let value = &self.get(key)?.value;
-        let Kind::List(items) = &value.kind else {
-            value.all_spans(&mut self.document.notes.borrow_mut().hidden);
-            return self.wrong(key, value, "a list of texts", format!("write {key} = [\"file:PATH\"]"));
-        };
-        let read = |item| Some(Located { value: self.resolve(key, item)?, span: item.span.clone() });
-        Some(items.iter().filter_map(read).collect())
-    }
-
-    fn resolve(&self, key: &str, value: &Node) -> Option<Secret<String>> {
-        let hide = || value.all_spans(&mut self.document.notes.borrow_mut().hidden);
-        let Kind::Text(text) = &value.kind else {
-            hide();
-            return self.wrong(key, value, "a text", secret::HOW.to_owned());
-        };
-        match secret::resolve(text, self.document.folder()) {
-            Ok(secret) => Some(secret),
-            Err(Refusal::NotAReference) => {
-                hide();
-                self.mistake(&value.span, format!("\"{key}\" must not hold the secret itself"), secret::HOW);
-                None
-            }
-            Err(Refusal::Unresolved(message, help)) => {
-                self.mistake(&value.span, message, help);
-                None
-            }
-        }
     }
 
     /// A section in this one; `None` when it is not written.

@@ -194,10 +194,7 @@ fn fill(path: &Path) -> io::Result<()> {
         writing.commit()?;
         Ok(())
     };
-    fill().map_err(|error| match error {
-        redb::Error::Io(error) => error,
-        other => io::Error::other(other),
-    })
+    fill().map_err(|error| if let redb::Error::Io(error) = error { error } else { io::Error::other(error) })
 }
 
 fn builder() -> Builder {
