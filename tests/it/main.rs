@@ -45,6 +45,7 @@ mod rewriting;
 mod rotation;
 mod simulation;
 mod smuggling;
+mod stolen;
 mod streams;
 mod upstream_faults;
 mod upstreams;
