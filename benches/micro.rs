@@ -40,7 +40,7 @@ use vestibule::reader::Document;
 use vestibule::route::pattern::{HostPattern, PathPrefix};
 use vestibule::route::table::{DEFAULT_WEBSOCKET_TIMEOUT, Route, RouteTable};
 use vestibule::server::heads::HeadWatch;
-use vestibule::session::binding::{AddressMode, AgentMode, Answer, BindingRules, Bound};
+use vestibule::session::binding::{AddressMode, AgentMode, Answer, BindingRules, Bound, TlsFingerprint, TlsMode};
 use vestibule::session::cookie::{CookieSecret, CookieSettings, SessionCookie};
 use vestibule::session::handle::SessionHandle;
 use vestibule::session::live::Live;
@@ -58,6 +58,11 @@ const NOW: Timestamp = Timestamp::from_millis(1_763_000_000_000);
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 17));
 const USER_AGENT: &str =
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
+/// The same browser after an update, and another one.
+const UPDATED: &str =
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/132.0.0.0 Safari/537.36";
+const OTHER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+const CLIENT_V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 2, 3, 4, 5));
 
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
@@ -69,6 +74,7 @@ fn main() {
         .without_plots()
         .configure_from_args();
     decisions(&mut criterion.benchmark_group("decide"));
+    bindings(&mut criterion.benchmark_group("binding"));
     secrets(&mut criterion.benchmark_group("secret"));
     reading(&mut criterion.benchmark_group("request"));
     routes(&mut criterion.benchmark_group("route"));
@@ -81,7 +87,7 @@ fn main() {
 fn decisions(group: &mut Group<'_>) {
     let live = Live::new(record(&Random::System, 1));
     let parts = request("/reports/2025/11?page=2", None);
-    let facts = Facts::read(&parts, CLIENT).expect("a good request");
+    let facts = Facts { tls: hello(), ..Facts::read(&parts, CLIENT).expect("a good request") };
     let public = RoutePolicy { access: Access::Public, roles: Vec::new() };
     let (open, admins) = (policy(&[]), policy(&["ops", "reader"]));
     let usual = SessionRules::default();
@@ -96,10 +102,54 @@ fn decisions(group: &mut Group<'_>) {
     case("public", &usual, &public);
     case("signed in", &usual, &open);
     case("every check and roles", &strict, &admins);
-    let bound = *live.view().bound;
-    group.bench_function("user agent family", |bencher| {
-        bencher.iter(|| bound.difference(&usual.binding, black_box(CLIENT), black_box(USER_AGENT.as_bytes())));
-    });
+}
+
+/// What each comparison with where a session was made costs by itself, and all of them together. The design bounds each
+/// by 200 ns.
+fn bindings(group: &mut Group<'_>) {
+    let none = BindingRules { agent: AgentMode::Off, ..BindingRules::default() };
+    let (v4, v6) = (DEFAULT_PREFIX_V4, DEFAULT_PREFIX_V6);
+    let ip = |address| BindingRules { address, ..none };
+    let agent = |agent| BindingRules { agent, ..none };
+    let tls = BindingRules { tls: TlsMode::Exact, ..none };
+    let here = (CLIENT, USER_AGENT, hello());
+    let of_v6 = (CLIENT_V6, USER_AGENT, hello());
+    let updated = (CLIENT, UPDATED, hello());
+    let other = (CLIENT, OTHER, hello());
+    let mut case = |name: &str, rules: &BindingRules, made: (IpAddr, &str, TlsFingerprint), now| {
+        let bound = Bound { tls: made.2, ..Bound::of(made.0, made.1.as_bytes()) };
+        let (address, user_agent, tls): (IpAddr, &str, TlsFingerprint) = now;
+        let compare = || {
+            let user_agent = black_box(user_agent.as_bytes());
+            black_box(&bound).differences(black_box(rules), black_box(address), user_agent, black_box(tls)).gravest()
+        };
+        group.bench_function(name, |bencher| bencher.iter(compare));
+    };
+    case("nothing", &none, here, here);
+    case("ip exact", &ip(AddressMode::Exact), here, here);
+    case("ip prefix, IPv4", &ip(AddressMode::Prefix { v4, v6 }), here, here);
+    case("ip prefix, IPv6", &ip(AddressMode::Prefix { v4, v6 }), of_v6, of_v6);
+    case("user agent exact", &agent(AgentMode::Exact), here, here);
+    case("user agent family, the same", &agent(AgentMode::Family), here, here);
+    case("user agent family, updated", &agent(AgentMode::Family), here, updated);
+    case("user agent family, another", &agent(AgentMode::Family), here, other);
+    case("tls", &tls, here, here);
+    let every = every_check().binding;
+    case("every one, the same", &every, here, here);
+    case("every one, updated", &every, here, updated);
+    case("every one, in shadow", &BindingRules { is_shadow: true, ..every }, here, other);
+    // Once a connection.
+    group.bench_function("tls fingerprint of a hello", |bencher| bencher.iter(|| black_box(hello())));
+}
+
+/// The hello of a browser.
+fn hello() -> TlsFingerprint {
+    let suites = [
+        0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013, 0xc014, 0x009c, 0x009d, 0x002f,
+        0x0035,
+    ];
+    let schemes = [0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601];
+    TlsFingerprint::of(black_box(suites), black_box([0x11ec, 0x001d, 0x0017, 0x0018]), black_box(schemes))
 }
 
 fn secrets(group: &mut Group<'_>) {
@@ -248,7 +298,7 @@ fn whole(group: &mut Group<'_>) {
     };
     let sessions: Vec<HeaderMap> = (0..100_000).map(signed_in).collect();
     let parts = request("/reports/2025/11?page=2", None);
-    let facts = Facts::read(&parts, CLIENT).expect("a good request");
+    let facts = Facts { tls: hello(), ..Facts::read(&parts, CLIENT).expect("a good request") };
     let mut ask = |name: &str, of: &[HeaderMap]| {
         let mut in_turn = of.iter().cycle();
         group.bench_function(name, |bencher| {
@@ -315,6 +365,9 @@ fn every_check() -> SessionRules {
         address_answer: Answer::End,
         agent: AgentMode::Family,
         agent_answer: Answer::End,
+        tls: TlsMode::Exact,
+        tls_answer: Answer::End,
+        is_shadow: false,
     };
     SessionRules { binding, ..SessionRules::default() }
 }
@@ -326,7 +379,8 @@ fn policy(roles: &[&str]) -> RoutePolicy {
 fn record(random: &Random, at: usize) -> Record {
     let (user, email) = (format!("user-{at}"), format!("user-{at}@example.test"));
     let principal = Principal::new(&user, Some(&email), &["staff".to_owned()], &["reader".to_owned()]);
-    Record::new(random, Some(Arc::new(principal)), Bound::of(CLIENT, USER_AGENT.as_bytes()), NOW)
+    let bound = Bound { tls: hello(), ..Bound::of(CLIENT, USER_AGENT.as_bytes()) };
+    Record::new(random, Some(Arc::new(principal)), bound, NOW)
 }
 
 fn add(store: &dyn SessionStore, record: Record) -> Arc<Live> {

@@ -8,7 +8,7 @@ use crate::base::units;
 use crate::login::{attempt, device};
 use crate::policy::route_policy::SessionRules;
 use crate::reader::Section;
-use crate::session::binding::{AddressMode, AgentMode, Answer, BindingRules};
+use crate::session::binding::{AddressMode, AgentMode, Answer, BindingRules, TlsMode};
 use crate::session::cookie::{CookieSettings, SameSite};
 use crate::session::rotation::{DEFAULT_EVERY, DEFAULT_GRACE, RotationRule};
 use crate::session::timeouts::{DEFAULT_ABSOLUTE, DEFAULT_IDLE, Lifetime};
@@ -175,6 +175,7 @@ fn rotation(session: &Section<'_>) -> RotationRule {
 fn binding(session: &Section<'_>) -> BindingRules {
     let section = session.section_or_empty("binding");
     let (ip, agent) = (section.section_or_empty("ip"), section.section_or_empty("user_agent"));
+    let tls = section.section_or_empty("tls");
     let defaults = BindingRules::default();
     let v4 = ip.integer("prefix_v4", 8..=32).unwrap_or(DEFAULT_PREFIX_V4);
     let v6 = ip.integer("prefix_v6", 16..=128).unwrap_or(DEFAULT_PREFIX_V6);
@@ -186,5 +187,8 @@ fn binding(session: &Section<'_>) -> BindingRules {
         address_answer: ip.one_of("answer", &answers).unwrap_or(defaults.address_answer),
         agent: agent.one_of("mode", &agent_modes).unwrap_or(defaults.agent),
         agent_answer: agent.one_of("answer", &answers).unwrap_or(defaults.agent_answer),
+        tls: tls.one_of("mode", &[("off", TlsMode::Off), ("exact", TlsMode::Exact)]).unwrap_or(defaults.tls),
+        tls_answer: tls.one_of("answer", &answers).unwrap_or(defaults.tls_answer),
+        is_shadow: section.bool("shadow").unwrap_or(defaults.is_shadow),
     }
 }

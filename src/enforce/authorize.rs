@@ -12,12 +12,13 @@ use crate::enforce::snapshot::Snapshot;
 use crate::limit::guesses::Guess;
 use crate::limit::rate::Exceeded;
 use crate::observe::audit::{AuditEvent, AuditFields};
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{Answered, Metrics};
 use crate::policy::decide::{Presented, decide};
 use crate::policy::facts::Facts;
 use crate::policy::route_policy::{Access, RoutePolicy};
 use crate::policy::trace::NoTrace;
 use crate::policy::verdict::{Decision, Reason, RotationStep, Subject, Verdict};
+use crate::session::binding::{Answer, Report};
 use crate::session::cookie::{CookieSecret, MAX_CANDIDATES, SessionCookie};
 use crate::session::live::Live;
 use crate::session::rotation::proves;
@@ -289,16 +290,12 @@ async fn apply(
     if decision.upkeep.touch {
         shared.store.touch(live, now);
     }
-    if let Some(factor) = decision.upkeep.report {
-        Metrics::count(&shared.metrics.binding_mismatches, factor.name());
-        let handle = live.handle();
-        let fields = AuditFields {
-            client: Some(facts.client),
-            session: Some(&handle),
-            reason: Some(factor.name()),
-            ..AuditFields::default()
-        };
-        shared.audit(AuditEvent::BindingMismatch, fields);
+    for (factor, answer) in decision.upkeep.report.all() {
+        // What passes although more than a report was to follow does so in shadow mode.
+        report(shared, live, Report { factor, answer, is_shadow: answer != Answer::Log }, facts.client);
+    }
+    if let Verdict::Challenge(Reason::Elsewhere(factor)) = decision.verdict {
+        report(shared, live, Report { factor, answer: Answer::StepUp, is_shadow: false }, facts.client);
     }
     match decision.upkeep.rotation {
         RotationStep::None => {}
@@ -315,4 +312,22 @@ async fn apply(
         }
     }
     Ok(decision.verdict)
+}
+
+/// Reports that a session is used from elsewhere. Once a session: a browser that was moved makes hundreds of requests.
+fn report(shared: &Shared, live: &Live, report: Report, client: IpAddr) {
+    if !live.note_report(report) {
+        return;
+    }
+    let labels = Answered { reason: report.factor.name(), answer: report.outcome() };
+    let handle = live.handle();
+    let fields = AuditFields {
+        client: Some(client),
+        session: Some(&handle),
+        user: live.principal().map(|principal| &*principal.user),
+        reason: Some(labels.reason),
+        answer: Some(labels.answer),
+    };
+    shared.audit(AuditEvent::BindingMismatch, fields);
+    shared.metrics.binding_mismatches.get_or_create(&labels).inc();
 }

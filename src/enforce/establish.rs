@@ -11,7 +11,8 @@ use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::{MAX_ANONYMOUS_PER_ADDRESS, Snapshot};
 use crate::observe::audit::{AuditEvent, AuditFields};
 use crate::observe::metrics::Metrics;
-use crate::session::binding::Bound;
+use crate::policy::facts::Facts;
+use crate::session::binding::{Bound, TlsFingerprint};
 use crate::session::cookie::CookieSecret;
 use crate::session::live::Live;
 use crate::session::principal::Principal;
@@ -26,6 +27,15 @@ pub struct Place<'a> {
     pub client: IpAddr,
     /// Its user agent.
     pub user_agent: &'a [u8],
+    /// The fingerprint of its TLS.
+    pub tls: TlsFingerprint,
+}
+
+impl<'a> Place<'a> {
+    /// Where a request comes from.
+    pub const fn of(facts: &Facts<'a>) -> Self {
+        Self { client: facts.client, user_agent: facts.user_agent, tls: facts.tls }
+    }
 }
 
 /// A new session and the cookie that opens it.
@@ -77,7 +87,7 @@ async fn create(
     most: Option<usize>,
     now: Timestamp,
 ) -> Result<Option<Established>, StoreError> {
-    let bound = Bound::of(place.client, place.user_agent);
+    let bound = Bound { tls: place.tls, ..Bound::of(place.client, place.user_agent) };
     let record = Record::new(&shared.random, principal.map(Arc::new), bound, now);
     let live = match shared.asked(shared.store.create(record, most)).await? {
         Created::Session(live) => live,
@@ -86,7 +96,8 @@ async fn create(
     let kind = if live.principal().is_some() { "user" } else { "anonymous" };
     Metrics::count(&shared.metrics.sessions_created, kind);
     let (handle, user) = (live.handle(), live.principal().map(|principal| &*principal.user));
-    let fields = AuditFields { client: Some(place.client), session: Some(&handle), user, reason: Some(kind) };
+    let fields =
+        AuditFields { client: Some(place.client), session: Some(&handle), user, reason: Some(kind), answer: None };
     shared.audit(AuditEvent::SessionCreated, fields);
     let generation = live.rotation().generation;
     let cookie = cookie(shared, snapshot, &live, generation, now)

@@ -60,6 +60,8 @@ pub struct AuditFields<'a> {
     pub user: Option<&'a str>,
     /// Why.
     pub reason: Option<&'a str>,
+    /// What followed, where that is the operator's choice.
+    pub answer: Option<&'a str>,
 }
 
 /// Writes audit lines.
@@ -85,6 +87,7 @@ impl AuditLog {
             ("session", session.as_deref()),
             ("user", fields.user),
             ("reason", fields.reason),
+            ("answer", fields.answer),
         ];
         let named = named.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
         match self.format {

@@ -17,6 +17,15 @@ pub struct Labelled {
     pub reason: &'static str,
 }
 
+/// Two labels: what differed, and what followed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Answered {
+    /// What differed.
+    pub reason: &'static str,
+    /// What followed from it, or would have.
+    pub answer: &'static str,
+}
+
 /// Which server of which upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfServer {
@@ -74,8 +83,8 @@ pub struct Metrics {
     pub limited: Family<Labelled, Counter>,
     /// Cookies that opened to nothing or to no session, by reason.
     pub bad_cookies: Family<Labelled, Counter>,
-    /// Requests from elsewhere than their session, by what differed.
-    pub binding_mismatches: Family<Labelled, Counter>,
+    /// Sessions that were used from elsewhere and went on, by what differed.
+    pub binding_mismatches: Family<Answered, Counter>,
     /// Failures of the session store.
     pub store_errors: Counter,
     /// Failures of the upstreams, by kind.
@@ -124,7 +133,7 @@ impl Metrics {
         registry.register("logins", "Sign-ins, by outcome", self.logins.clone());
         registry.register("limited", "Requests refused by a limit", self.limited.clone());
         registry.register("bad_cookies", "Cookies that open to no session, by reason", self.bad_cookies.clone());
-        registry.register("binding_mismatches", "Requests from elsewhere", self.binding_mismatches.clone());
+        registry.register("binding_mismatches", "Sessions used from elsewhere", self.binding_mismatches.clone());
         registry.register("store_errors", "Failures of the session store", self.store_errors.clone());
         registry.register("upstream_errors", "Failures of the upstreams", self.upstream_errors.clone());
         registry.register(

@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, header};
 
 use crate::policy::path::{PathFault, RequestPath};
+use crate::session::binding::TlsFingerprint;
 
 /// The longest host name that is read (RFC 1035 section 2.3.4).
 pub const MAX_HOST: usize = 253;
@@ -26,6 +27,8 @@ pub struct Facts<'request> {
     pub client: IpAddr,
     /// The user agent, empty when there is none.
     pub user_agent: &'request [u8],
+    /// The fingerprint of the TLS that it came by.
+    pub tls: TlsFingerprint,
 }
 
 /// Why a request is refused before any decision.
@@ -60,7 +63,8 @@ impl BadRequest {
 }
 
 impl<'request> Facts<'request> {
-    /// Reads the facts of a request whose client has been determined.
+    /// Reads the facts of a request whose client has been determined. What the connection knows is not in the request:
+    /// its TLS is left unknown.
     ///
     /// # Errors
     /// What makes the request one that must not be decided on.
@@ -71,7 +75,8 @@ impl<'request> Facts<'request> {
         let authority = authority(parts)?;
         let path = RequestPath::read(parts.uri.path()).map_err(BadRequest::Path)?;
         let user_agent = parts.headers.get(header::USER_AGENT).map_or(&[][..], |value| value.as_bytes());
-        Ok(Self { method: &parts.method, host: host_name(authority)?, authority, path, client, user_agent })
+        let (host, tls) = (host_name(authority)?, TlsFingerprint::UNKNOWN);
+        Ok(Self { method: &parts.method, host, authority, path, client, user_agent, tls })
     }
 }
 

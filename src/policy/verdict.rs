@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::session::binding::Factor;
+use crate::session::binding::{Differences, Factor};
 use crate::session::handle::SessionHandle;
 use crate::session::principal::Principal;
 use crate::session::record::EndReason;
@@ -42,6 +42,7 @@ impl Reason {
             Self::Ended(reason) => reason.name(),
             Self::Elsewhere(Factor::Address) => "other_ip",
             Self::Elsewhere(Factor::UserAgent) => "other_user_agent",
+            Self::Elsewhere(Factor::Tls) => "other_tls",
             Self::Anonymous => "anonymous",
             Self::MissingRole => "missing_role",
         }
@@ -53,6 +54,9 @@ impl Reason {
             Self::Ended(reason) => Some(reason.sentence()),
             Self::Elsewhere(Factor::Address) => Some("Your network address changed. Please sign in again."),
             Self::Elsewhere(Factor::UserAgent) => Some("Your browser looks different. Please sign in again."),
+            Self::Elsewhere(Factor::Tls) => {
+                Some("Your browser connects in another way than before, as after an update. Please sign in again.")
+            }
             Self::SeveralSessions => Some("Your browser sent more than one session. Please sign in again."),
             Self::NoSession
             | Self::InvalidCookie
@@ -132,8 +136,8 @@ pub struct Upkeep {
     pub touch: bool,
     /// What happens to its secret.
     pub rotation: RotationStep,
-    /// A difference that is reported and otherwise ignored.
-    pub report: Option<Factor>,
+    /// Differences that are reported and otherwise ignored.
+    pub report: Differences,
 }
 
 /// The whole of a decision.

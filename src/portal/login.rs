@@ -88,7 +88,7 @@ pub async fn take(
             Ok(self::form(visit, cookies, StatusCode::UNAUTHORIZED, &notice_said, &form.username, Some(WRONG)))
         }
         Ok(Some(principal)) => {
-            let place = Place { client: visit.facts.client, user_agent: visit.facts.user_agent };
+            let place = Place::of(visit.facts);
             let (shared, snapshot) = (visit.shared, visit.snapshot);
             // The time it took to check the password is not part of the session.
             let now = shared.clock.now();

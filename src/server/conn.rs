@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 
+use crate::session::binding::TlsFingerprint;
 use crate::upstream::forward::KnownFields;
 use rustls::pki_types::{CertificateDer, ServerName};
 
@@ -16,6 +17,8 @@ pub struct ConnInfo {
     /// Whether the peer may be a proxy that says in its headers for whom it speaks. Not when a proxy relays the
     /// connection and does not say whose it is: then the address is the proxy's, and the words are anybody's.
     pub may_forward: bool,
+    /// The fingerprint of their TLS. Unknown where a trusted proxy ends it: what it shows is the proxy.
+    pub tls: TlsFingerprint,
     /// The host they named in the handshake, in lower case.
     pub sni: Option<Box<str>>,
     /// The certificate they were shown, when they named a host.
@@ -59,6 +62,7 @@ mod tests {
             peer: address,
             local: address,
             may_forward: true,
+            tls: TlsFingerprint::UNKNOWN,
             sni: sni.map(Into::into),
             shown: Some(cert.cert.der().clone()),
             covered: RefCell::default(),

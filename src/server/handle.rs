@@ -162,7 +162,7 @@ async fn answer(
     let (shared, snapshot) = (&worker.shared, &*current.snapshot);
     let client = client_of(conn, parts, snapshot);
     noted.borrow_mut().client = Some(client);
-    let facts = Facts::read(parts, client).map_err(Refusal::Malformed)?;
+    let facts = Facts { tls: conn.tls, ..Facts::read(parts, client).map_err(Refusal::Malformed)? };
     if !conn.serves(&facts.host) {
         return Err(Refusal::Misdirected);
     }
@@ -183,7 +183,7 @@ async fn answer(
     let (grant, live) = match verdict {
         Verdict::Allow(grant) => (grant, live),
         Verdict::AllowWithNewSession(grant) => {
-            let place = Place { client, user_agent: facts.user_agent };
+            let place = Place::of(&facts);
             let made =
                 Box::pin(establish::anonymous(shared, snapshot, place, now)).await.map_err(|_| Refusal::Store)?;
             let made = made.ok_or(Refusal::TooMany("anonymous_sessions", FULL_OF_STRANGERS))?;

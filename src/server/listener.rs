@@ -11,7 +11,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 
 use crate::base::clock::Timestamp;
 use crate::base::deadline::{Deadline, Passed};
@@ -22,8 +21,9 @@ use crate::server::http;
 use crate::server::plain::PlainHttp;
 use crate::server::proxy_protocol::{Header, Unread, read_header};
 use crate::server::tcp::Tcp;
-use crate::server::tls::Tls;
+use crate::server::tls::{Tls, shake_hands};
 use crate::server::worker::Worker;
+use crate::session::binding::TlsFingerprint;
 use crate::upstream::forward::KnownFields;
 
 /// How many connections may wait to be accepted.
@@ -180,10 +180,8 @@ async fn serve(serving: Serving, mut stream: TcpStream, peer: SocketAddr, scheme
         Scheme::Http(plain) => return http::serve_plain(Rc::clone(worker), plain, peer.ip(), tcp, deadline).await,
     };
     // Who does not manage a handshake is not told why in more words than TLS has.
-    let Ok(Ok(stream)) = deadline.limit(TlsAcceptor::from(Arc::clone(&tls.config)).accept(tcp.clone())).await else {
-        return;
-    };
-    let mut stream = stream;
+    let shaken = deadline.limit(shake_hands(Arc::clone(&tls.config), tcp.clone())).await;
+    let Ok(Ok((mut stream, fingerprint))) = shaken else { return };
     stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
     let session = stream.get_ref().1;
     let sni: Option<Box<str>> = session.server_name().map(Into::into);
@@ -193,6 +191,7 @@ async fn serve(serving: Serving, mut stream: TcpStream, peer: SocketAddr, scheme
         peer,
         local,
         may_forward,
+        tls: if is_everybody { TlsFingerprint::UNKNOWN } else { fingerprint },
         sni,
         shown,
         covered: RefCell::default(),

@@ -1,13 +1,19 @@
 //! TLS towards the clients: 1.2 and 1.3 by rustls, certificates chosen by the host that is named.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{Acceptor, ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::session::binding::TlsFingerprint;
 
 /// How many tickets a client is given after a TLS 1.3 handshake: one for its next connection. Each costs an encryption
 /// and 200 bytes.
@@ -104,6 +110,29 @@ impl Tls {
     }
 }
 
+/// Shakes hands with a client. On the way its hello is seen, resumed or not, and its fingerprint taken.
+///
+/// # Errors
+/// When they do not come to an end, or the connection breaks.
+pub async fn shake_hands<S>(config: Arc<ServerConfig>, stream: S) -> io::Result<(TlsStream<S>, TlsFingerprint)>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let fingerprint = fingerprint(&begun.client_hello());
+    Ok((begun.into_stream(config).await?, fingerprint))
+}
+
+/// What a hello shows of its client.
+fn fingerprint(hello: &ClientHello<'_>) -> TlsFingerprint {
+    let groups = hello.named_groups().unwrap_or_default();
+    TlsFingerprint::of(
+        hello.cipher_suites().iter().map(|suite| u16::from(*suite)),
+        groups.iter().map(|group| u16::from(*group)),
+        hello.signature_schemes().iter().map(|scheme| u16::from(*scheme)),
+    )
+}
+
 /// The names that a certificate is for.
 fn names(certified: &CertifiedKey) -> Vec<String> {
     let end_entity = certified.cert.first().and_then(|cert| webpki::EndEntityCert::try_from(cert).ok());
@@ -125,6 +154,49 @@ mod tests {
         fs::write(&cert, made.cert.pem()).expect("written");
         fs::write(&key, made.signing_key.serialize_pem()).expect("written");
         (cert, key)
+    }
+
+    /// A number of two bytes for each.
+    fn list(values: &[u16]) -> Vec<u8> {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_be_bytes()).collect();
+        with_length(&bytes)
+    }
+
+    fn with_length(bytes: &[u8]) -> Vec<u8> {
+        [&u16::try_from(bytes.len()).expect("short").to_be_bytes(), bytes].concat()
+    }
+
+    /// The fingerprint of a hello as a browser writes it (RFC 8446 section 4.1.2), with GREASE of its own and its
+    /// extensions in an order of its own, that offers this by ALPN.
+    fn of_hello(grease: u16, order: &[usize], protocols: &[u8], suites: &[u16]) -> TlsFingerprint {
+        let extension = |kind: u16, body: &[u8]| [&kind.to_be_bytes()[..], &with_length(body)].concat();
+        let key_share = [&[0, 0x1d][..], &with_length(&[7; 32])].concat();
+        let extensions = [
+            extension(0x000a, &list(&[grease, 0x001d, 0x0017])),
+            extension(0x000d, &list(&[0x0403, 0x0804])),
+            extension(0x0010, &with_length(protocols)),
+            extension(0x002b, &[4, 3, 4, 3, 3]),
+            extension(0x0033, &with_length(&key_share)),
+            extension(grease, b""),
+        ];
+        let extensions: Vec<u8> = order.iter().flat_map(|at| extensions[*at].clone()).collect();
+        let suites = list(&[&[grease], suites].concat());
+        let body = [&[3, 3][..], &[9; 32], &[0], &suites, &[1, 0], &with_length(&extensions)].concat();
+        let message = [&[1, 0][..], &with_length(&body)].concat();
+        let record = [&[22, 3, 1][..], &with_length(&message)].concat();
+        let mut acceptor = Acceptor::default();
+        acceptor.read_tls(&mut &record[..]).expect("bytes");
+        fingerprint(&acceptor.accept().ok().flatten().expect("a whole hello").client_hello())
+    }
+
+    #[test]
+    fn what_a_browser_changes_by_itself_is_not_in_its_fingerprint() {
+        let suites = [0x1301, 0x1302, 0xc02b];
+        let usual = of_hello(0x2a2a, &[0, 1, 2, 3, 4, 5], b"\x02h2\x08http/1.1", &suites);
+        assert_eq!(usual, TlsFingerprint::of(suites, [0x001d, 0x0017], [0x0403, 0x0804]));
+        assert_eq!(usual, of_hello(0xeaea, &[5, 3, 1, 4, 0, 2], b"\x08http/1.1", &suites));
+        assert_eq!(usual, of_hello(0x0a0a, &[4, 3, 1, 0], b"", &suites), "without ALPN");
+        assert_ne!(usual, of_hello(0x2a2a, &[0, 1, 2, 3, 4, 5], b"\x02h2\x08http/1.1", &suites[..2]));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
-use crate::session::binding::Bound;
+use crate::session::binding::{Bound, Report};
 use crate::session::handle::SessionHandle;
 use crate::session::principal::Principal;
 use crate::session::record::{EndReason, Owner, Record};
@@ -25,7 +25,8 @@ const REASON_BITS: u32 = 8;
 #[derive(Debug)]
 pub struct Live {
     handle: SessionHandle,
-    version: u64,
+    /// A session changes when its person signs in or does something as rare: more than this holds never happen.
+    version: u32,
     seed: Secret<[u8; 32]>,
     principal: Option<Arc<Principal>>,
     authenticated_at: Timestamp,
@@ -38,6 +39,8 @@ pub struct Live {
     ended: AtomicU64,
     allowance: AtomicU64,
     under_way: AtomicU32,
+    /// The differences that were reported, a bit each.
+    reported: AtomicU32,
 }
 
 /// What is asked of a session in one look, so that a decision rests on one state of it.
@@ -65,7 +68,7 @@ impl Live {
         let rotation = pack_rotation(record.rotation, record.authenticated_at);
         Self {
             handle: record.handle,
-            version: record.version,
+            version: u32::try_from(record.version).unwrap_or(u32::MAX),
             seed: record.seed,
             principal: record.principal,
             authenticated_at: record.authenticated_at,
@@ -75,6 +78,7 @@ impl Live {
             ended: AtomicU64::new(record.ended.map_or(0, |(reason, at)| pack_end(reason, at))),
             allowance: AtomicU64::new(0),
             under_way: AtomicU32::new(0),
+            reported: AtomicU32::new(0),
         }
     }
 
@@ -82,7 +86,7 @@ impl Live {
     pub fn record(&self) -> Record {
         Record {
             handle: self.handle,
-            version: self.version,
+            version: self.version(),
             seed: self.seed.clone(),
             principal: self.principal.clone(),
             authenticated_at: self.authenticated_at,
@@ -113,7 +117,7 @@ impl Live {
 
     /// Which change of the record this is.
     pub const fn version(&self) -> u64 {
-        self.version
+        self.version as u64
     }
 
     /// What the proofs of its cookies are derived from.
@@ -174,6 +178,12 @@ impl Live {
     /// Ends the session; the first reason stays. `true` when this call ended it.
     pub fn end(&self, reason: EndReason, now: Timestamp) -> bool {
         self.ended.compare_exchange(0, pack_end(reason, now), Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Notes that a difference is reported; `true` when it was not before, as far as this process knows.
+    pub fn note_report(&self, report: Report) -> bool {
+        let bit = report.bit();
+        self.reported.load(Ordering::Relaxed) & bit == 0 && self.reported.fetch_or(bit, Ordering::Relaxed) & bit == 0
     }
 
     /// The word in which the rate limit of this session keeps its state.
@@ -271,6 +281,16 @@ mod tests {
         assert_eq!(live.rotation(), Rotation { generation: 1, presented_at: at });
         live.end(EndReason::Revoked, at);
         assert!(!live.commit_rotation(2, at));
+    }
+
+    #[test]
+    fn a_difference_is_reported_once_and_another_by_itself() {
+        use crate::session::binding::{Answer, Factor};
+        let live = live();
+        let report = |factor, is_shadow| Report { factor, answer: Answer::StepUp, is_shadow };
+        assert!(live.note_report(report(Factor::Address, false)) && !live.note_report(report(Factor::Address, false)));
+        assert!(live.note_report(report(Factor::Tls, false)) && live.note_report(report(Factor::Address, true)));
+        assert!(!live.note_report(report(Factor::Address, false)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -11,13 +12,13 @@ use crate::base::net;
 use crate::base::random::Random;
 use crate::base::secret::Secret;
 use crate::crypto::keyring::{KeyId, KeyRing, Purpose};
-use crate::session::binding::{Bound, Factor};
+use crate::session::binding::{Bound, Factor, TlsFingerprint};
 use crate::session::handle::SessionHandle;
 use crate::session::principal::Principal;
 use crate::session::rotation::Rotation;
 
 /// The codec's version, the first byte of an encoded record.
-const CODEC_VERSION: u8 = 1;
+const CODEC_VERSION: u8 = 2;
 
 /// The largest encoded record that is read, in bytes: a principal with many groups is a few kilobytes.
 pub const MAX_ENCODED: usize = 64 * 1024;
@@ -43,7 +44,7 @@ pub enum EndReason {
 
 impl EndReason {
     /// Every reason, for metrics and tests.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Logout,
         Self::Replaced,
         Self::Idle,
@@ -51,6 +52,7 @@ impl EndReason {
         Self::Reuse,
         Self::Binding(Factor::Address),
         Self::Binding(Factor::UserAgent),
+        Self::Binding(Factor::Tls),
         Self::Revoked,
     ];
 
@@ -64,6 +66,7 @@ impl EndReason {
             Self::Reuse => "reuse",
             Self::Binding(Factor::Address) => "binding_ip",
             Self::Binding(Factor::UserAgent) => "binding_user_agent",
+            Self::Binding(Factor::Tls) => "binding_tls",
             Self::Revoked => "revoked",
         }
     }
@@ -81,6 +84,10 @@ impl EndReason {
             }
             Self::Binding(Factor::Address) => "You were signed out because your network address changed.",
             Self::Binding(Factor::UserAgent) => "You were signed out because your session was used by another browser.",
+            Self::Binding(Factor::Tls) => {
+                "You were signed out because your browser connects in another way than when you signed in, as after an \
+                 update."
+            }
             Self::Revoked => "Your session was ended by an administrator.",
         }
     }
@@ -128,9 +135,9 @@ pub struct Record {
     pub ended: Option<(EndReason, Timestamp)>,
 }
 
-/// What [`Record`] is encoded as in version 1.
+/// What [`Record`] is encoded as, with what it is bound to as that version has it.
 #[derive(Serialize, Deserialize)]
-struct RecordV1 {
+struct Encoded<B> {
     version: u64,
     seed: [u8; 32],
     principal: Option<Arc<Principal>>,
@@ -138,8 +145,22 @@ struct RecordV1 {
     active_at: Timestamp,
     generation: u32,
     presented_at: Timestamp,
-    bound: Bound,
+    bound: B,
     ended: Option<(EndReason, Timestamp)>,
+}
+
+/// [`Bound`] in version 1, which knew of no TLS fingerprints.
+#[derive(Serialize, Deserialize)]
+struct BoundV1 {
+    address: IpAddr,
+    agent: u64,
+    agent_family: u64,
+}
+
+impl From<BoundV1> for Bound {
+    fn from(BoundV1 { address, agent, agent_family }: BoundV1) -> Self {
+        Self { address, agent, agent_family, tls: TlsFingerprint::UNKNOWN }
+    }
 }
 
 /// Why a stored record could not be read.
@@ -180,7 +201,7 @@ impl Record {
     /// The record as bytes, wiped when dropped because they hold the seed. The handle is not in it: it is the key it
     /// is stored under.
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let record = RecordV1 {
+        let record = Encoded {
             version: self.version,
             seed: *self.seed.expose(),
             principal: self.principal.clone(),
@@ -201,13 +222,22 @@ impl Record {
     /// [`RecordError::Version`] or [`RecordError::Damaged`].
     pub fn decode(handle: SessionHandle, bytes: &[u8]) -> Result<Self, RecordError> {
         let (&version, rest) = bytes.split_first().ok_or(RecordError::Damaged)?;
-        if version != CODEC_VERSION {
-            return Err(if version == 0 { RecordError::Damaged } else { RecordError::Version(version) });
-        }
         if bytes.len() > MAX_ENCODED {
             return Err(RecordError::Damaged);
         }
-        let (record, left) = postcard::take_from_bytes::<RecordV1>(rest).map_err(|_| RecordError::Damaged)?;
+        match version {
+            0 => Err(RecordError::Damaged),
+            1 => Self::decode_bound::<BoundV1>(handle, rest),
+            CODEC_VERSION => Self::decode_bound::<Bound>(handle, rest),
+            later => Err(RecordError::Version(later)),
+        }
+    }
+
+    fn decode_bound<B>(handle: SessionHandle, bytes: &[u8]) -> Result<Self, RecordError>
+    where
+        B: DeserializeOwned + Into<Bound>,
+    {
+        let (record, left) = postcard::take_from_bytes::<Encoded<B>>(bytes).map_err(|_| RecordError::Damaged)?;
         if !left.is_empty() {
             return Err(RecordError::Damaged);
         }
@@ -219,7 +249,7 @@ impl Record {
             authenticated_at: record.authenticated_at,
             active_at: record.active_at,
             rotation: Rotation { generation: record.generation, presented_at: record.presented_at },
-            bound: record.bound,
+            bound: record.bound.into(),
             ended: record.ended,
         })
     }
@@ -254,7 +284,8 @@ mod tests {
     fn record() -> Record {
         let principal =
             Principal::new("alice", Some("alice@example.test"), &["staff".to_owned()], &["admin".to_owned()]);
-        let bound = Bound::of("2001:db8::1".parse().expect("an address"), b"agent/1");
+        let tls = TlsFingerprint::of([0x1301, 0x1303], [0x001d], [0x0403]);
+        let bound = Bound { tls, ..Bound::of("2001:db8::1".parse().expect("an address"), b"agent/1") };
         let mut record = Record::new(
             &Random::seeded(1),
             Some(Arc::new(principal)),
@@ -279,6 +310,38 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_version_1_is_read_and_has_no_fingerprint() {
+        let record = record();
+        let Bound { address, agent, agent_family, .. } = record.bound;
+        for ended in EndReason::ALL.into_iter().filter(|reason| *reason != EndReason::Binding(Factor::Tls)) {
+            let ended = Some((ended, Timestamp::from_millis(1_700_000_100_000)));
+            let old = Encoded {
+                version: record.version,
+                seed: *record.seed.expose(),
+                principal: record.principal.clone(),
+                authenticated_at: record.authenticated_at,
+                active_at: record.active_at,
+                generation: record.rotation.generation,
+                presented_at: record.rotation.presented_at,
+                bound: BoundV1 { address, agent, agent_family },
+                ended,
+            };
+            let encoded = postcard::to_extend(&old, vec![1]).expect("bytes");
+            let bound = Bound { tls: TlsFingerprint::UNKNOWN, ..record.bound };
+            let expected = Record { bound, ended, ..record.clone() };
+            assert_eq!(Record::decode(record.handle, &encoded), Ok(expected));
+        }
+    }
+
+    /// What version 1 wrote, to the byte: the reasons of an end keep the places that they have in it.
+    #[test]
+    fn the_places_of_the_reasons_stay() {
+        let places = EndReason::ALL.map(|reason| postcard::to_allocvec(&reason).expect("bytes"));
+        let expected: [&[u8]; 9] = [&[0], &[1], &[2], &[3], &[4], &[5, 0], &[5, 1], &[5, 2], &[6]];
+        assert_eq!(places, expected);
+    }
+
+    #[test]
     fn damaged_bytes_are_an_error_and_never_a_panic() {
         let record = record();
         let encoded = record.encode();
@@ -288,8 +351,8 @@ mod tests {
         let mut longer = encoded.to_vec();
         longer.push(0);
         assert_eq!(Record::decode(record.handle, &longer), Err(RecordError::Damaged));
-        longer[0] = 2;
-        assert_eq!(Record::decode(record.handle, &longer), Err(RecordError::Version(2)));
+        longer[0] = 3;
+        assert_eq!(Record::decode(record.handle, &longer), Err(RecordError::Version(3)));
         for at in 1..encoded.len() {
             let mut mutated = encoded.to_vec();
             mutated[at] = mutated[at].wrapping_add(101);

@@ -87,8 +87,11 @@ fn log_reports_and_goes_on() {
     let client = gateway.signed_in(ALICE);
     assert_eq!(saying(&gateway, &client, CHROME).get("/").send().status, 200);
     assert_eq!(gateway.application.last().header("x-forwarded-user"), Some("alice"));
-    gateway.log.wait_for(&["audit binding.mismatch", "session=", "reason=user_agent"]);
+    gateway.log.wait_for(&["audit binding.mismatch", "session=", "reason=user_agent", "answer=log"]);
     assert_eq!(client.get("/").send().status, 200);
+    assert_eq!(saying(&gateway, &client, CHROME).get("/").send().status, 200);
+    let reports = gateway.log.text().lines().filter(|line| line.contains("binding.mismatch")).count();
+    assert_eq!(reports, 1, "once a session");
     assert_eq!(gateway.sessions_of("alice").len(), 1);
 }
 
@@ -105,6 +108,7 @@ fn step_up_asks_to_sign_in_and_keeps_the_session() {
     assert!(page.text().contains("Your browser looks different"), "{}", page.text());
     gateway.application.assert_untouched();
     assert_eq!(client.get("/").send().status, 200, "where it was made it goes on");
+    gateway.log.wait_for(&["audit binding.mismatch", "reason=user_agent", "answer=step_up"]);
     // The password again makes a session that fits, and the other is over.
     let before = client.session();
     assert_eq!(elsewhere.sign_in(ALICE, "/work").header("location"), "/work");
@@ -145,6 +149,8 @@ fn exact_addresses_end_the_session_elsewhere() {
     assert_eq!(reason(&from(&client, "203.0.113.7, 203.0.113.8")), "binding_ip");
     assert_eq!(reason(&from(&client, "203.0.113.7")), "binding_ip");
     gateway.log.wait_for(&["audit session.ended", "client=203.0.113.8", "reason=binding_ip"]);
+    let page = client.visit(client.visit("/").send().header("location")).send();
+    assert!(page.text().contains("your network address changed"), "{}", page.text());
 }
 
 #[test]
@@ -177,10 +183,18 @@ fn a_changed_address_is_answered_as_configured() {
     let page = client.visit(led.header("location")).header("x-forwarded-for", "198.51.100.1").send();
     assert!(page.text().contains("Your network address changed"), "{}", page.text());
     assert_eq!(from(&client, "203.0.113.7").status, 200);
+    gateway.log.wait_for(&["audit binding.mismatch", "client=198.51.100.1", "reason=ip", "answer=step_up"]);
+    // The password again, and the person goes on where they were.
+    let attempt = super::harness::hidden(&page, "attempt");
+    let fields = [("username", ALICE.0), ("password", ALICE.1), ("attempt", &*attempt)];
+    let form = client.post_form("/.vestibule/login", &fields).header("x-forwarded-for", "198.51.100.1");
+    assert_eq!(form.send().header("location"), "/");
+    assert_eq!(from(&client, "198.51.100.1").status, 200);
+    assert_eq!(gateway.sessions_of("alice").len(), 1);
     let gateway = behind_a_proxy("[session.binding.ip]\nmode = \"exact\"\nanswer = \"log\"\n");
     let client = signed_in_from(&gateway, "203.0.113.7");
     assert_eq!(from(&client, "198.51.100.1").status, 200);
-    gateway.log.wait_for(&["audit binding.mismatch", "client=198.51.100.1", "reason=ip"]);
+    gateway.log.wait_for(&["audit binding.mismatch", "client=198.51.100.1", "reason=ip", "answer=log"]);
 }
 
 #[test]
@@ -200,4 +214,28 @@ fn anonymous_sessions_are_bound_too() {
     let thief = saying(&gateway, &stranger, CHROME);
     assert_eq!(thief.get("/anonymous").send().status, 200);
     assert_ne!(thief.session(), planted, "the thief is given a session of its own");
+}
+
+#[test]
+fn shadow_mode_ends_nothing_asks_nothing_and_says_what_it_would_have_done() {
+    let ip = "[session.binding.ip]\nmode = \"exact\"\n";
+    for (answer, would) in [("end", "would_end"), ("step_up", "would_step_up"), ("log", "log")] {
+        let gateway = behind_a_proxy(&format!("[session.binding]\nshadow = true\n{ip}answer = \"{answer}\"\n"));
+        let client = signed_in_from(&gateway, "203.0.113.7");
+        let elsewhere = saying(&gateway, &client, CHROME);
+        for _ in 0..3 {
+            assert_eq!(from(&elsewhere, "198.51.100.1").status, 200);
+            assert_eq!(from(&client, "203.0.113.7").status, 200);
+        }
+        assert_eq!(gateway.application.last().header("x-forwarded-user"), Some("alice"));
+        gateway.log.wait_for(&[
+            "audit binding.mismatch",
+            "client=198.51.100.1",
+            "reason=ip",
+            &format!("answer={would}"),
+        ]);
+        gateway.log.wait_for(&["audit binding.mismatch", "reason=user_agent", "answer=would_end"]);
+        let reports = gateway.log.text().lines().filter(|line| line.contains("binding.mismatch")).count();
+        assert_eq!(reports, 2, "once for each difference");
+    }
 }

@@ -25,7 +25,9 @@ use vestibule::policy::facts::Facts;
 use vestibule::policy::route_policy::{Access, RoutePolicy, SessionRules};
 use vestibule::policy::trace::{NoTrace, Steps};
 use vestibule::policy::verdict::{Decision, Reason, RotationStep, Subject, Upkeep, Verdict};
-use vestibule::session::binding::{AddressMode, AgentMode, Answer, BindingRules, Bound, Factor};
+use vestibule::session::binding::{
+    AddressMode, AgentMode, Answer, BindingRules, Bound, Factor, TlsFingerprint, TlsMode,
+};
 use vestibule::session::live::{Live, MAX_GENERATION};
 use vestibule::session::principal::Principal;
 use vestibule::session::record::{EndReason, Record};
@@ -117,6 +119,27 @@ const TABLE: &str = "
 | user, elsewhere, ip log, other browser     | nobody | nobody    | new       | ask       | ask   | binding_user_agent |                       | binding_user_agent |
 | user, elsewhere, ip end, other browser, agent log | nobody | nobody | new   | ask       | ask   | binding_ip         |                       | binding_ip         |
 | user, elsewhere, ip step_up, other browser, agent log | nobody | nobody | new | ask     | ask   | other_ip           |                       |                    |
+| user, other tls                            | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, other tls, tls log                   | nobody | user      | user      | user      | deny  |                    | touch, report tls     |                    |
+| user, other tls, tls step_up               | nobody | nobody    | new       | ask       | ask   | other_tls          |                       |                    |
+| user, other tls, tls end                   | nobody | nobody    | new       | ask       | ask   | binding_tls        |                       | binding_tls        |
+| anonymous, other tls, tls end              | nobody | nobody    | new       | ask       | ask   | binding_tls        |                       | binding_tls        |
+| user, same tls, tls end                    | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, unknown tls, tls end                 | nobody | nobody    | new       | ask       | ask   | binding_tls        |                       | binding_tls        |
+| user, made without tls, other tls, tls end | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, other tls, tls end, shows 5          | nobody | nobody    | new       | ask       | ask   | reuse              |                       | reuse              |
+| user, other tls, tls step_up, other browser | nobody | nobody   | new       | ask       | ask   | binding_user_agent |                       | binding_user_agent |
+| user, other tls, tls end, other browser    | nobody | nobody    | new       | ask       | ask   | binding_user_agent |                       | binding_user_agent |
+| user, other tls, tls log, elsewhere, ip log | nobody | user     | user      | user      | deny  |                    | touch, report tls, report ip |             |
+| ended binding_tls, admin                   | nobody | nobody    | new       | ask       | ask   | binding_tls        |                       |                    |
+| shadow, user, elsewhere, ip log            | nobody | user      | user      | user      | deny  |                    | touch, report ip      |                    |
+| shadow, user, elsewhere, ip step_up        | nobody | user      | user      | user      | deny  |                    | touch, would step up ip |                  |
+| shadow, admin, elsewhere, ip end           | nobody | admin     | admin     | admin     | admin |                    | touch, would end ip   |                    |
+| shadow, anonymous, other browser           | nobody | anonymous | anonymous | who?      | who?  |                    | touch, would end agent |                   |
+| shadow, user, other tls, tls end, elsewhere, ip step_up, other browser | nobody | user | user | user | deny | | touch, would end tls, would step up ip, would end agent | |
+| shadow, user, elsewhere, ip end, shows 8   | nobody | user      | user      | user      | deny  |                    | touch, commit 8, would end ip |            |
+| shadow, user, elsewhere, ip end, shows 5   | nobody | nobody    | new       | ask       | ask   | reuse              |                       | reuse              |
+| shadow, user, elsewhere, ip end, age 12h   | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
 | user, elsewhere, ip end, age 2h, active 30m | nobody | nobody   | new       | ask       | ask   | idle               |                       | idle               |
 | user, elsewhere, ip log, age 2h, since 15m | nobody | user      | user      | user      | deny  |                    | touch, offer 8, report ip |                |
 | user, elsewhere, ip log, shows 8           | nobody | user      | user      | user      | deny  |                    | touch, commit 8, report ip |               |
@@ -134,6 +157,7 @@ struct Situation {
     shows: u32,
     client: IpAddr,
     agent: &'static str,
+    tls: TlsFingerprint,
 }
 
 const NOW: Timestamp = START;
@@ -141,6 +165,11 @@ const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 const NEXT_DOOR: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1));
 const AGENTS: [&str; 4] = ["Chrome/130.0 (Linux)", "Chrome/131.2 (Linux)", "Firefox/140", ""];
+
+/// The fingerprint of a hello with this cipher suite.
+fn hello(suite: u16) -> TlsFingerprint {
+    TlsFingerprint::of([suite], [0x001d], [0x0403])
+}
 
 fn ago(text: &str) -> Timestamp {
     let span = vestibule::base::units::duration(text).expect("a duration");
@@ -150,7 +179,8 @@ fn ago(text: &str) -> Timestamp {
 fn of(user: Option<&str>) -> Record {
     let role = |user: &str| if user == "admin" { "admin" } else { "staff" }.to_owned();
     let principal = user.map(|user| Arc::new(Principal::new(user, None, &[], &[role(user)])));
-    let mut record = Record::new(&Random::seeded(1), principal, Bound::of(HOME, AGENTS[0].as_bytes()), ago("10m"));
+    let bound = Bound { tls: hello(1), ..Bound::of(HOME, AGENTS[0].as_bytes()) };
+    let mut record = Record::new(&Random::seeded(1), principal, bound, ago("10m"));
     record.active_at = ago("10s");
     record.rotation = Rotation { generation: 7, presented_at: ago("10s") };
     record
@@ -166,6 +196,7 @@ impl Situation {
             shows: 7,
             client: HOME,
             agent: AGENTS[0],
+            tls: hello(1),
         };
         let mut words: Vec<&str> = text.split(", ").collect();
         // Who it is replaces the whole record, so it comes first.
@@ -206,6 +237,12 @@ impl Situation {
             ("elsewhere", _) => self.client = ELSEWHERE,
             ("next", _) => self.client = NEXT_DOOR,
             ("updated", _) => self.agent = AGENTS[1],
+            ("other", "tls") => self.tls = hello(2),
+            ("same", _) => self.tls = hello(1),
+            ("unknown", _) => self.tls = TlsFingerprint::UNKNOWN,
+            ("made", _) => self.record.bound.tls = TlsFingerprint::UNKNOWN,
+            ("shadow", _) => binding.is_shadow = true,
+            ("tls", text) => (binding.tls, binding.tls_answer) = (TlsMode::Exact, answer(text)),
             ("other", _) => self.agent = AGENTS[2],
             ("no", _) => self.agent = AGENTS[3],
             ("ip", "off") => binding.address = AddressMode::Off,
@@ -232,7 +269,7 @@ impl Situation {
             None => Presented::Session { session: live.view(), generation: self.shows },
         };
         let parts = parts(self.agent);
-        let facts = Facts::read(&parts, self.client).expect("a good request");
+        let facts = Facts { tls: self.tls, ..Facts::read(&parts, self.client).expect("a good request") };
         let mut steps = Steps::default();
         let traced = decide(&self.rules, route, presented, &facts, now, &mut steps);
         let plain = decide(&self.rules, route, presented, &facts, now, &mut NoTrace);
@@ -287,9 +324,18 @@ fn shown(decision: &Decision) -> [String; 4] {
         RotationStep::Offer(generation) => Some(format!("offer {generation}")),
         RotationStep::Commit(generation) => Some(format!("commit {generation}")),
     };
-    let report = report.map(|factor| match factor {
-        Factor::Address => "report ip".to_owned(),
-        Factor::UserAgent => "report agent".to_owned(),
+    let report = report.all().map(|(factor, answer)| {
+        let factor = match factor {
+            Factor::Address => "ip",
+            Factor::UserAgent => "agent",
+            Factor::Tls => "tls",
+        };
+        let words = match answer {
+            Answer::Log => "report",
+            Answer::StepUp => "would step up",
+            Answer::End => "would end",
+        };
+        format!("{words} {factor}")
     });
     let upkeep: Vec<String> = touch.then(|| "touch".to_owned()).into_iter().chain(rotation).chain(report).collect();
     [cell, reason.to_owned(), upkeep.join(", "), decision.ends.map_or("", EndReason::name).to_owned()]
@@ -345,11 +391,24 @@ fn rules() -> impl Strategy<Value = SessionRules> {
     let address = select(vec![AddressMode::Off, AddressMode::Exact, AddressMode::Prefix { v4: 24, v6: 56 }]);
     let agent = select(vec![AgentMode::Off, AgentMode::Exact, AgentMode::Family]);
     let span = || millis().prop_map(Duration::from_millis);
-    (address, answer(), agent, answer(), span(), span(), proptest::option::of(span()), span()).prop_map(
-        |(address, address_answer, agent, agent_answer, idle, absolute, every, grace)| SessionRules {
+    let tls = (select(vec![TlsMode::Off, TlsMode::Exact]), answer());
+    let is_shadow = proptest::bool::weighted(0.2);
+    let binding = (address, answer(), agent, answer(), tls, is_shadow).prop_map(
+        |(address, address_answer, agent, agent_answer, (tls, tls_answer), is_shadow)| BindingRules {
+            address,
+            address_answer,
+            agent,
+            agent_answer,
+            tls,
+            tls_answer,
+            is_shadow,
+        },
+    );
+    (binding, span(), span(), proptest::option::of(span()), span()).prop_map(
+        |(binding, idle, absolute, every, grace)| SessionRules {
             lifetime: Lifetime { idle, absolute },
             rotation: RotationRule { every, grace },
-            binding: BindingRules { address, address_answer, agent, agent_answer },
+            binding,
         },
     )
 }
@@ -366,16 +425,18 @@ fn situation() -> impl Strategy<Value = Situation> {
     let ended = proptest::option::weighted(0.15, select(EndReason::ALL.to_vec()));
     let user = select(vec![None, Some("user"), Some("admin")]);
     let shows = prop_oneof![4 => 5..10_u32, 1 => any::<u32>()];
-    let place = (select(vec![HOME, NEXT_DOOR, ELSEWHERE]), select(AGENTS.to_vec()));
+    let tls = || select(vec![TlsFingerprint::UNKNOWN, hello(1), hello(2)]);
+    let place = (select(vec![HOME, NEXT_DOOR, ELSEWHERE]), select(AGENTS.to_vec()), tls(), tls());
     (rules(), unusable, ended, user, (millis(), millis(), millis()), shows, place).prop_map(
-        |(rules, unusable, ended, user, (age, active, since), shows, (client, agent))| {
+        |(rules, unusable, ended, user, (age, active, since), shows, (client, agent, tls, made_by))| {
             let mut record = of(user);
+            record.bound.tls = made_by;
             let before = |millis: u64| Timestamp::from_millis(NOW.as_millis() - millis.min(age));
             record.authenticated_at = before(age);
             record.active_at = before(active);
             record.rotation.presented_at = before(since);
             record.ended = ended.map(|reason| (reason, record.active_at));
-            Situation { rules, unusable, record, shows, client, agent }
+            Situation { rules, unusable, record, shows, client, agent, tls }
         },
     )
 }
@@ -389,13 +450,14 @@ fn is_usable(situation: &Situation) -> bool {
         -1 => passed(record.rotation.presented_at) < rules.rotation.grace,
         _ => false,
     };
-    let difference = record.bound.difference(&rules.binding, situation.client, situation.agent.as_bytes());
+    let agent = situation.agent.as_bytes();
+    let differences = record.bound.differences(&rules.binding, situation.client, agent, situation.tls);
     situation.unusable.is_none()
         && record.ended.is_none()
         && good_generation
         && passed(record.authenticated_at) < rules.lifetime.absolute
         && passed(record.active_at) < rules.lifetime.idle
-        && difference.is_none_or(|(_, answer)| answer == Answer::Log)
+        && (rules.binding.is_shadow || differences.all().all(|(_, answer)| answer == Answer::Log))
 }
 
 proptest! {

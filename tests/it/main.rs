@@ -9,6 +9,8 @@ mod access;
 mod access_log;
 mod binary;
 mod binding;
+mod binding_promise;
+mod binding_tls;
 mod bodies;
 mod certificates;
 mod check;

@@ -139,7 +139,7 @@ fn what_it_shows_as_defaults_are_the_codes_defaults() {
     similar(&minimal, &reference);
     similar(&minimal, &written_out);
     // How long a prefix is matters only to whoever compares one.
-    let with_prefix = shown(&written_out_text.replace("mode = \"off\"", "mode = \"prefix\""));
+    let with_prefix = shown(&written_out_text.replacen("mode = \"off\"", "mode = \"prefix\"", 1));
     similar(&shown(&format!("{MINIMAL}[session.binding.ip]\nmode = \"prefix\"")), &with_prefix);
 }
 

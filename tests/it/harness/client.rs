@@ -1,6 +1,6 @@
 //! A TLS client: HTTP/1.1 and HTTP/2 through hyper, and raw bytes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,10 +14,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, SignatureScheme, StreamOwned,
+    SupportedProtocolVersion,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::runtime::Runtime;
@@ -81,6 +82,10 @@ pub struct Client {
     pub sni: String,
     /// Its user agent.
     pub user_agent: String,
+    /// How it shakes hands each time, if not as any client, and never as one that was here before.
+    pub tls: Option<ClientConfig>,
+    /// How the last handshake came about.
+    pub handshake: Cell<Option<HandshakeKind>>,
     /// What it sends before TLS begins: nothing, unless it plays a proxy.
     pub before: Vec<u8>,
 }
@@ -107,6 +112,8 @@ impl Client {
             host: "localhost".to_owned(),
             sni: "localhost".to_owned(),
             user_agent: USER_AGENT.to_owned(),
+            tls: None,
+            handshake: Cell::default(),
             before: Vec::new(),
         }
     }
@@ -181,8 +188,7 @@ impl Client {
         tcp.set_read_timeout(Some(PATIENCE)).expect("set");
         tcp.set_nodelay(true).expect("set");
         let name = ServerName::try_from(self.sni.clone()).expect("a name");
-        let tls = ClientConnection::new(Arc::new(tls_config(&[b"http/1.1"], rustls::ALL_VERSIONS)), name)
-            .expect("a connection");
+        let tls = ClientConnection::new(self.tls_config(&[b"http/1.1"]), name).expect("a connection");
         StreamOwned::new(tls, tcp)
     }
 
@@ -217,6 +223,13 @@ impl Client {
         answers
     }
 
+    fn tls_config(&self, protocols: &[&[u8]]) -> Arc<ClientConfig> {
+        let new = || tls_config(aws_lc_rs::default_provider(), rustls::ALL_VERSIONS);
+        let mut config = self.tls.clone().unwrap_or_else(new);
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        Arc::new(config)
+    }
+
     /// A TLS connection for this version of HTTP.
     pub async fn connect(&self, version: Version) -> TlsStream<tokio::net::TcpStream> {
         let protocols: &[&[u8]] = if version == Version::H2 { &[b"h2"] } else { &[b"http/1.1"] };
@@ -224,10 +237,9 @@ impl Client {
         tcp.set_nodelay(true).expect("set");
         tcp.write_all(&self.before).await.expect("sent");
         let name = ServerName::try_from(self.sni.clone()).expect("a name");
-        TlsConnector::from(Arc::new(tls_config(protocols, rustls::ALL_VERSIONS)))
-            .connect(name, tcp)
-            .await
-            .expect("a handshake")
+        let tls = TlsConnector::from(self.tls_config(protocols)).connect(name, tcp).await.expect("a handshake");
+        self.handshake.set(tls.get_ref().1.handshake_kind());
+        tls
     }
 
     fn keep_cookies(&self, answer: &Answer) {
@@ -375,25 +387,23 @@ impl Stream<'_> {
     }
 }
 
-pub(super) fn tls_config(protocols: &[&[u8]], versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
-    tls_config_noting(Arc::default(), protocols, versions)
+/// How a client shakes hands that can do this much in TLS.
+pub fn tls_config(provider: CryptoProvider, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    tls_config_noting(Arc::default(), provider, versions)
 }
 
 /// The same, which notes the OCSP response that comes with the certificate.
 pub(super) fn tls_config_noting(
     stapled: Arc<Mutex<Vec<u8>>>,
-    protocols: &[&[u8]],
+    provider: CryptoProvider,
     versions: &[&'static SupportedProtocolVersion],
 ) -> ClientConfig {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(versions)
         .expect("versions")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyCertificate { stapled }))
-        .with_no_client_auth();
-    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    config
+        .with_no_client_auth()
 }
 
 /// The tests' certificates are made on the spot and signed by nobody.

@@ -26,7 +26,7 @@ use vestibule::session::record::{EndReason, Owner};
 use vestibule::session::store::SessionStore;
 
 pub use application::{Application, Received};
-pub use client::{Answer, Client, Request, Stream, Version, hidden};
+pub use client::{Answer, Client, Request, Stream, Version, hidden, tls_config};
 pub use dice::Dice;
 pub use raw::{Hello, Raw};
 pub use scripted::{Line, Scripted};

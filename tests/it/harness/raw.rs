@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConnection, StreamOwned, SupportedProtocolVersion};
 
@@ -67,7 +68,8 @@ impl Raw {
         tcp.set_read_timeout(Some(PATIENCE))?;
         tcp.set_write_timeout(Some(PATIENCE))?;
         let stapled = Arc::default();
-        let mut config = tls_config_noting(Arc::clone(&stapled), hello.protocols, hello.versions);
+        let mut config = tls_config_noting(Arc::clone(&stapled), aws_lc_rs::default_provider(), hello.versions);
+        config.alpn_protocols = hello.protocols.iter().map(|protocol| protocol.to_vec()).collect();
         config.enable_sni = hello.sni.is_some();
         let name = ServerName::try_from(hello.sni.unwrap_or("localhost").to_owned()).expect("a name");
         let mut tls = ClientConnection::new(Arc::new(config), name).expect("a connection");

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use http::{HeaderMap, header};
 use vestibule::enforce::authorize::{AnswerCookies, Authorized, current_session};
-use vestibule::enforce::establish::{self, Place as From};
+use vestibule::enforce::establish;
 use vestibule::policy::verdict::{Subject, Verdict};
 use vestibule::session::handle::SessionHandle;
 use vestibule::session::record::{EndReason, Owner};
@@ -300,7 +300,7 @@ impl Run {
         let mut made = None;
         if said == Said::New {
             let (World { shared, snapshot, .. }, now) = (&self.world, vestibule_time(request.now));
-            let from = From { client: world::address(request.place), user_agent: request.place.agent.as_bytes() };
+            let from = world::from(request.place);
             let new = finish(establish::anonymous(shared, snapshot, from, now)).expect("memory works");
             let new = new.expect("nowhere near the limit");
             cookies.push(new.cookie);
@@ -384,7 +384,7 @@ impl Run {
         let before = self.current(place, &presented);
         let (shared, snapshot, now) = (&self.world.shared, &self.world.snapshot, self.world.now());
         let live = before.and_then(|at| self.world.find(self.handles[at]));
-        let from = From { client: world::address(place), user_agent: place.agent.as_bytes() };
+        let from = world::from(place);
         let made = finish(establish::sign_in(shared, snapshot, world::principal(user), from, live, now));
         let made = made.expect("memory works");
         if let Some(before) = before {

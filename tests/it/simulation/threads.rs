@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use vestibule::base::clock::Timestamp;
-use vestibule::enforce::establish::{self, Place as From};
+use vestibule::enforce::establish;
 use vestibule::policy::verdict::{Subject, Verdict};
 use vestibule::session::live::Live;
 use vestibule::session::record::{EndReason, Owner};
@@ -72,7 +72,7 @@ fn play(seed: u64) {
 
 impl Field {
     fn new(world: World) -> Self {
-        let from = From { client: world::address(HERE), user_agent: HERE.agent.as_bytes() };
+        let from = world::from(HERE);
         let begin = |at: usize| {
             let (user, now) = (USERS[at % USERS.len()], world.now());
             let made = establish::sign_in(&world.shared, &world.snapshot, world::principal(user), from, None, now);

@@ -16,12 +16,13 @@ use vestibule::base::clock::{Clock, ManualClock, Timestamp};
 use vestibule::base::random::Random;
 use vestibule::config::Plan;
 use vestibule::enforce::authorize::{Authorized, authorize};
+use vestibule::enforce::establish;
 use vestibule::enforce::shared::Shared;
 use vestibule::enforce::snapshot::Snapshot;
 use vestibule::policy::facts::Facts;
 use vestibule::policy::route_policy::{Access, RoutePolicy, SessionRules};
 use vestibule::reader::Document;
-use vestibule::session::binding::{AddressMode, AgentMode, Answer, BindingRules};
+use vestibule::session::binding::{AddressMode, AgentMode, Answer, BindingRules, TlsFingerprint};
 use vestibule::session::handle::SessionHandle;
 use vestibule::session::live::Live;
 use vestibule::session::principal::Principal;
@@ -185,6 +186,11 @@ pub fn address(place: Place) -> IpAddr {
     place.address.parse().expect("an address")
 }
 
+/// Where a session is made from.
+pub fn from(place: Place) -> establish::Place<'static> {
+    establish::Place { client: address(place), user_agent: place.agent.as_bytes(), tls: TlsFingerprint::UNKNOWN }
+}
+
 /// Who signs in under this name.
 pub fn principal(user: &str) -> Principal {
     let role = if user == "root" { "admin" } else { "staff" };
@@ -230,6 +236,7 @@ fn session_rules(rules: &Rules) -> SessionRules {
             Compared::Roughly => AgentMode::Family,
         },
         agent_answer: answer(rules.agent.1),
+        ..BindingRules::default()
     };
     SessionRules {
         lifetime: Lifetime { idle: Duration::from_millis(rules.idle), absolute: Duration::from_millis(rules.absolute) },
