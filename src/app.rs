@@ -37,7 +37,7 @@ use crate::login::password::PasswordPool;
 use crate::observe::access_log::{AccessLog, FLUSH_EVERY};
 use crate::observe::audit::AuditLog;
 use crate::observe::metrics::Metrics;
-use crate::observe::sink::LogSink;
+use crate::observe::sink::Logs;
 use crate::route::table::RouteTable;
 use crate::server::challenges::Challenges;
 use crate::server::listener::{self, Scheme};
@@ -76,7 +76,7 @@ pub struct Parts {
     pub random: Random,
     /// A store to use instead of the configured one.
     pub store: Option<Arc<dyn SessionStore>>,
-    /// Where access and audit log go.
+    /// Standard output, where access and audit log go unless they are written to files.
     pub log: Box<dyn Write + Send>,
 }
 
@@ -140,7 +140,7 @@ pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
             http: plain_listeners.iter_mut().filter_map(Vec::pop).collect(),
             plain: Arc::clone(&plain),
             limits,
-            access: plan.log.access.then(|| AccessLog::new(plan.log.format, shared.sink.clone())),
+            access: shared.logs.access.clone().map(|sink| AccessLog::new(plan.log.format, sink)),
             stopped: stopped.clone(),
             drain: plan.server.drain_timeout,
         };
@@ -160,6 +160,11 @@ impl Running {
         let _ = self.stop.send(true);
     }
 
+    /// Has the log files opened again by their names, after somebody has renamed them.
+    pub fn reopen_logs(&self) {
+        self.shared.logs.reopen();
+    }
+
     /// Waits until it has stopped, and everything is written down.
     pub fn wait(mut self) {
         for worker in self.workers.drain(..) {
@@ -170,7 +175,7 @@ impl Running {
             background.shutdown_timeout(BACKGROUND_END);
         }
         self.shared.store.close();
-        self.shared.sink.close();
+        self.shared.logs.close();
     }
 }
 
@@ -341,7 +346,7 @@ pub fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
         Some(store) => store,
         None => open_store(plan, &ring, &parts.random, &parts.clock)?,
     };
-    let sink = LogSink::to(parts.log).map_err(thread)?;
+    let logs = Logs::open(plan.log.access.as_ref(), &plan.log.audit, parts.log)?;
     // Half of the cores, so that a crowd that signs in leaves the rest to those who are.
     let hashing = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
     Ok(Shared {
@@ -353,8 +358,8 @@ pub fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
         clock: parts.clock,
         random: parts.random,
         metrics: Metrics::default(),
-        audit: AuditLog::new(plan.log.format, sink.clone()),
-        sink,
+        audit: AuditLog::new(plan.log.format, logs.audit.clone()),
+        logs,
         is_ready: AtomicBool::new(false),
     })
 }
@@ -429,6 +434,7 @@ fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Result<Snapshot,
         upstreams: plan.upstreams.iter().cloned().map(Upstream::new).collect::<Result<_, _>>()?,
         users: plan.users.clone(),
         limits: plan.limits.counting(&plan.routes, clock),
+        request_id: plan.log.request_id.clone(),
         strict_transport_security: plan.server.hsts.map(Hsts::header),
         title: plan.title.clone(),
     })

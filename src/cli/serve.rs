@@ -42,8 +42,8 @@ pub(super) fn log_to_stderr() {
 /// How often it is looked whether everything has stopped.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(20);
 
-/// Waits for SIGTERM or Ctrl-C, lets what is under way end, and returns. A second signal ends at once. SIGHUP, which
-/// would end a process that knows nothing of it, changes nothing, or, with `hangup_stops`, is one more way to stop.
+/// Waits for SIGTERM or Ctrl-C, lets what is under way end, and returns. A second signal ends at once. SIGHUP has the
+/// log files opened again, or, with `hangup_stops`, is one more way to stop.
 pub(super) fn wait_for_stop(running: Running, hangup_stops: bool) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("signals cannot be waited for: {error}");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
@@ -59,7 +59,8 @@ pub(super) fn wait_for_stop(running: Running, hangup_stops: bool) -> Result<(), 
                     if hangup_stops {
                         break;
                     }
-                    tracing::warn!("SIGHUP: a running gateway does not read its configuration again yet; restart it");
+                    running.reopen_logs();
+                    tracing::info!("SIGHUP: log files are opened again; a new configuration takes a restart");
                 }
             }
         }

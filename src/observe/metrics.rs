@@ -100,8 +100,8 @@ impl Metrics {
         family.get_or_create(&Labelled { reason }).inc();
     }
 
-    /// Everything, in the OpenMetrics text format. `active` sessions and `dropped` log pieces are known elsewhere.
-    pub fn render(&self, active: usize, dropped: u64) -> String {
+    /// Everything, in the OpenMetrics text format. `active` sessions and `lost` log pieces are known elsewhere.
+    pub fn render(&self, active: usize, lost: u64) -> String {
         let mut registry = Registry::with_prefix("vestibule");
         let requests = Family::<StatusClass, Counter>::default();
         let connections = Gauge::<i64>::default();
@@ -113,8 +113,8 @@ impl Metrics {
         }
         let sessions = Gauge::<i64>::default();
         sessions.set(active as i64);
-        let log_dropped = Counter::<u64>::default();
-        log_dropped.inc_by(dropped);
+        let log_lost = Counter::<u64>::default();
+        log_lost.inc_by(lost);
         registry.register("requests", "Requests answered, by class of status", requests);
         registry.register("connections", "Client connections open now", connections);
         registry.register("sessions_active", "Sessions that have not ended", sessions);
@@ -133,7 +133,7 @@ impl Metrics {
             self.upstream_healthy.clone(),
         );
         registry.register("health_check_failures", "Health checks that failed", self.health_check_failures.clone());
-        registry.register("log_dropped", "Pieces of log dropped because the writer was behind", log_dropped);
+        registry.register("log_lost", "Pieces of log lost because the writer was behind or could not write", log_lost);
         let mut out = String::new();
         // Writing into a string does not fail.
         let _ = text::encode(&mut out, &registry);

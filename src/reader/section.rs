@@ -131,6 +131,11 @@ impl<'a> Section<'a> {
         self.text(key, "a text", "").map(|(text, _)| text.to_owned())
     }
 
+    /// A text; `help` is what to do about anything else.
+    pub fn str_like(&self, key: &str, help: &str) -> Option<String> {
+        self.text(key, "a text", help).map(|(text, _)| text.to_owned())
+    }
+
     /// A text and its place.
     pub fn located(&self, key: &str) -> Option<Located<String>> {
         self.text(key, "a text", "").map(|(text, span)| Located { value: text.to_owned(), span })

@@ -25,6 +25,7 @@ use crate::enforce::respond::{self, Refusal, is_for_person};
 use crate::enforce::snapshot::{MAX_ANONYMOUS_PER_ADDRESS, Snapshot};
 use crate::limit::parallel::UnderWay;
 use crate::limit::rate::{Allowed, Exceeded};
+use crate::observe::correlation;
 use crate::observe::metrics::Metrics;
 use crate::policy::client_address::client_address;
 use crate::policy::compression;
@@ -64,6 +65,9 @@ pub async fn handle(
     let is_h2 = parts.version == Version::HTTP_2;
     let is_head = parts.method == Method::HEAD;
     let current = worker.current();
+    let id_name = current.snapshot.request_id.as_ref();
+    let mut id = id_name.map(|name| correlation::request_id(&parts.headers, name, &worker.shared.random));
+    finish.note_id(id.as_ref());
     // Who waits to be told to go on, and is refused, sends nothing.
     let may_be_sending = expectation(&parts.headers) != Expectation::Continue;
     let at_work = (!body.is_end_stream()).then(|| finish.beside()).flatten();
@@ -73,9 +77,12 @@ pub async fn handle(
     let answered = {
         let mut answering =
             pin!(answer(&worker, &current, &conn, &mut parts, &mut body, is_connect, now, noted, &aside));
-        poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
-            Ok(polled) => polled.map(Ok),
-            Err(panic) => Poll::Ready(Err(panic)),
+        poll_fn(|context| {
+            let poll = AssertUnwindSafe(|| answering.as_mut().poll(context));
+            match correlation::within(&mut id, || catch_unwind(poll)) {
+                Ok(polled) => polled.map(Ok),
+                Err(panic) => Poll::Ready(Err(panic)),
+            }
         })
         .await
     };
@@ -100,6 +107,9 @@ pub async fn handle(
             respond::refused(&Refusal::Internal, is_person())
         }
     };
+    if let (Some(name), Some(id)) = (id_name, id) {
+        response.headers_mut().insert(name, id);
+    }
     if let Some(policy) = &current.snapshot.strict_transport_security {
         // In place of the application's own: of several, browsers take the first (RFC 6797 section 8.1).
         response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, policy.clone());
@@ -375,6 +385,9 @@ fn address(
     let (peer, may_forward) = (conn.peer.ip(), conn.may_forward);
     let side = ClientSide { peer, may_forward, client: sent.client, authority: &sent.authority };
     rewrite(grant, parts, sent.changed_path.take(), side, &current.snapshot.rewriting, &conn.known_fields);
+    if let (Some(name), Some(id)) = (&current.snapshot.request_id, correlation::current()) {
+        parts.headers.insert(name, id);
+    }
     if let Some(changes) = &sent.route.rewriting {
         rewriting::inward(changes, parts).map_err(|_| Refusal::Internal)?;
     }

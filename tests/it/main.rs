@@ -33,6 +33,7 @@ mod identity;
 mod leases;
 mod limits;
 mod login;
+mod logs;
 mod node_red;
 mod operator;
 mod paths;
