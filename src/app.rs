@@ -43,6 +43,7 @@ use crate::server::challenges::Challenges;
 use crate::server::listener::{self, Scheme};
 use crate::server::plain::PlainHttp;
 use crate::server::renewal::{self, Renewal};
+use crate::server::sockets::{self, Sockets};
 use crate::server::tls::Tls;
 use crate::server::worker::{ConnectionLimits, Worker};
 use crate::session::cookie::SessionCookie;
@@ -101,21 +102,28 @@ pub struct Running {
     background: Option<runtime::Runtime>,
 }
 
-/// Starts a gateway. When it returns, every listener is open.
+/// Starts a gateway on sockets of its own. When it returns, every listener is open.
 ///
 /// # Errors
 /// A sentence that says what could not be had.
 pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
+    start_on(plan.server.open_sockets(Vec::new())?, plan, parts)
+}
+
+/// Starts a gateway on these sockets, which are those of the plan.
+///
+/// # Errors
+/// A sentence that says what could not be had.
+pub fn start_on(sockets: Sockets, plan: &Plan, parts: Parts) -> Result<Running, String> {
     let workers = plan.server.workers_here();
     let certificates = plan.server.certificates.iter().map(CertificatePlan::files);
     let renewal = Arc::new(Renewal::load(certificates, parts.clock.now())?);
-    let metrics_listener = plan.admin.metrics.map(|address| bind(address, 1)).transpose()?;
+    let metrics_listener = plan.admin.metrics.map(|address| sockets::bind(address, 1)).transpose()?;
     let socket = plan.admin.listen.as_deref().map(open_socket).transpose()?;
-    let mut listeners = bind_all(&plan.server.listen, workers)?;
-    let mut plain_listeners = bind_all(&plan.server.redirect, workers)?;
     // Where another gateway runs already, nothing of its is touched.
     let shared = Arc::new(share(plan, parts)?);
-    let (addresses, redirect_addresses) = (addresses_of(&listeners), addresses_of(&plain_listeners));
+    let Sockets { https: mut listeners, http: mut plain_listeners } = sockets;
+    let (addresses, redirect_addresses) = (sockets::addresses_of(&listeners), sockets::addresses_of(&plain_listeners));
     let metrics_listener = metrics_listener.and_then(|mut listeners| listeners.pop());
     let metrics_address = metrics_listener.as_ref().and_then(|listener| listener.local_addr().ok());
     let background = start_background(&shared, &renewal, metrics_listener, socket)?;
@@ -163,6 +171,11 @@ impl Running {
     /// Has the log files opened again by their names, after somebody has renamed them.
     pub fn reopen_logs(&self) {
         self.shared.logs.reopen();
+    }
+
+    /// Whether every worker has done something since this was last asked: one that has not for seconds is stuck.
+    pub fn have_all_moved(&self) -> bool {
+        self.shared.metrics.have_all_moved()
     }
 
     /// Waits until it has stopped, and everything is written down.
@@ -219,7 +232,7 @@ impl WorkerStart {
         let (tidying, flushing) = (Rc::clone(&worker), Rc::clone(&worker));
         let tidy = move || Rc::clone(&tidying).tidy_pools();
         tokio::task::spawn_local(keep_up("looking after idle connections to applications", tidy));
-        tokio::task::spawn_local(keep_up("writing the access log", move || flush(Rc::clone(&flushing))));
+        tokio::task::spawn_local(keep_up("writing the access log", move || beat(Rc::clone(&flushing))));
         let mut accepting = Vec::new();
         let https = https.into_iter().map(|listener| (listener, Scheme::Https(Arc::clone(&tls))));
         let http = http.into_iter().map(|listener| (listener, Scheme::Http(Arc::clone(&plain))));
@@ -286,38 +299,16 @@ async fn renew(clock: Clock, renewal: Arc<Renewal>) {
     }
 }
 
-/// Hands a worker's log lines over now and then.
-async fn flush(worker: Rc<Worker>) {
-    let Some(access) = &worker.access else { return };
+/// Hands a worker's log lines over now and then, and shows by it that the worker works.
+async fn beat(worker: Rc<Worker>) {
     loop {
         // Real time, also in tests: whoever reads the log waits in real time.
         tokio::time::sleep(FLUSH_EVERY).await;
-        access.flush();
-    }
-}
-
-/// A socket for each worker on each of the addresses.
-fn bind_all(addresses: &[SocketAddr], workers: usize) -> Result<Vec<Vec<StdListener>>, String> {
-    addresses.iter().map(|address| bind(*address, workers)).collect()
-}
-
-/// Where they came to listen.
-fn addresses_of(listeners: &[Vec<StdListener>]) -> Vec<SocketAddr> {
-    listeners.iter().filter_map(|of_workers| of_workers.first()?.local_addr().ok()).collect()
-}
-
-fn bind(address: SocketAddr, workers: usize) -> Result<Vec<StdListener>, String> {
-    use std::io::ErrorKind::{AddrInUse, PermissionDenied};
-    listener::bind(address, workers).map_err(|error| {
-        let kind = error.kind();
-        if kind == AddrInUse {
-            format!("cannot listen on {address}: another process does")
-        } else if kind == PermissionDenied {
-            format!("cannot listen on {address}: ports below 1024 need the capability CAP_NET_BIND_SERVICE")
-        } else {
-            format!("cannot listen on {address}: {error}")
+        worker.counters.beat();
+        if let Some(access) = &worker.access {
+            access.flush();
         }
-    })
+    }
 }
 
 fn open_socket(path: &Path) -> Result<AdminSocket, String> {

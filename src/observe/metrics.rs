@@ -1,7 +1,7 @@
 //! Numbers for Prometheus. What every request counts is kept by each worker for itself and added up when asked for;
 //! what happens rarely is counted in one place.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -38,9 +38,16 @@ const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
 pub struct WorkerCounters {
     by_class: [AtomicU64; CLASSES.len()],
     connections: AtomicU64,
+    /// Whether it has shown itself since that was last asked.
+    has_moved: AtomicBool,
 }
 
 impl WorkerCounters {
+    /// Notes that the worker works.
+    pub fn beat(&self) {
+        self.has_moved.store(true, Ordering::Relaxed);
+    }
+
     /// Counts an answer.
     pub fn answered(&self, status: u16) {
         let class = usize::from(status / 100);
@@ -93,6 +100,13 @@ impl Metrics {
         let counters = Arc::new(WorkerCounters::default());
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
         counters
+    }
+
+    /// Whether every worker has shown itself since this was last asked.
+    pub fn have_all_moved(&self) -> bool {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        // Every one is asked, so that none of them is taken for one that has moved later.
+        workers.iter().fold(true, |all, worker| worker.has_moved.swap(false, Ordering::Relaxed) && all)
     }
 
     /// Counts one under a label.
@@ -164,5 +178,19 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
         }
+    }
+
+    #[test]
+    fn a_worker_that_stands_still_is_noticed() {
+        let metrics = Metrics::default();
+        let (one, two) = (metrics.worker(), metrics.worker());
+        assert!(!metrics.have_all_moved());
+        one.beat();
+        two.beat();
+        assert!(metrics.have_all_moved());
+        one.beat();
+        assert!(!metrics.have_all_moved(), "the other has not");
+        two.beat();
+        assert!(!metrics.have_all_moved(), "now the first has not");
     }
 }

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -73,19 +73,8 @@ pub async fn handle(
     let at_work = (!body.is_end_stream()).then(|| finish.beside()).flatten();
     let mut body = Some(ClientBody::new(body, at_work));
     let noted = &finish.noted;
-    // A panic is this request's alone, and reads as a fault of ours: never as a permission.
-    let answered = {
-        let mut answering =
-            pin!(answer(&worker, &current, &conn, &mut parts, &mut body, is_connect, now, noted, &aside));
-        poll_fn(|context| {
-            let poll = AssertUnwindSafe(|| answering.as_mut().poll(context));
-            match correlation::within(&mut id, || catch_unwind(poll)) {
-                Ok(polled) => polled.map(Ok),
-                Err(panic) => Poll::Ready(Err(panic)),
-            }
-        })
-        .await
-    };
+    let answering = answer(&worker, &current, &conn, &mut parts, &mut body, is_connect, now, noted, &aside);
+    let answered = caught(pin!(answering), &mut id).await;
     let is_person = || is_for_person(&parts.method, &parts.headers);
     let mut response = match answered {
         Ok(Ok(response)) => response,
@@ -125,6 +114,22 @@ pub async fn handle(
         AnswerBody::leave_out(&mut response);
     }
     Ok(finish.answer(response))
+}
+
+/// What comes of answering, whose lines all have the request's id. A panic is this request's alone, and reads as a fault of
+/// ours: never as a permission.
+async fn caught<T>(
+    mut answering: Pin<&mut impl Future<Output = T>>,
+    id: &mut Option<HeaderValue>,
+) -> std::thread::Result<T> {
+    poll_fn(|context| {
+        let poll = AssertUnwindSafe(|| answering.as_mut().poll(context));
+        match correlation::within(id, || catch_unwind(poll)) {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    })
+    .await
 }
 
 /// Whether it is the extended CONNECT that asks for a stream to be made a WebSocket (RFC 8441).
