@@ -270,6 +270,7 @@ impl Writer {
     fn try_write(&mut self, lines: &[u8]) -> io::Result<()> {
         if self.is_torn {
             self.output.write_all(b"\n")?;
+            self.is_torn = false;
         }
         let mut rest = lines;
         while !rest.is_empty() {
@@ -349,5 +350,42 @@ mod tests {
         sink.close();
         sink.write(b"after the end\n".to_vec());
         assert_eq!(*output.0.lock().expect("not poisoned"), b"one\ntwo\n");
+    }
+
+    /// An output that takes so many bytes before it is full, until somebody makes room.
+    #[derive(Clone)]
+    struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut disk = self.0.lock().expect("not poisoned");
+            let fits = bytes.len().min(disk.1);
+            if fits == 0 {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            disk.0.extend_from_slice(&bytes[..fits]);
+            disk.1 -= fits;
+            Ok(fits)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_the_next_line_is_whole() {
+        let disk = Disk(Arc::new(Mutex::new((Vec::new(), 9))));
+        let lost = Arc::<AtomicU64>::default();
+        let output = Box::new(disk.clone());
+        let mut writer = Writer { output, path: None, lost: Arc::clone(&lost), lost_in_a_row: 0, is_torn: false };
+        for line in ["one\n", "two-and-more\n", "three\n"] {
+            writer.write(line.as_bytes());
+        }
+        assert_eq!((lost.load(Ordering::Relaxed), writer.lost_in_a_row), (2, 2));
+        disk.0.lock().expect("not poisoned").1 = 100;
+        writer.write(b"four\n");
+        writer.write(b"five\n");
+        assert_eq!(String::from_utf8_lossy(&disk.0.lock().expect("not poisoned").0), "one\ntwo-a\nfour\nfive\n");
+        assert_eq!((lost.load(Ordering::Relaxed), writer.lost_in_a_row), (2, 0));
     }
 }

@@ -90,3 +90,39 @@ pub fn bind(address: SocketAddr, workers: usize) -> Result<Vec<TcpListener>, Str
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inode(listener: &TcpListener) -> String {
+        use std::os::fd::AsRawFd as _;
+        let link = format!("/proc/self/fd/{}", listener.as_raw_fd());
+        std::fs::read_link(link).expect("an open file").display().to_string()
+    }
+
+    #[test]
+    fn of_what_is_given_every_socket_is_used() {
+        let given = listener::bind(([127, 0, 0, 1], 0).into(), 2).expect("a port");
+        let address = given[0].local_addr().expect("an address");
+        let copies = || given.iter().map(|one| one.try_clone().expect("a copy")).collect::<Vec<_>>();
+        let open = |workers, mut given| {
+            let opened = open(&[address], workers, &mut given)?;
+            all_are_used(&given).map(|()| opened[0].iter().map(inode).collect::<Vec<_>>())
+        };
+        let both = [inode(&given[0]), inode(&given[1])];
+        assert_eq!(open(2, copies()).expect("sockets"), both);
+        assert_eq!(open(3, copies()).expect("sockets")[..2], both);
+        assert_eq!(
+            open(2, vec![given[0].try_clone().expect("a copy")]).expect("sockets"),
+            [both[0].clone(), both[0].clone()]
+        );
+        // One that no worker accepts from would leave its share of the people waiting.
+        assert!(open(1, copies()).is_err_and(|said| said.contains("workers = 2")));
+        let elsewhere = listener::bind(([127, 0, 0, 1], 0).into(), 1).expect("a port");
+        assert!(
+            open(2, copies().into_iter().chain(elsewhere).collect())
+                .is_err_and(|said| said.contains("does not listen there"))
+        );
+    }
+}
