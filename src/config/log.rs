@@ -41,7 +41,7 @@ fn destination(section: &Section<'_>, key: &str, may_be_off: bool) -> Option<Des
     } else {
         "write \"stdout\" or the path of a file"
     };
-    match section.str_like(key, help).as_deref() {
+    match section.converted(key, "a text", help, |text| Ok(text.to_owned())).as_deref() {
         None | Some("stdout") => Some(Destination::Stdout),
         Some("off") if may_be_off => None,
         Some("off") => {

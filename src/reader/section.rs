@@ -131,11 +131,6 @@ impl<'a> Section<'a> {
         self.text(key, "a text", "").map(|(text, _)| text.to_owned())
     }
 
-    /// A text; `help` is what to do about anything else.
-    pub fn str_like(&self, key: &str, help: &str) -> Option<String> {
-        self.text(key, "a text", help).map(|(text, _)| text.to_owned())
-    }
-
     /// A text and its place.
     pub fn located(&self, key: &str) -> Option<Located<String>> {
         self.text(key, "a text", "").map(|(text, span)| Located { value: text.to_owned(), span })
@@ -433,7 +428,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn converted<T>(
+    /// A text that `read` makes something of; `help` is what to do about what is not `expected`.
+    pub fn converted<T>(
         &self,
         key: &str,
         expected: &str,

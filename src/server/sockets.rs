@@ -106,9 +106,9 @@ mod tests {
         let given = listener::bind(([127, 0, 0, 1], 0).into(), 2).expect("a port");
         let address = given[0].local_addr().expect("an address");
         let copies = || given.iter().map(|one| one.try_clone().expect("a copy")).collect::<Vec<_>>();
-        let open = |workers, mut given| {
-            let opened = open(&[address], workers, &mut given)?;
-            all_are_used(&given).map(|()| opened[0].iter().map(inode).collect::<Vec<_>>())
+        let open = |workers, given| {
+            let opened = Sockets::open(&[], &[address], workers, given)?;
+            Ok::<_, String>(opened.http[0].iter().map(inode).collect::<Vec<_>>())
         };
         let both = [inode(&given[0]), inode(&given[1])];
         assert_eq!(open(2, copies()).expect("sockets"), both);

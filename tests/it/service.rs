@@ -63,6 +63,7 @@ fn systemd_is_told_when_it_begins_reads_again_and_ends() {
         heard.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
         let gateway = start(vestibule(folder.path(), &["serve"]).env("NOTIFY_SOCKET", place));
         assert_eq!(next(&heard), "READY=1");
+        gateway.stderr.wait_for(&["listening on"]);
         assert_eq!(Client::new(gateway.address()).get("/public").send().status, 200, "it is ready");
         gateway.signal("HUP");
         assert_eq!((next(&heard), next(&heard)), ("RELOADING=1".to_owned(), "READY=1".to_owned()));

@@ -85,11 +85,6 @@ impl Process {
         address_after(&self.stderr.text(), "metrics on http://")
     }
 
-    /// Its number.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Sends it a signal: `TERM`, `INT` or `KILL`.
     pub fn signal(&self, name: &str) {
         // The shell's own command, which is there where no other is.
