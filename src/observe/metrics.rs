@@ -106,7 +106,7 @@ impl Metrics {
     pub fn have_all_moved(&self) -> bool {
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         // Every one is asked, so that none of them is taken for one that has moved later.
-        workers.iter().fold(true, |all, worker| worker.has_moved.swap(false, Ordering::Relaxed) && all)
+        workers.iter().filter(|worker| !worker.has_moved.swap(false, Ordering::Relaxed)).count() == 0
     }
 
     /// Counts one under a label.
