@@ -37,12 +37,13 @@ use crate::login::password::PasswordPool;
 use crate::observe::access_log::{AccessLog, FLUSH_EVERY};
 use crate::observe::audit::AuditLog;
 use crate::observe::metrics::Metrics;
-use crate::observe::sink::LogSink;
+use crate::observe::sink::Logs;
 use crate::route::table::RouteTable;
 use crate::server::challenges::Challenges;
 use crate::server::listener::{self, Scheme};
 use crate::server::plain::PlainHttp;
 use crate::server::renewal::{self, Renewal};
+use crate::server::sockets::{self, Sockets};
 use crate::server::tls::Tls;
 use crate::server::worker::{ConnectionLimits, Worker};
 use crate::session::cookie::SessionCookie;
@@ -76,7 +77,7 @@ pub struct Parts {
     pub random: Random,
     /// A store to use instead of the configured one.
     pub store: Option<Arc<dyn SessionStore>>,
-    /// Where access and audit log go.
+    /// Standard output, where access and audit log go unless they are written to files.
     pub log: Box<dyn Write + Send>,
 }
 
@@ -101,21 +102,28 @@ pub struct Running {
     background: Option<runtime::Runtime>,
 }
 
-/// Starts a gateway. When it returns, every listener is open.
+/// Starts a gateway on sockets of its own. When it returns, every listener is open.
 ///
 /// # Errors
 /// A sentence that says what could not be had.
 pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
+    start_on(plan.server.open_sockets(Vec::new())?, plan, parts)
+}
+
+/// Starts a gateway on these sockets, which are those of the plan.
+///
+/// # Errors
+/// A sentence that says what could not be had.
+pub fn start_on(sockets: Sockets, plan: &Plan, parts: Parts) -> Result<Running, String> {
     let workers = plan.server.workers_here();
     let certificates = plan.server.certificates.iter().map(CertificatePlan::files);
     let renewal = Arc::new(Renewal::load(certificates, parts.clock.now())?);
-    let metrics_listener = plan.admin.metrics.map(|address| bind(address, 1)).transpose()?;
+    let metrics_listener = plan.admin.metrics.map(|address| sockets::bind(address, 1)).transpose()?;
     let socket = plan.admin.listen.as_deref().map(open_socket).transpose()?;
-    let mut listeners = bind_all(&plan.server.listen, workers)?;
-    let mut plain_listeners = bind_all(&plan.server.redirect, workers)?;
     // Where another gateway runs already, nothing of its is touched.
     let shared = Arc::new(share(plan, parts)?);
-    let (addresses, redirect_addresses) = (addresses_of(&listeners), addresses_of(&plain_listeners));
+    let Sockets { https: mut listeners, http: mut plain_listeners } = sockets;
+    let (addresses, redirect_addresses) = (sockets::addresses_of(&listeners), sockets::addresses_of(&plain_listeners));
     let metrics_listener = metrics_listener.and_then(|mut listeners| listeners.pop());
     let metrics_address = metrics_listener.as_ref().and_then(|listener| listener.local_addr().ok());
     let background = start_background(&shared, &renewal, metrics_listener, socket)?;
@@ -140,7 +148,7 @@ pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
             http: plain_listeners.iter_mut().filter_map(Vec::pop).collect(),
             plain: Arc::clone(&plain),
             limits,
-            access: plan.log.access.then(|| AccessLog::new(plan.log.format, shared.sink.clone())),
+            access: shared.logs.access.clone().map(|sink| AccessLog::new(plan.log.format, sink)),
             stopped: stopped.clone(),
             drain: plan.server.drain_timeout,
         };
@@ -160,6 +168,16 @@ impl Running {
         let _ = self.stop.send(true);
     }
 
+    /// Has the log files opened again by their names, after somebody has renamed them.
+    pub fn reopen_logs(&self) {
+        self.shared.logs.reopen();
+    }
+
+    /// Whether every worker has done something since this was last asked: one that has not for seconds is stuck.
+    pub fn have_all_moved(&self) -> bool {
+        self.shared.metrics.have_all_moved()
+    }
+
     /// Waits until it has stopped, and everything is written down.
     pub fn wait(mut self) {
         for worker in self.workers.drain(..) {
@@ -170,7 +188,7 @@ impl Running {
             background.shutdown_timeout(BACKGROUND_END);
         }
         self.shared.store.close();
-        self.shared.sink.close();
+        self.shared.logs.close();
     }
 }
 
@@ -214,7 +232,7 @@ impl WorkerStart {
         let (tidying, flushing) = (Rc::clone(&worker), Rc::clone(&worker));
         let tidy = move || Rc::clone(&tidying).tidy_pools();
         tokio::task::spawn_local(keep_up("looking after idle connections to applications", tidy));
-        tokio::task::spawn_local(keep_up("writing the access log", move || flush(Rc::clone(&flushing))));
+        tokio::task::spawn_local(keep_up("writing the access log", move || beat(Rc::clone(&flushing))));
         let mut accepting = Vec::new();
         let https = https.into_iter().map(|listener| (listener, Scheme::Https(Arc::clone(&tls))));
         let http = http.into_iter().map(|listener| (listener, Scheme::Http(Arc::clone(&plain))));
@@ -281,38 +299,16 @@ async fn renew(clock: Clock, renewal: Arc<Renewal>) {
     }
 }
 
-/// Hands a worker's log lines over now and then.
-async fn flush(worker: Rc<Worker>) {
-    let Some(access) = &worker.access else { return };
+/// Hands a worker's log lines over now and then, and shows by it that the worker works.
+async fn beat(worker: Rc<Worker>) {
     loop {
         // Real time, also in tests: whoever reads the log waits in real time.
         tokio::time::sleep(FLUSH_EVERY).await;
-        access.flush();
-    }
-}
-
-/// A socket for each worker on each of the addresses.
-fn bind_all(addresses: &[SocketAddr], workers: usize) -> Result<Vec<Vec<StdListener>>, String> {
-    addresses.iter().map(|address| bind(*address, workers)).collect()
-}
-
-/// Where they came to listen.
-fn addresses_of(listeners: &[Vec<StdListener>]) -> Vec<SocketAddr> {
-    listeners.iter().filter_map(|of_workers| of_workers.first()?.local_addr().ok()).collect()
-}
-
-fn bind(address: SocketAddr, workers: usize) -> Result<Vec<StdListener>, String> {
-    use std::io::ErrorKind::{AddrInUse, PermissionDenied};
-    listener::bind(address, workers).map_err(|error| {
-        let kind = error.kind();
-        if kind == AddrInUse {
-            format!("cannot listen on {address}: another process does")
-        } else if kind == PermissionDenied {
-            format!("cannot listen on {address}: ports below 1024 need the capability CAP_NET_BIND_SERVICE")
-        } else {
-            format!("cannot listen on {address}: {error}")
+        worker.counters.beat();
+        if let Some(access) = &worker.access {
+            access.flush();
         }
-    })
+    }
 }
 
 fn open_socket(path: &Path) -> Result<AdminSocket, String> {
@@ -341,7 +337,7 @@ pub fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
         Some(store) => store,
         None => open_store(plan, &ring, &parts.random, &parts.clock)?,
     };
-    let sink = LogSink::to(parts.log).map_err(thread)?;
+    let logs = Logs::open(plan.log.access.as_ref(), &plan.log.audit, parts.log)?;
     // Half of the cores, so that a crowd that signs in leaves the rest to those who are.
     let hashing = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
     Ok(Shared {
@@ -353,8 +349,8 @@ pub fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
         clock: parts.clock,
         random: parts.random,
         metrics: Metrics::default(),
-        audit: AuditLog::new(plan.log.format, sink.clone()),
-        sink,
+        audit: AuditLog::new(plan.log.format, logs.audit.clone()),
+        logs,
         is_ready: AtomicBool::new(false),
     })
 }
@@ -429,6 +425,7 @@ fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Result<Snapshot,
         upstreams: plan.upstreams.iter().cloned().map(Upstream::new).collect::<Result<_, _>>()?,
         users: plan.users.clone(),
         limits: plan.limits.counting(&plan.routes, clock),
+        request_id: plan.log.request_id.clone(),
         strict_transport_security: plan.server.hsts.map(Hsts::header),
         title: plan.title.clone(),
     })

@@ -39,7 +39,8 @@
 //! 7. The answer streams back under a lease ([`enforce::lease`]): when the session ends, so does the stream. What of the
 //!    request is still to be sent goes on beside it ([`upstream::answer`]); a WebSocket runs in a [`server::tunnel`]. Where
 //!    the route asks for it and [`policy::compression`] allows it, [`rewrite`] compresses it.
-//! 8. [`server::finish`] writes exactly one line of access log and counts exactly one answer.
+//! 8. [`server::finish`] writes exactly one line of access log and counts exactly one answer. All lines of a request have
+//!    its id, and so have the application and the client ([`observe::correlation`]).
 //!
 //! # Requests of our own
 //!
@@ -80,6 +81,7 @@
 //! | the application setting our cookies | [`upstream::headers::guard_answer`] |
 //! | what goes over the wire without TLS | [`server::plain`]: a redirect, and nothing else is served there |
 //! | answering for us on the next visit by `http://` | HSTS, once the operator says so: [`server::handle`] |
+//! | reading secrets out of logs | [`observe::access_log`]: handles, and neither queries nor parameters of paths; what a client sends to be written down is bounded ([`observe::correlation`]) |
 //! | half-open connections, slow heads | [`server::http`], [`base::deadline`] |
 //! | an error read as a yes | [`enforce::respond`]: a store that fails, a panic, anything malformed is a refusal |
 //!

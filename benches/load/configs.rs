@@ -194,7 +194,7 @@ answer = "end"
 per_session = "1000000/s"
 per_address = "1000000/s"
 [log]
-access = false
+access = "off"
 [login.local]
 users = "{dir}/users.toml"
 [[upstream]]

@@ -65,7 +65,7 @@ pub fn answer<B>(shared: &Shared, request: &Request<B>) -> Response<Full<Bytes>>
         "/ready" if shared.is_ready() => text(StatusCode::OK, "ready\n".to_owned(), plain),
         "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned(), plain),
         "/metrics" => {
-            text(StatusCode::OK, shared.metrics.render(shared.store.active(), shared.sink.dropped()), OPEN_METRICS)
+            text(StatusCode::OK, shared.metrics.render(shared.store.active(), shared.logs.lost()), OPEN_METRICS)
         }
         _ => text(StatusCode::NOT_FOUND, "there is /ping, /ready and /metrics\n".to_owned(), plain),
     }

@@ -2,13 +2,17 @@
 
 mod demo;
 mod demo_app;
+mod describe;
+mod notify;
+mod process;
 mod serve;
 mod user;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::base::random::Random;
 use crate::config::Plan;
@@ -49,6 +53,17 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         into: Option<PathBuf>,
     },
+    /// Print what a shell needs to complete this command line: bash, zsh, fish, …
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the manual page.
+    Man {
+        /// Write the page of every command into this folder instead.
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+    },
 }
 
 /// Runs the command line of this process.
@@ -59,6 +74,8 @@ pub fn main() -> ExitCode {
         Command::Demo(command) => demo::run(&command),
         Command::User(command) => user::run(command, &Random::System),
         Command::Keygen { into } => keygen(into.as_deref()),
+        Command::Completions { shell } => describe::completions(CommandLine::command(), shell),
+        Command::Man { folder } => describe::man(CommandLine::command(), folder.as_deref()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

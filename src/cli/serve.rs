@@ -1,6 +1,7 @@
 //! `vestibule serve`: the gateway as a process, from its configuration to its last request.
 
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::Targets;
@@ -8,13 +9,30 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::app::{self, Parts, Running};
+use crate::cli::notify::Notify;
+use crate::cli::process;
 use crate::config::{Plan, StoreKind};
 
 /// Runs the gateway until it is told to stop.
 pub(super) fn run(config: &Path) -> Result<(), String> {
     log_to_stderr();
-    let plan = Plan::load(config).map_err(|mistakes| mistakes.to_string())?;
-    let running = app::start(&plan, Parts::default())?;
+    let notify = Notify::from_environment();
+    let given = process::given_sockets()?;
+    let mut plan = Plan::load(config).map_err(|mistakes| mistakes.to_string())?;
+    let too_few_files = process::raise_file_limit(&plan);
+    let sockets = plan.server.open_sockets(given)?;
+    if let Some(user) = &plan.server.user {
+        process::become_user(user)?;
+        // What this user may not read is a mistake now, and not first when it is read again.
+        let read_again =
+            Plan::load(config).map_err(|mistakes| format!("as the user \"{}\":\n{mistakes}", user.name))?;
+        plan = read_again;
+    }
+    let running = app::start_on(sockets, &plan, Parts::default())?;
+    process::warn_of_root();
+    if let Some(warning) = too_few_files {
+        tracing::warn!("{warning}");
+    }
     for address in &running.addresses {
         tracing::info!("listening on https://{address}");
     }
@@ -29,7 +47,7 @@ pub(super) fn run(config: &Path) -> Result<(), String> {
         StoreKind::Memory => tracing::info!("sessions are kept in memory: a restart signs everybody out"),
         StoreKind::Disk(path) => tracing::info!("sessions are kept in {}; live ones: {count}", path.display()),
     }
-    wait_for_stop(running, false)
+    wait_for_stop(running, OnHangup::Reopen, &notify)
 }
 
 /// Operational messages, for whoever runs the gateway, go to standard error.
@@ -39,30 +57,45 @@ pub(super) fn log_to_stderr() {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).finish().with(ours).init();
 }
 
-/// How often it is looked whether everything has stopped.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(20);
+/// What SIGHUP means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnHangup {
+    /// Logs are to be opened again.
+    Reopen,
+    /// One more way to stop.
+    Stop,
+}
 
-/// Waits for SIGTERM or Ctrl-C, lets what is under way end, and returns. A second signal ends at once. SIGHUP, which
-/// would end a process that knows nothing of it, changes nothing, or, with `hangup_stops`, is one more way to stop.
-pub(super) fn wait_for_stop(running: Running, hangup_stops: bool) -> Result<(), String> {
+/// How often it is looked whether everything has stopped.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Says that the gateway is there, waits for SIGTERM or Ctrl-C, lets what is under way end, and returns. A second signal
+/// ends at once.
+pub(super) fn wait_for_stop(running: Running, on_hangup: OnHangup, notify: &Notify) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("signals cannot be waited for: {error}");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+        notify.say("READY=1");
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => {
-                    if hangup_stops {
-                        break;
+                _ = hangup.recv() => match on_hangup {
+                    OnHangup::Stop => break,
+                    OnHangup::Reopen => hang_up(&running, notify),
+                },
+                () = half_of_patience(notify) => {
+                    // Whoever waits for a word that does not come ends this process, and begins another.
+                    if running.have_all_moved() {
+                        notify.say("WATCHDOG=1");
                     }
-                    tracing::warn!("SIGHUP: a running gateway does not read its configuration again yet; restart it");
                 }
             }
         }
+        notify.say("STOPPING=1");
         tracing::info!("stopping: no new connections, and what is under way may end");
         running.stop();
         let stopped = std::thread::spawn(move || running.wait());
@@ -71,10 +104,31 @@ pub(super) fn wait_for_stop(running: Running, hangup_stops: bool) -> Result<(), 
                 _ = terminate.recv() => return Err("stopped at once: a second signal came".to_owned()),
                 _ = interrupt.recv() => return Err("stopped at once: a second signal came".to_owned()),
                 _ = hangup.recv() => {}
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {
+                    // It has a time of its own to end in.
+                    if notify.every.is_some() {
+                        notify.say("WATCHDOG=1");
+                    }
+                }
             }
         }
         tracing::info!("stopped");
         Ok(())
     })
+}
+
+/// What a running gateway does on SIGHUP.
+fn hang_up(running: &Running, notify: &Notify) {
+    notify.say("RELOADING=1");
+    running.reopen_logs();
+    tracing::info!("SIGHUP: log files are opened again; a new configuration takes a restart");
+    notify.say("READY=1");
+}
+
+/// Until the service manager is to hear that everything goes on; for ever if it does not want to.
+async fn half_of_patience(notify: &Notify) {
+    match notify.every {
+        Some(every) => tokio::time::sleep(every).await,
+        None => std::future::pending().await,
+    }
 }

@@ -1,23 +1,78 @@
-//! `[log]`: what is written to standard output, and how.
+//! `[log]`: what is written of requests and events, where, and how.
 
-use crate::observe::sink::LogFormat;
+use http::HeaderName;
+
+use crate::observe::sink::{self, Destination, LogFormat};
 use crate::reader::Section;
+use crate::upstream::identity::{IdentityHeaders, Preset, Template};
+
+/// Default: what proxies and applications call it.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What `[log]` says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogPlan {
     /// For people or for programs.
     pub format: LogFormat,
-    /// Whether every request gets a line.
-    pub access: bool,
+    /// Where every request gets a line, if anywhere.
+    pub access: Option<Destination>,
+    /// Where audit events are written.
+    pub audit: Destination,
+    /// The header that carries a request's id, if there is one.
+    pub request_id: Option<HeaderName>,
 }
 
-/// Reads `[log]`.
-pub(super) fn read(root: &Section<'_>) -> LogPlan {
+/// Reads `[log]`. `identity` is what the application is told of who is signed in.
+pub(super) fn read(root: &Section<'_>, identity: Option<&IdentityHeaders>) -> LogPlan {
     let section = root.section_or_empty("log");
     let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
     LogPlan {
         format: section.one_of("format", &formats).unwrap_or_default(),
-        access: section.bool("access").unwrap_or(true),
+        access: destination(&section, "access", true),
+        audit: destination(&section, "audit", false).unwrap_or_default(),
+        request_id: request_id(&section, identity),
     }
+}
+
+/// Where a log goes, standard output by default; `None` if it is not written.
+fn destination(section: &Section<'_>, key: &str, may_be_off: bool) -> Option<Destination> {
+    let help = if may_be_off {
+        "write \"stdout\", the path of a file, or \"off\""
+    } else {
+        "write \"stdout\" or the path of a file"
+    };
+    match section.converted(key, "a text", help, |text| Ok(text.to_owned())).as_deref() {
+        None | Some("stdout") => Some(Destination::Stdout),
+        Some("off") if may_be_off => None,
+        Some("off") => {
+            section.mistake_at(key, "events of security are always written", help);
+            None
+        }
+        Some(_) => {
+            let path = section.path_to(key)?;
+            if let Some((message, help)) = sink::no_place(&path) {
+                section.mistake_at(key, message, help);
+            }
+            Some(Destination::File(path))
+        }
+    }
+}
+
+fn request_id(section: &Section<'_>, identity: Option<&IdentityHeaders>) -> Option<HeaderName> {
+    let name = section.parsed("request_id", |text| {
+        if text == "off" {
+            return Ok(None);
+        }
+        let example = "write a name like \"X-Request-Id\", or \"off\"";
+        let name = HeaderName::from_bytes(text.to_ascii_lowercase().as_bytes())
+            .map_err(|_| format!("\"{text}\" is not a header name; {example}"))?;
+        // What no header of one's own may be called, this one may not be called either.
+        let is_free = IdentityHeaders::new(Preset::None, vec![(name.clone(), Template::parse("id")?)]).is_ok();
+        if is_free && !identity.is_some_and(|identity| identity.is_ours(name.as_str().as_bytes())) {
+            Ok(Some(name))
+        } else {
+            Err(format!("the header \"{text}\" has another meaning; {example}"))
+        }
+    });
+    name.unwrap_or(Some(REQUEST_ID))
 }

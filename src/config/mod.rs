@@ -21,6 +21,6 @@ mod upstreams;
 pub use hsts::Hsts;
 pub use keys::Keys;
 pub use plan::Plan;
-pub use server::CertificatePlan;
+pub use server::{CertificatePlan, ServiceUser};
 pub use session::StoreKind;
 pub use upstreams::server as upstream_server;

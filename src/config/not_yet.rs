@@ -14,7 +14,7 @@ pub(super) const NOT_YET: &[NotYet] = &[
     NotYet { table: "", key: "profile", help: REMOVE_LINE },
     NotYet { table: "", key: "alerts", help: "remove this table: [log] has the audit events" },
     NotYet { table: "", key: "api_key", help: REMOVE_TABLE },
-    NotYet { table: "", key: "audit", help: "remove this table: [log] has the audit events" },
+    NotYet { table: "", key: "audit", help: "remove this table: \"audit\" in [log] says where audit events go" },
     NotYet {
         table: "",
         key: "csrf",

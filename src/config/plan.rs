@@ -72,7 +72,7 @@ impl Plan {
         let limits = limits::read(&root);
         let users = login::read(&root);
         let identity = identity::read(&root);
-        let log = log::read(&root);
+        let log = log::read(&root, identity.as_ref());
         let title = portal::read(&root);
         let upstreams = upstreams::read(&root, &server);
         let routes = routes::read(&root, &upstreams, users.is_some());

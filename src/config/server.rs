@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use nix::unistd::{Gid, Uid, User};
 
 use crate::base::net::{TrustedProxies, canonical};
 use crate::base::shell;
@@ -16,6 +17,7 @@ use crate::reader::mistake::Mistake;
 use crate::reader::{Located, Section};
 use crate::server::certificate::{CertificateFiles, Fault, Side};
 use crate::server::listener::overlap;
+use crate::server::sockets::Sockets;
 
 /// Default: off. A gateway that waits for a header which nobody sends serves nobody.
 const PROXY_PROTOCOL: bool = false;
@@ -64,6 +66,17 @@ impl CertificatePlan {
     }
 }
 
+/// A user of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceUser {
+    /// The name.
+    pub name: Box<str>,
+    /// The number.
+    pub uid: Uid,
+    /// The number of its group.
+    pub gid: Gid,
+}
+
 /// What `[server]` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerPlan {
@@ -75,6 +88,8 @@ pub struct ServerPlan {
     pub acme_challenges: Option<PathBuf>,
     /// What browsers are told of https, if anything.
     pub hsts: Option<Hsts>,
+    /// Who the gateway becomes once its ports are open.
+    pub user: Option<ServiceUser>,
     /// How many worker threads; `None` is one for each core.
     pub workers: Option<usize>,
     /// Certificates; the first is shown to clients that name no known host.
@@ -106,6 +121,14 @@ impl ServerPlan {
     pub fn workers_here(&self) -> usize {
         self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
     }
+
+    /// Opens the sockets to listen on, but for those that were `given`.
+    ///
+    /// # Errors
+    /// As [`Sockets::open`].
+    pub fn open_sockets(&self, given: Vec<TcpListener>) -> Result<Sockets, String> {
+        Sockets::open(&self.listen, &self.redirect, self.workers_here(), given)
+    }
 }
 
 /// Reads `[server]`: what it says, and where each address to listen on is written.
@@ -129,6 +152,7 @@ pub(super) fn read(root: &Section<'_>) -> (ServerPlan, Vec<Located<SocketAddr>>)
         redirect: redirect.iter().map(|address| address.value).collect(),
         acme_challenges: acme_challenges(&section),
         hsts: hsts::read(&section),
+        user: section.parsed("user", service_user),
         workers: section.integer("workers", 1..=MAX_WORKERS),
         certificates,
         trusted_proxies,
@@ -267,6 +291,20 @@ pub(super) fn positive(section: &Section<'_>, key: &str, default: Duration) -> D
         section.mistake_at(key, "zero would leave no time at all", "write a time like \"10s\"");
     }
     value
+}
+
+fn service_user(name: &str) -> Result<ServiceUser, String> {
+    match User::from_name(name) {
+        Ok(Some(user)) if user.uid.is_root() => {
+            Err(format!("\"{name}\" has all rights, and none shall be left; write the name of another user"))
+        }
+        Ok(Some(user)) => Ok(ServiceUser { name: name.into(), uid: user.uid, gid: user.gid }),
+        Ok(None) => Err(format!(
+            "there is no user \"{name}\"; write another, or make it with: useradd --system {}",
+            shell::quoted(name)
+        )),
+        Err(error) => Err(format!("the user \"{name}\" cannot be looked up: {error}")),
+    }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

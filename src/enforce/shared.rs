@@ -17,7 +17,7 @@ use crate::limit::connections::OpenConnections;
 use crate::login::password::PasswordPool;
 use crate::observe::audit::{AuditEvent, AuditFields, AuditLog};
 use crate::observe::metrics::Metrics;
-use crate::observe::sink::LogSink;
+use crate::observe::sink::Logs;
 use crate::session::handle::SessionHandle;
 use crate::session::record::{EndReason, Owner};
 use crate::session::store::{SessionStore, StoreError};
@@ -46,7 +46,7 @@ pub struct Shared {
     /// The audit log.
     pub audit: AuditLog,
     /// Where log lines go.
-    pub sink: LogSink,
+    pub logs: Logs,
     /// Whether the gateway takes new connections.
     pub is_ready: AtomicBool,
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 use crate::limit::guesses::CookieGuesses;
 use crate::limit::rate::{PerAddress, PerClient, PerKey, PerSession};
@@ -85,6 +85,8 @@ pub struct Snapshot {
     pub users: Option<Arc<Users>>,
     /// The limits.
     pub limits: Limits,
+    /// The header that carries the id of a request, if there is one.
+    pub request_id: Option<HeaderName>,
     /// What every answer by https says of https (RFC 6797), if anything.
     pub strict_transport_security: Option<HeaderValue>,
     /// What the pages call the service.

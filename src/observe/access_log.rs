@@ -1,6 +1,7 @@
 //! The access log: a line a request. Each worker fills a buffer of its own, and hands it over when it is full or a
 //! moment has passed.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io::Write;
 use std::net::IpAddr;
@@ -15,7 +16,8 @@ const FULL: usize = 16 * 1024;
 /// Nothing waits longer than about this to be handed over.
 pub const FLUSH_EVERY: Duration = Duration::from_millis(250);
 
-/// What is written of one request. The query is not: it is where applications put tokens.
+/// What is written of one request. The query is not: it is where applications put tokens. Nor are the path's parameters,
+/// where they put their sessions (`;jsessionid=`).
 #[derive(Clone, Debug)]
 pub struct AccessLine<'a> {
     /// When the request's head had been read.
@@ -34,6 +36,10 @@ pub struct AccessLine<'a> {
     pub status: u16,
     /// How many bytes of body were sent.
     pub bytes: u64,
+    /// The request's id.
+    pub request_id: &'a str,
+    /// The id of the trace it belongs to.
+    pub trace_id: &'a str,
     /// The session's public handle, if one was used.
     pub session: &'a str,
     /// Who is signed in.
@@ -79,23 +85,49 @@ fn text(out: &mut Vec<u8>, line: &AccessLine<'_>) {
     out.push(b' ');
     plain_word(out, line.host);
     if !line.path.is_empty() {
-        plain_word(out, line.path);
+        plain_word(out, &without_parameters(line.path));
     }
     let _ = write!(out, "\" {} {} {}ms", line.status, line.bytes, line.took.as_millis());
-    for (name, value) in [("session", line.session), ("user", line.user), ("reason", line.reason)] {
-        if !value.is_empty() {
-            let _ = write!(out, " {name}=");
-            plain_word(out, value);
-        }
+    for (name, value) in optional(line) {
+        let _ = write!(out, " {name}=");
+        plain_word(out, value);
     }
     out.push(b'\n');
 }
 
+/// What not every request has.
+fn optional<'a>(line: &AccessLine<'a>) -> impl Iterator<Item = (&'static str, &'a str)> {
+    let all = [
+        ("request_id", line.request_id),
+        ("trace_id", line.trace_id),
+        ("session", line.session),
+        ("user", line.user),
+        ("reason", line.reason),
+    ];
+    all.into_iter().filter(|(_, value)| !value.is_empty())
+}
+
+/// A path with `;*` for whatever parameters its segments have, however their semicolon is written.
+fn without_parameters(path: &str) -> Cow<'_, str> {
+    let begin = |segment: &str| {
+        let encoded = segment.as_bytes().windows(3).position(|three| three.eq_ignore_ascii_case(b"%3b"));
+        segment.find(';').into_iter().chain(encoded).min()
+    };
+    if begin(path).is_none() {
+        return Cow::Borrowed(path);
+    }
+    let shorten = |segment: &str| match begin(segment) {
+        Some(at) => format!("{};*", &segment[..at]),
+        None => segment.to_owned(),
+    };
+    Cow::Owned(path.split('/').map(shorten).collect::<Vec<_>>().join("/"))
+}
+
 fn json(out: &mut Vec<u8>, line: &AccessLine<'_>) {
     let _ = write!(out, "{{\"time\":\"{}\",\"log\":\"access\",\"client\":\"{}\"", line.at, line.client);
-    let texts = [("method", line.method), ("host", line.host), ("path", line.path)];
-    let optional = [("session", line.session), ("user", line.user), ("reason", line.reason)];
-    for (name, value) in texts.into_iter().chain(optional.into_iter().filter(|(_, value)| !value.is_empty())) {
+    let path = without_parameters(line.path);
+    let texts = [("method", line.method), ("host", line.host), ("path", &*path)];
+    for (name, value) in texts.into_iter().chain(optional(line)) {
         let _ = write!(out, ",\"{name}\":");
         json_string(out, value);
     }
@@ -116,6 +148,8 @@ mod tests {
         path: "/a\"b",
         status: 200,
         bytes: 1024,
+        request_id: "0af7651916cd43dd8448eb211c80319c",
+        trace_id: "",
         session: "AAAAAAAAAAAAAAAAAAAAAA",
         user: "alice",
         reason: "",
@@ -128,7 +162,7 @@ mod tests {
         assert_eq!(
             String::from_utf8_lossy(&out),
             "2025-11-13T02:13:20.123Z access 192.0.2.1 \"GET app.test/a\\\"b\" 200 1024 7ms \
-             session=AAAAAAAAAAAAAAAAAAAAAA user=alice\n"
+             request_id=0af7651916cd43dd8448eb211c80319c session=AAAAAAAAAAAAAAAAAAAAAA user=alice\n"
         );
     }
 
@@ -142,5 +176,20 @@ mod tests {
             (&"/a\"b".into(), &200.into(), &7.into())
         );
         assert_eq!(value.get("reason"), None);
+    }
+
+    #[test]
+    fn parameters_of_a_path_are_nobodys_to_read() {
+        for (path, shown) in [
+            ("/a/b", "/a/b"),
+            ("/a;jsessionid=0123456789ABCDEF", "/a;*"),
+            ("/a;jsessionid=0123;x=y/b.jsp", "/a;*/b.jsp"),
+            ("/a%3Bjsessionid=0123/b;c", "/a;*/b;*"),
+            ("/a%3bs=1;b", "/a;*"),
+            ("/;a", "/;*"),
+            ("/%3", "/%3"),
+        ] {
+            assert_eq!(without_parameters(path), shown);
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use crate::base::clock::Timestamp;
+use crate::observe::correlation;
 use crate::observe::sink::{LogFormat, LogSink, json_string, plain_word};
 
 /// What happened.
@@ -82,7 +83,10 @@ impl AuditLog {
         let mut line = Vec::with_capacity(192);
         let client = fields.client.map(|client| client.to_string());
         let session = fields.session.map(|session| session.to_string());
+        // Of the request that is worked for, if it is for one.
+        let request_id = correlation::current();
         let named = [
+            ("request_id", request_id.as_ref().and_then(|id| id.to_str().ok())),
             ("client", client.as_deref()),
             ("session", session.as_deref()),
             ("user", fields.user),

@@ -1,7 +1,7 @@
 //! Numbers for Prometheus. What every request counts is kept by each worker for itself and added up when asked for;
 //! what happens rarely is counted in one place.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -47,9 +47,16 @@ const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
 pub struct WorkerCounters {
     by_class: [AtomicU64; CLASSES.len()],
     connections: AtomicU64,
+    /// Whether it has shown itself since that was last asked.
+    has_moved: AtomicBool,
 }
 
 impl WorkerCounters {
+    /// Notes that the worker works.
+    pub fn beat(&self) {
+        self.has_moved.store(true, Ordering::Relaxed);
+    }
+
     /// Counts an answer.
     pub fn answered(&self, status: u16) {
         let class = usize::from(status / 100);
@@ -104,13 +111,20 @@ impl Metrics {
         counters
     }
 
+    /// Whether every worker has shown itself since this was last asked.
+    pub fn have_all_moved(&self) -> bool {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        // Every one is asked, so that none of them is taken for one that has moved later.
+        workers.iter().filter(|worker| !worker.has_moved.swap(false, Ordering::Relaxed)).count() == 0
+    }
+
     /// Counts one under a label.
     pub fn count(family: &Family<Labelled, Counter>, reason: &'static str) {
         family.get_or_create(&Labelled { reason }).inc();
     }
 
-    /// Everything, in the OpenMetrics text format. `active` sessions and `dropped` log pieces are known elsewhere.
-    pub fn render(&self, active: usize, dropped: u64) -> String {
+    /// Everything, in the OpenMetrics text format. `active` sessions and `lost` log pieces are known elsewhere.
+    pub fn render(&self, active: usize, lost: u64) -> String {
         let mut registry = Registry::with_prefix("vestibule");
         let requests = Family::<StatusClass, Counter>::default();
         let connections = Gauge::<i64>::default();
@@ -122,8 +136,8 @@ impl Metrics {
         }
         let sessions = Gauge::<i64>::default();
         sessions.set(active as i64);
-        let log_dropped = Counter::<u64>::default();
-        log_dropped.inc_by(dropped);
+        let log_lost = Counter::<u64>::default();
+        log_lost.inc_by(lost);
         registry.register("requests", "Requests answered, by class of status", requests);
         registry.register("connections", "Client connections open now", connections);
         registry.register("sessions_active", "Sessions that have not ended", sessions);
@@ -142,7 +156,7 @@ impl Metrics {
             self.upstream_healthy.clone(),
         );
         registry.register("health_check_failures", "Health checks that failed", self.health_check_failures.clone());
-        registry.register("log_dropped", "Pieces of log dropped because the writer was behind", log_dropped);
+        registry.register("log_lost", "Pieces of log lost because the writer was behind or could not write", log_lost);
         let mut out = String::new();
         // Writing into a string does not fail.
         let _ = text::encode(&mut out, &registry);
@@ -173,5 +187,19 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
         }
+    }
+
+    #[test]
+    fn a_worker_that_stands_still_is_noticed() {
+        let metrics = Metrics::default();
+        let (one, two) = (metrics.worker(), metrics.worker());
+        assert!(!metrics.have_all_moved());
+        one.beat();
+        two.beat();
+        assert!(metrics.have_all_moved());
+        one.beat();
+        assert!(!metrics.have_all_moved(), "the other has not");
+        two.beat();
+        assert!(!metrics.have_all_moved(), "now the first has not");
     }
 }

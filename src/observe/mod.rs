@@ -2,5 +2,6 @@
 
 pub mod access_log;
 pub mod audit;
+pub mod correlation;
 pub mod metrics;
 pub mod sink;

@@ -428,7 +428,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn converted<T>(
+    /// A text that `read` makes something of; `help` is what to do about what is not `expected`.
+    pub fn converted<T>(
         &self,
         key: &str,
         expected: &str,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Response, Uri, header};
+use http::{HeaderValue, Method, Response, Uri, header};
 use http_body::{Body, Frame, SizeHint};
 use std::net::IpAddr;
 
@@ -17,6 +17,7 @@ use crate::base::clock::Timestamp;
 use crate::enforce::body::AnswerBody;
 use crate::enforce::lease::SessionEnded;
 use crate::observe::access_log::AccessLine;
+use crate::observe::correlation;
 use crate::policy::verdict::Subject;
 use crate::server::http::Activity;
 use crate::server::worker::Worker;
@@ -26,6 +27,8 @@ use crate::session::live::Live;
 /// What is noted of a request while it is answered, for the line at its end.
 #[derive(Debug, Default)]
 pub struct Noted {
+    /// Its id, where one is given.
+    pub request_id: Option<HeaderValue>,
     /// Who the client is.
     pub client: Option<IpAddr>,
     /// The session that was used.
@@ -61,6 +64,7 @@ struct Head {
     method: Method,
     uri: Uri,
     host: Box<str>,
+    trace_id: Option<Box<str>>,
     at: Timestamp,
 }
 
@@ -85,9 +89,17 @@ impl Finish {
             let host = parts.uri.host().map(str::as_bytes);
             let host = host.or_else(|| parts.headers.get(header::HOST).map(|host| host.as_bytes())).unwrap_or_default();
             let host = String::from_utf8_lossy(host).into();
-            Box::new(Head { method: parts.method.clone(), uri: parts.uri.clone(), host, at: now })
+            let trace_id = correlation::trace_id(&parts.headers);
+            Box::new(Head { method: parts.method.clone(), uri: parts.uri.clone(), host, trace_id, at: now })
         });
         Self { noted: RefCell::default(), worker: Rc::clone(worker), activity: Some(activity), head, peer }
+    }
+
+    /// Notes the request's id, if there is a line that it will stand in.
+    pub fn note_id(&self, id: Option<&HeaderValue>) {
+        if self.head.is_some() {
+            self.noted.borrow_mut().request_id = id.cloned();
+        }
     }
 
     /// A hold on the connection for what goes on beside the answer.
@@ -167,6 +179,8 @@ pub fn unreadable(worker: &Worker, peer: IpAddr, is_too_large: bool) {
             path: "",
             status,
             bytes: 0,
+            request_id: "",
+            trace_id: "",
             session: "",
             user: "",
             reason: "unreadable_request",
@@ -201,6 +215,8 @@ impl Drop for Line {
             path: self.head.uri.path(),
             status: self.status,
             bytes: self.bytes,
+            request_id: self.noted.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default(),
+            trace_id: self.head.trace_id.as_deref().unwrap_or_default(),
             session: session.as_deref().unwrap_or_default(),
             user: self.noted.user.as_deref().unwrap_or_default(),
             reason: self.noted.reason.unwrap_or_default(),

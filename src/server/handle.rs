@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -25,6 +25,7 @@ use crate::enforce::respond::{self, Refusal, is_for_person};
 use crate::enforce::snapshot::{MAX_ANONYMOUS_PER_ADDRESS, Snapshot};
 use crate::limit::parallel::UnderWay;
 use crate::limit::rate::{Allowed, Exceeded};
+use crate::observe::correlation;
 use crate::observe::metrics::Metrics;
 use crate::policy::client_address::client_address;
 use crate::policy::compression;
@@ -64,21 +65,16 @@ pub async fn handle(
     let is_h2 = parts.version == Version::HTTP_2;
     let is_head = parts.method == Method::HEAD;
     let current = worker.current();
+    let id_name = current.snapshot.request_id.as_ref();
+    let mut id = id_name.map(|name| correlation::request_id(&parts.headers, name, &worker.shared.random));
+    finish.note_id(id.as_ref());
     // Who waits to be told to go on, and is refused, sends nothing.
     let may_be_sending = expectation(&parts.headers) != Expectation::Continue;
     let at_work = (!body.is_end_stream()).then(|| finish.beside()).flatten();
     let mut body = Some(ClientBody::new(body, at_work));
     let noted = &finish.noted;
-    // A panic is this request's alone, and reads as a fault of ours: never as a permission.
-    let answered = {
-        let mut answering =
-            pin!(answer(&worker, &current, &conn, &mut parts, &mut body, is_connect, now, noted, &aside));
-        poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
-            Ok(polled) => polled.map(Ok),
-            Err(panic) => Poll::Ready(Err(panic)),
-        })
-        .await
-    };
+    let answering = answer(&worker, &current, &conn, &mut parts, &mut body, is_connect, now, noted, &aside);
+    let answered = caught(pin!(answering), &mut id).await;
     let is_person = || is_for_person(&parts.method, &parts.headers);
     let mut response = match answered {
         Ok(Ok(response)) => response,
@@ -100,6 +96,9 @@ pub async fn handle(
             respond::refused(&Refusal::Internal, is_person())
         }
     };
+    if let (Some(name), Some(id)) = (id_name, id) {
+        response.headers_mut().insert(name, id);
+    }
     if let Some(policy) = &current.snapshot.strict_transport_security {
         // In place of the application's own: of several, browsers take the first (RFC 6797 section 8.1).
         response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, policy.clone());
@@ -115,6 +114,22 @@ pub async fn handle(
         AnswerBody::leave_out(&mut response);
     }
     Ok(finish.answer(response))
+}
+
+/// What comes of answering, whose lines all have the request's id. A panic is this request's alone, and reads as a fault of
+/// ours: never as a permission.
+async fn caught<T>(
+    mut answering: Pin<&mut impl Future<Output = T>>,
+    id: &mut Option<HeaderValue>,
+) -> std::thread::Result<T> {
+    poll_fn(|context| {
+        let poll = AssertUnwindSafe(|| answering.as_mut().poll(context));
+        match correlation::within(id, || catch_unwind(poll)) {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    })
+    .await
 }
 
 /// Whether it is the extended CONNECT that asks for a stream to be made a WebSocket (RFC 8441).
@@ -375,6 +390,9 @@ fn address(
     let (peer, may_forward) = (conn.peer.ip(), conn.may_forward);
     let side = ClientSide { peer, may_forward, client: sent.client, authority: &sent.authority };
     rewrite(grant, parts, sent.changed_path.take(), side, &current.snapshot.rewriting, &conn.known_fields);
+    if let (Some(name), Some(id)) = (&current.snapshot.request_id, correlation::current()) {
+        parts.headers.insert(name, id);
+    }
     if let Some(changes) = &sent.route.rewriting {
         rewriting::inward(changes, parts).map_err(|_| Refusal::Internal)?;
     }

@@ -15,6 +15,7 @@ pub mod ocsp;
 pub mod plain;
 pub mod proxy_protocol;
 pub mod renewal;
+pub mod sockets;
 pub mod tcp;
 pub mod tls;
 pub mod tunnel;

@@ -68,7 +68,7 @@ pub struct Way<'a> {
 }
 
 /// How many fields are added to a request at most, beside identity headers of one's own.
-const ADDED_FIELDS: usize = 14;
+const ADDED_FIELDS: usize = 15;
 
 /// Fields that are the same for one request of a connection and the next, so that they are written once.
 #[derive(Debug, Default)]

@@ -144,7 +144,9 @@ fn no_answer_tells_whether_there_is_such_a_name() {
             let answer = try_from(&client, (name, "a guess"), &format!("203.0.{}.1", at % 12));
             let text = if answer.status == 401 { without_token(&answer) } else { answer.text() };
             let mut headers = answer.headers.clone();
-            headers.remove("date");
+            for varying in ["date", "x-request-id"] {
+                headers.remove(varying);
+            }
             headers.remove("content-length");
             headers.remove("set-cookie");
             told.push((answer.status, text.replace(&format!("value=\"{name}\""), "NAME"), format!("{headers:?}")));

@@ -149,6 +149,7 @@ fn delimited(asked: &Asked) -> Option<(&'static str, String)> {
 /// What the application received, to be compared with that.
 pub fn received(received: &Received, asked: &Asked) -> Message {
     let mut fields = by_name(&received.fields);
+    take_request_id(&mut fields);
     join_cookies(&mut fields);
     // An empty body in chunks is none if its end came along with its head, and else an empty body in chunks.
     let is_empty_in_chunks = matches!(&asked.body, Upload::Chunks(chunks, _) if chunks.is_empty());
@@ -218,6 +219,7 @@ pub fn answer(straight: &Answered, asked: &Asked, way: Way) -> Message {
 /// What a client has received, to be compared with that.
 pub fn answered(answered: &Answered, straight: &Answered) -> Message {
     let mut fields = by_name(&answered.fields);
+    take_request_id(&mut fields);
     // What is of this hop is looked at where the connection is.
     for name in ["connection", "transfer-encoding", "keep-alive"] {
         fields.remove(name);
@@ -247,6 +249,12 @@ pub fn by_name(fields: &Fields) -> ByName {
             .push(length.map_or_else(|| value.clone(), |length| length.to_string().into()));
     }
     all
+}
+
+/// The application is told of the request's id, and so is the client, who has sent none.
+fn take_request_id(fields: &mut ByName) {
+    let ids = fields.remove("x-request-id").unwrap_or_default();
+    assert!(ids.len() == 1 && ids[0].len() == 32 && ids[0].iter().all(u8::is_ascii_hexdigit), "an id: {ids:?}");
 }
 
 fn put(fields: &mut ByName, name: &str, value: &str) {

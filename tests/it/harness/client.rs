@@ -148,6 +148,7 @@ impl Client {
 
     /// A form, posted by its person from a page of this host.
     pub fn post_form(&self, target: &str, fields: &[(&str, &str)]) -> Request<'_> {
+        super::secrets::note_form(fields);
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let origin = format!("https://{}", self.authority());
         self.request(Method::POST, target)
@@ -246,7 +247,7 @@ impl Client {
         for cookie in answer.set_cookies() {
             let (pair, attributes) = cookie.split_once(';').unwrap_or((&cookie, ""));
             let (name, value) = pair.split_once('=').expect("a cookie has a name");
-            if name.starts_with("__Host-") && value.len() > 16 {
+            if name.starts_with("__Host-") || name.starts_with("__Secure-") {
                 super::note_secret(value);
             }
             let mut jar = self.jar.borrow_mut();

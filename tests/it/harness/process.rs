@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 
-use super::{Log, eventually, patiently};
+use super::{Log, eventually, patiently, secrets};
 
 /// A process. Killed when dropped, if it has not ended by itself.
 pub struct Process {
     child: Child,
     readers: Vec<JoinHandle<()>>,
+    /// The folder of a gateway, which keeps secrets.
+    gateway: Option<PathBuf>,
     /// What it has written to standard output.
     pub stdout: Log,
     /// What it has written to standard error.
@@ -61,7 +63,9 @@ impl Process {
             copy(child.stdout.take().expect("piped"), stdout.clone()),
             copy(child.stderr.take().expect("piped"), stderr.clone()),
         ];
-        Self { child, readers, stdout, stderr }
+        let is_serving = command.get_args().any(|argument| argument == "serve");
+        let gateway = command.get_current_dir().filter(|_| is_serving).map(Path::to_owned);
+        Self { child, readers, gateway, stdout, stderr }
     }
 
     /// Starts `vestibule serve` in `folder`, and waits until it listens.
@@ -127,6 +131,12 @@ impl Drop for Process {
         if std::thread::panicking() {
             eprintln!("--- standard output ---\n{}", self.stdout.text());
             eprintln!("--- standard error ---\n{}", self.stderr.text());
+        } else if let Some(folder) = &self.gateway {
+            for reader in self.readers.drain(..) {
+                let _ = reader.join();
+            }
+            let (stdout, stderr) = (self.stdout.text(), self.stderr.text());
+            secrets::assert_kept(&[("standard output", &stdout), ("standard error", &stderr)], Some(folder));
         }
     }
 }
