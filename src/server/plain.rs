@@ -21,6 +21,7 @@ use hyper::body::Incoming;
 use crate::base::clock::Timestamp;
 use crate::enforce::body::AnswerBody;
 use crate::enforce::respond::{self, Refusal, is_for_person};
+use crate::observe::correlation;
 use crate::policy::client_address::client_address;
 use crate::policy::facts::Facts;
 use crate::server::challenges::{self, Challenges};
@@ -63,6 +64,10 @@ pub async fn handle(
     // What the body says is nobody's business on this side of TLS.
     let (parts, _) = request.into_parts();
     let finish = Finish::begin(&worker, activity, &parts, peer, now);
+    let current = worker.current();
+    let id_name = current.snapshot.request_id.as_ref();
+    let id = id_name.map(|name| correlation::request_id(&parts.headers, name, &worker.shared.random));
+    finish.note_id(id.as_ref());
     let answered = AssertUnwindSafe(answer(&worker, &plain, &parts, peer, now, &finish.noted)).catch_unwind().await;
     let mut response = answered.unwrap_or(Err(Refusal::Internal)).unwrap_or_else(|refusal| {
         finish.noted.borrow_mut().reason = Some(refusal.name());
@@ -70,6 +75,9 @@ pub async fn handle(
         respond::refused(&refusal, is_for_person(&parts.method, &parts.headers))
     });
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    if let (Some(name), Some(id)) = (id_name, id) {
+        response.headers_mut().insert(name, id);
+    }
     if parts.method == Method::HEAD {
         AnswerBody::leave_out(&mut response);
     }
