@@ -4,7 +4,6 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +16,8 @@ use tokio::net::TcpListener;
 use tokio::runtime::{self, LocalOptions};
 use tokio::sync::watch;
 
-use crate::admin::api::{self, AdminSocket};
+use crate::admin::guard::Guard;
+use crate::admin::listen::{self, Door, Place};
 use crate::admin::metrics;
 use crate::base::clock::Clock;
 use crate::base::random::Random;
@@ -28,7 +28,7 @@ use crate::config::{CertificatePlan, Hsts};
 use crate::crypto::key_file;
 use crate::crypto::keyring::KeyRing;
 use crate::enforce::lease::Leases;
-use crate::enforce::shared::Shared;
+use crate::enforce::shared::{self, Shared};
 use crate::enforce::snapshot::Snapshot;
 use crate::limit::connections::OpenConnections;
 use crate::login::attempt::{self, Attempts};
@@ -36,7 +36,6 @@ use crate::login::device::{self, Devices};
 use crate::login::password::PasswordPool;
 use crate::observe::access_log::{AccessLog, FLUSH_EVERY};
 use crate::observe::audit::AuditLog;
-use crate::observe::metrics::Metrics;
 use crate::observe::sink::Logs;
 use crate::route::table::RouteTable;
 use crate::server::challenges::Challenges;
@@ -95,6 +94,8 @@ pub struct Running {
     pub redirect_addresses: Vec<SocketAddr>,
     /// Where the metrics are.
     pub metrics_address: Option<SocketAddr>,
+    /// Where the operator is listened to, if that is an address.
+    pub admin_address: Option<SocketAddr>,
     /// What its workers share.
     pub shared: Arc<Shared>,
     stop: watch::Sender<bool>,
@@ -119,14 +120,14 @@ pub fn start_on(sockets: Sockets, plan: &Plan, parts: Parts) -> Result<Running, 
     let certificates = plan.server.certificates.iter().map(CertificatePlan::files);
     let renewal = Arc::new(Renewal::load(certificates, parts.clock.now())?);
     let metrics_listener = plan.admin.metrics.map(|address| sockets::bind(address, 1)).transpose()?;
-    let socket = plan.admin.listen.as_deref().map(open_socket).transpose()?;
+    let (door, admin_address) = open_door(plan.admin.listen.as_ref())?;
     // Where another gateway runs already, nothing of its is touched.
     let shared = Arc::new(share(plan, parts)?);
     let Sockets { https: mut listeners, http: mut plain_listeners } = sockets;
     let (addresses, redirect_addresses) = (sockets::addresses_of(&listeners), sockets::addresses_of(&plain_listeners));
     let metrics_listener = metrics_listener.and_then(|mut listeners| listeners.pop());
     let metrics_address = metrics_listener.as_ref().and_then(|listener| listener.local_addr().ok());
-    let background = start_background(&shared, &renewal, metrics_listener, socket)?;
+    let background = start_background(&shared, &renewal, metrics_listener, door)?;
     let challenges = plan.server.acme_challenges.clone();
     let challenges = challenges.map(|folder| Challenges::new(folder, background.handle().clone()));
     let plain = Arc::new(PlainHttp::new(addresses.first().map_or(0, SocketAddr::port), challenges));
@@ -157,7 +158,7 @@ pub fn start_on(sockets: Sockets, plan: &Plan, parts: Parts) -> Result<Running, 
     }
     shared.is_ready.store(true, Ordering::Relaxed);
     let (workers, background) = (threads, Some(background));
-    Ok(Running { addresses, redirect_addresses, metrics_address, shared, stop, workers, background })
+    Ok(Running { addresses, redirect_addresses, metrics_address, admin_address, shared, stop, workers, background })
 }
 
 impl Running {
@@ -311,18 +312,17 @@ async fn beat(worker: Rc<Worker>) {
     }
 }
 
-fn open_socket(path: &Path) -> Result<AdminSocket, String> {
-    use std::io::ErrorKind::{NotFound, PermissionDenied};
-    api::bind(path).map_err(|error| {
-        let why = if error.kind() == PermissionDenied {
-            "this user may not write there; write another path as \"listen\" in [admin]".to_owned()
-        } else if error.kind() == NotFound {
-            "there is no such folder; make it, or write another path as \"listen\" in [admin]".to_owned()
-        } else {
-            error.to_string()
-        };
-        format!("cannot open the admin socket {}: {why}", path.display())
-    })
+/// Opens where the operator is listened to, and says at which address that is, if it is one.
+fn open_door(place: Option<&Place>) -> Result<(Option<Door>, Option<SocketAddr>), String> {
+    match place {
+        None => Ok((None, None)),
+        Some(Place::Unix(path)) => Ok((Some(listen::open(path)?), None)),
+        Some(Place::Tcp { address, token, hosts }) => {
+            let listener = sockets::bind(*address, 1)?.pop().ok_or("the operator cannot be listened to")?;
+            let bound = listener.local_addr().ok();
+            Ok((Some(Door::Tcp(listener, Guard::new(token.clone(), hosts.clone()))), bound))
+        }
+    }
 }
 
 /// What all workers and the background share: a whole gateway but for its sockets, which is what is measured and
@@ -340,6 +340,7 @@ pub fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
     let logs = Logs::open(plan.log.access.as_ref(), &plan.log.audit, parts.log)?;
     // Half of the cores, so that a crowd that signs in leaves the rest to those who are.
     let hashing = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
+    let started_at = parts.clock.now();
     Ok(Shared {
         connections: OpenConnections::default(),
         snapshot: ArcSwap::from_pointee(snapshot(plan, &ring, &parts.clock)?),
@@ -348,10 +349,11 @@ pub fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
         passwords: PasswordPool::start(hashing).map_err(thread)?,
         clock: parts.clock,
         random: parts.random,
-        metrics: Metrics::default(),
+        metrics: shared::metrics(),
         audit: AuditLog::new(plan.log.format, logs.audit.clone()),
         logs,
         is_ready: AtomicBool::new(false),
+        started_at,
     })
 }
 
@@ -409,6 +411,8 @@ fn open_store(
 fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Result<Snapshot, String> {
     let rules = plan.session.rules;
     Ok(Snapshot {
+        version: 1,
+        loaded_at: clock.now(),
         routes: RouteTable::new(plan.routes.clone()),
         rules,
         cookie: SessionCookie::new(plan.session.cookie.clone(), Arc::clone(ring), TENANT, rules.lifetime.absolute),
@@ -451,7 +455,7 @@ fn start_background(
     shared: &Arc<Shared>,
     renewal: &Arc<Renewal>,
     metrics_listener: Option<StdListener>,
-    socket: Option<AdminSocket>,
+    door: Option<Door>,
 ) -> Result<runtime::Runtime, String> {
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -470,11 +474,11 @@ fn start_background(
         let listener = TcpListener::from_std(listener).map_err(|error| format!("cannot listen: {error}"))?;
         runtime.spawn(metrics::serve(Arc::clone(shared), listener));
     }
-    if let Some(socket) = socket {
+    if let Some(door) = door {
         let shared = Arc::clone(shared);
         runtime.spawn(async move {
-            if let Err(error) = api::serve(shared, socket).await {
-                tracing::error!("the admin socket cannot be used: {error}");
+            if let Err(error) = listen::serve(shared, door).await {
+                tracing::error!("the operator cannot be listened to: {error}");
             }
         });
     }

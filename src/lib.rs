@@ -82,6 +82,7 @@
 //! | what goes over the wire without TLS | [`server::plain`]: a redirect, and nothing else is served there |
 //! | answering for us on the next visit by `http://` | HSTS, once the operator says so: [`server::handle`] |
 //! | reading secrets out of logs | [`observe::access_log`]: handles, and neither queries nor parameters of paths; what a client sends to be written down is bounded ([`observe::correlation`]) |
+//! | a page that reaches the operator's address by a name of its own (DNS rebinding) | [`admin::guard`] |
 //! | half-open connections, slow heads | [`server::http`], [`base::deadline`] |
 //! | an error read as a yes | [`enforce::respond`]: a store that fails, a panic, anything malformed is a refusal |
 //!

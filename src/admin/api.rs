@@ -1,172 +1,119 @@
-//! Seeing and ending sessions, by HTTP over a Unix socket that only its owner may open.
-//!
-//! `GET /sessions?user=NAME`, `GET /sessions/HANDLE`, `DELETE /sessions/HANDLE`, `DELETE /sessions?user=NAME`, and
-//! `/ping`, `/ready`, `/metrics`. A session's secret is nowhere in it.
+//! The operator's API, from a request to what answers it.
 
-use std::convert::Infallible;
-use std::fs;
-use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener as StdListener, UnixStream};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::net::UnixListener;
-use tokio::sync::Semaphore;
 
-use crate::admin::metrics::{self, CONNECTION_TIME, PAUSE, text};
+use crate::admin::guard::{Caller, Refused};
+use crate::admin::metrics::{self, text};
+use crate::admin::query::{Query, Wanted};
+use crate::admin::{sessions, status};
 use crate::enforce::shared::Shared;
+use crate::observe::audit::{AuditEvent, AuditFields};
 use crate::session::handle::SessionHandle;
-use crate::session::live::Live;
-use crate::session::record::{EndReason, Owner};
-use crate::session::store::Lookup;
 
-/// How many connections are served at once.
-const MAX_CONNECTIONS: usize = 16;
-
-/// How many connections may wait to be accepted: as many as the standard library takes.
-const BACKLOG: i32 = 128;
-
-/// The longest path of a Unix socket that Linux takes, in bytes (`sun_path`, unix(7), without the zero at its end).
-pub const MAX_SOCKET_PATH: usize = 107;
-
-/// A socket that is removed when dropped.
-pub struct AdminSocket {
-    listener: StdListener,
-    path: PathBuf,
-}
-
-impl Drop for AdminSocket {
-    fn drop(&mut self) {
-        // It may have been taken away already.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-/// Opens the socket, mode 0600. One that a killed gateway left behind is replaced; one that answers is not.
-///
-/// # Errors
-/// When it cannot be made, or another gateway answers there.
-pub fn bind(path: &Path) -> io::Result<AdminSocket> {
-    if let Ok(known) = fs::symlink_metadata(path) {
-        if !known.file_type().is_socket() {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is another file of that name"));
-        }
-        if UnixStream::connect(path).is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another gateway answers there"));
-        }
-        fs::remove_file(path)?;
-    }
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.bind(&SockAddr::unix(path)?)?;
-    // Nobody can connect to a socket that does not listen, so nobody else can before its mode is set.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(AdminSocket { listener: socket.into(), path: path.to_owned() })
-}
-
-/// Serves the socket for as long as it is run.
-///
-/// # Errors
-/// When the socket cannot be used.
-pub async fn serve(shared: Arc<Shared>, socket: AdminSocket) -> io::Result<()> {
-    let listener = UnixListener::from_std(socket.listener.try_clone()?)?;
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
-        let Ok((stream, _)) = listener.accept().await else {
-            shared.clock.sleep(PAUSE).await;
-            continue;
-        };
-        let shared = Arc::clone(&shared);
-        tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let shared = Arc::clone(&shared);
-                async move { Ok::<_, Infallible>(answer(&shared, &request).await) }
-            });
-            let mut http = http1::Builder::new();
-            let connection = http.keep_alive(false).header_read_timeout(None);
-            tokio::select! {
-                _ = connection.serve_connection(TokioIo::new(stream), service) => {}
-                () = shared.clock.sleep(CONNECTION_TIME) => {}
-            }
-            drop(place);
-        });
-    }
-}
-
-async fn answer<B>(shared: &Shared, request: &Request<B>) -> Response<Full<Bytes>> {
-    let path = request.uri().path();
-    let query = request.uri().query().unwrap_or_default();
-    let user = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "user").map(|(_, value)| value);
-    let owner = user.map(|user| Owner::User(user.into()));
-    let method = request.method();
-    match (path, path.strip_prefix("/sessions/").map(str::parse::<SessionHandle>), owner) {
-        ("/sessions", _, Some(owner)) if *method == Method::GET => match shared.asked(shared.store.list(owner)).await {
-            Ok(sessions) => ok(&sessions.iter().map(|live| shown(live)).collect()),
-            Err(error) => wrong(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+/// Answers one request.
+pub(super) async fn answer<B>(shared: &Arc<Shared>, request: &Request<B>, caller: Caller) -> Response<Full<Bytes>> {
+    let answered = match request.uri().path() {
+        "/sessions" => all(shared, request, caller).await,
+        "/status" => look(request, || status::status(shared)),
+        "/upstreams" => look(request, || status::upstreams(shared)),
+        "/users" => look(request, || status::users(shared)),
+        path => match path.strip_prefix("/sessions/") {
+            Some(handle) => one(shared, request, handle, caller).await,
+            None => Ok(metrics::answer(shared, request)),
         },
-        ("/sessions", _, Some(owner)) if *method == Method::DELETE => {
-            match shared.end_all_sessions(owner, EndReason::Revoked, shared.clock.now()).await {
-                Ok(count) => ok(&json!({ "ended": count })),
-                Err(error) => wrong(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
-            }
-        }
-        ("/sessions", _, None) => wrong(StatusCode::BAD_REQUEST, "say whose: /sessions?user=NAME"),
-        (_, Some(Err(message)), _) => wrong(StatusCode::BAD_REQUEST, &message),
-        (_, Some(Ok(handle)), _) if *method == Method::GET => one(shared, handle).await,
-        (_, Some(Ok(handle)), _) if *method == Method::DELETE => {
-            match shared.end_session(handle, EndReason::Revoked, None, shared.clock.now()).await {
-                Ok(true) => ok(&json!({ "ended": 1 })),
-                Ok(false) => wrong(StatusCode::NOT_FOUND, "there is no such session, or it has ended already"),
-                Err(error) => wrong(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
-            }
-        }
-        ("/sessions", ..) | (_, Some(_), _) => wrong(StatusCode::METHOD_NOT_ALLOWED, "write GET or DELETE"),
-        _ => metrics::answer(shared, request),
-    }
-}
-
-async fn one(shared: &Shared, handle: SessionHandle) -> Response<Full<Bytes>> {
-    let found = match shared.store.lookup(handle) {
-        Lookup::Hit(live) => Ok(Some(live)),
-        Lookup::Miss => Ok(None),
-        Lookup::Later(later) => shared.asked(later).await,
     };
-    match found {
-        Ok(Some(live)) => ok(&shown(&live)),
-        Ok(None) => wrong(StatusCode::NOT_FOUND, "there is no such session"),
-        Err(error) => wrong(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+    answered.unwrap_or_else(|message| wrong(StatusCode::BAD_REQUEST, &message))
+}
+
+/// What is only looked at.
+fn look<B>(request: &Request<B>, see: impl FnOnce() -> Value) -> Result<Response<Full<Bytes>>, String> {
+    Query::of(request.uri().query(), &[])?;
+    if *request.method() != Method::GET {
+        return Ok(wrong(StatusCode::METHOD_NOT_ALLOWED, "write GET"));
+    }
+    Ok(ok(&see()))
+}
+
+async fn all<B>(shared: &Arc<Shared>, request: &Request<B>, caller: Caller) -> Result<Response<Full<Bytes>>, String> {
+    let query = request.uri().query();
+    match *request.method() {
+        Method::GET => {
+            let query = Query::of(query, &Wanted::WORDS)?;
+            let wanted = Wanted::of(&query)?;
+            Ok(sessions::list(shared, &query, &wanted).await)
+        }
+        Method::DELETE => {
+            let query = Query::of(query, &["user", "all"])?;
+            let user = query.get("user").filter(|user| !user.is_empty()).map(str::to_owned);
+            let shared = Arc::clone(shared);
+            match (user, query.get("all")) {
+                (Some(user), None) => {
+                    Ok(to_the_end(async move { sessions::end_of_user(&shared, &user, caller).await }).await)
+                }
+                (None, Some("true")) => Ok(to_the_end(async move { sessions::end_all(&shared, caller).await }).await),
+                (_, _) => Err("say whose: /sessions?user=NAME, or /sessions?all=true for everybody's".to_owned()),
+            }
+        }
+        _ => Ok(wrong(StatusCode::METHOD_NOT_ALLOWED, "write GET or DELETE")),
     }
 }
 
-fn shown(live: &Live) -> Value {
-    let view = live.view();
-    json!({
-        "handle": view.handle.to_string(),
-        "user": view.principal.map(|principal| &*principal.user),
-        "roles": view.principal.map(|principal| &*principal.roles),
-        "authenticated_at": view.authenticated_at.to_string(),
-        "active_at": view.active_at.to_string(),
-        "generation": view.rotation.generation,
-        "address": view.bound.address.to_string(),
-        "ended": view.ended.map(|(reason, at)| json!({ "reason": reason.name(), "at": at.to_string() })),
-    })
+async fn one<B>(
+    shared: &Arc<Shared>,
+    request: &Request<B>,
+    handle: &str,
+    caller: Caller,
+) -> Result<Response<Full<Bytes>>, String> {
+    let handle: SessionHandle = handle.parse()?;
+    Query::of(request.uri().query(), &[])?;
+    let shared = Arc::clone(shared);
+    match *request.method() {
+        Method::GET => Ok(sessions::show(&shared, handle).await),
+        Method::DELETE => Ok(to_the_end(async move { sessions::end_one(&shared, handle, caller).await }).await),
+        _ => Ok(wrong(StatusCode::METHOD_NOT_ALLOWED, "write GET or DELETE")),
+    }
 }
 
-fn ok(value: &Value) -> Response<Full<Bytes>> {
-    text(StatusCode::OK, format!("{value}\n"), "application/json")
+/// Does something to its end, and has it noted, also when whoever asked for it has hung up.
+async fn to_the_end(work: impl Future<Output = Response<Full<Bytes>>> + Send + 'static) -> Response<Full<Bytes>> {
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|_| wrong(StatusCode::INTERNAL_SERVER_ERROR, "it failed; the log says why"))
 }
 
-fn wrong(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
-    text(status, format!("{}\n", json!({ "error": message })), "application/json")
+/// The answer to somebody who is not let in, noted.
+pub(super) fn refused(shared: &Shared, caller: Caller, refusal: Refused) -> Response<Full<Bytes>> {
+    let fields = AuditFields { client: caller.address(), reason: Some(refusal.name()), ..AuditFields::default() };
+    shared.audit(AuditEvent::AdminRefused, fields);
+    match refusal {
+        Refused::Host => {
+            wrong(StatusCode::MISDIRECTED_REQUEST, "call it by a loopback address, or by one of \"hosts\" in [admin]")
+        }
+        Refused::Token => {
+            let mut response =
+                wrong(StatusCode::UNAUTHORIZED, "write \"Authorization: Bearer\" and the token of [admin]");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+        }
+    }
+}
+
+/// What was asked for.
+pub(super) fn ok(value: &Value) -> Response<Full<Bytes>> {
+    private(text(StatusCode::OK, format!("{value}\n"), "application/json"))
+}
+
+/// Why it was not done.
+pub(super) fn wrong(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
+    private(text(status, format!("{}\n", json!({ "error": message })), "application/json"))
+}
+
+/// It is about people, and kept by nobody.
+fn private(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }

@@ -64,9 +64,7 @@ pub fn answer<B>(shared: &Shared, request: &Request<B>) -> Response<Full<Bytes>>
         "/ping" => text(StatusCode::OK, "pong\n".to_owned(), plain),
         "/ready" if shared.is_ready() => text(StatusCode::OK, "ready\n".to_owned(), plain),
         "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned(), plain),
-        "/metrics" => {
-            text(StatusCode::OK, shared.metrics.render(shared.store.active(), shared.logs.lost()), OPEN_METRICS)
-        }
+        "/metrics" => text(StatusCode::OK, shared.render_metrics(), OPEN_METRICS),
         _ => text(StatusCode::NOT_FOUND, "there is /ping, /ready and /metrics\n".to_owned(), plain),
     }
 }

@@ -1,7 +1,7 @@
 //! Time as an injected value: the gateway never asks the operating system for the time anywhere else.
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -91,12 +91,42 @@ impl Clock {
         }
     }
 
+    /// Begins to measure how long something takes, finer than [`Timestamp`]s tell.
+    pub fn stopwatch(&self) -> Stopwatch {
+        match self {
+            Self::System => Stopwatch::System(Instant::now()),
+            #[cfg(feature = "manual-clock")]
+            Self::Manual(clock) => Stopwatch::Manual(clock.clone(), clock.shown()),
+        }
+    }
+
     /// Waits for `span` to pass on this clock.
     pub async fn sleep(&self, span: Duration) {
         match self {
             Self::System => tokio::time::sleep(span).await,
             #[cfg(feature = "manual-clock")]
             Self::Manual(clock) => clock.sleep(span).await,
+        }
+    }
+}
+
+/// Measures how long something takes.
+#[derive(Clone, Debug)]
+pub enum Stopwatch {
+    /// By the operating system's clock.
+    System(Instant),
+    /// By a clock that is moved by hand.
+    #[cfg(feature = "manual-clock")]
+    Manual(ManualClock, Timestamp),
+}
+
+impl Stopwatch {
+    /// The time since it was begun.
+    pub fn elapsed(&self) -> Duration {
+        match self {
+            Self::System(begun) => begun.elapsed(),
+            #[cfg(feature = "manual-clock")]
+            Self::Manual(clock, begun) => clock.shown().since(*begun),
         }
     }
 }
@@ -143,6 +173,11 @@ mod manual {
                 self.0.good.fetch_sub(1, Ordering::SeqCst);
                 assert!(left > 0, "the clock breaks, as it was told");
             }
+            self.shown()
+        }
+
+        /// The same, by a look that does not count: it never breaks.
+        pub(super) fn shown(&self) -> Timestamp {
             Timestamp::from_millis(self.0.now.load(Ordering::SeqCst))
         }
 

@@ -4,10 +4,15 @@ mod demo;
 mod demo_app;
 mod describe;
 mod notify;
+mod operator;
 mod process;
 mod serve;
+mod sessions;
+mod status;
+mod table;
 mod user;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -64,6 +69,10 @@ enum Command {
         #[arg(long, value_name = "FOLDER")]
         folder: Option<PathBuf>,
     },
+    /// See and end the sessions of a running gateway.
+    Sessions(sessions::SessionsCommand),
+    /// Show how a running gateway is: itself, its configuration, its sessions and its applications.
+    Status(status::StatusCommand),
 }
 
 /// Runs the command line of this process.
@@ -76,6 +85,8 @@ pub fn main() -> ExitCode {
         Command::Keygen { into } => keygen(into.as_deref()),
         Command::Completions { shell } => describe::completions(CommandLine::command(), shell),
         Command::Man { folder } => describe::man(CommandLine::command(), folder.as_deref()),
+        Command::Sessions(command) => sessions::run(command),
+        Command::Status(command) => status::run(&command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -101,6 +112,15 @@ fn keygen(into: Option<&Path>) -> Result<(), String> {
 
 fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Prints what a command has to say.
+fn print(out: &mut dyn io::Write, text: &str) -> Result<(), String> {
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        // Whoever reads it, `head` say, has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.map_err(|error| format!("cannot print: {error}")),
+    }
 }
 
 fn check(config: &Path) -> Result<(), String> {

@@ -42,6 +42,9 @@ pub(super) fn run(config: &Path) -> Result<(), String> {
     if let Some(address) = running.metrics_address {
         tracing::info!("metrics on http://{address}/metrics");
     }
+    if let Some(address) = running.admin_address {
+        tracing::info!("listening to the operator on http://{address}");
+    }
     let count = running.shared.store.active();
     match &plan.session.store {
         StoreKind::Memory => tracing::info!("sessions are kept in memory: a restart signs everybody out"),

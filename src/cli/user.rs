@@ -8,6 +8,8 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::base::random::Random;
+use crate::cli::print;
+use crate::cli::table::aligned;
 use crate::login::users::{
     EditError, MAX_PASSWORD_BYTES, User, Users, add_user, check_email, check_group, check_name, check_password,
     check_role, edit_file, find_user, hash_password, set_disabled, set_password,
@@ -138,11 +140,7 @@ fn execute(
             if json { as_json(&users) } else { as_table(&users) }
         }
     };
-    match writeln!(out, "{done}").and_then(|()| out.flush()) {
-        // Whoever reads it, `head` say, has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        printed => printed.map_err(|error| format!("cannot print: {error}")),
-    }
+    print(out, &done)
 }
 
 fn add(
@@ -254,14 +252,7 @@ fn as_table(users: &Users) -> String {
         [user.name.clone(), dash(email), dash(user.roles.join(",")), dash(user.groups.join(",")), state.to_owned()]
     };
     let rows: Vec<[String; 5]> = std::iter::once(heads).chain(users.iter().map(row)).collect();
-    // Everything in the file is ASCII, so a byte is a column.
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
-    let widths: [usize; 5] = std::array::from_fn(width);
-    let line = |row: &[String; 5]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    aligned(&rows)
 }
 
 #[cfg(test)]

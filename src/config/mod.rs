@@ -18,6 +18,7 @@ mod server;
 mod session;
 mod upstreams;
 
+pub use admin::AdminPlan;
 pub use hsts::Hsts;
 pub use keys::Keys;
 pub use plan::Plan;

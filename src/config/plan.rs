@@ -19,7 +19,7 @@ use crate::upstream::identity::IdentityHeaders;
 use crate::upstream::settings::UpstreamSettings;
 
 /// The largest configuration file that is read, in bytes: 1 MiB, some ten thousand routes.
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
+pub(super) const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug)]

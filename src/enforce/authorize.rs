@@ -265,7 +265,7 @@ async fn open(
     let live = match shared.store.lookup(handle) {
         Lookup::Hit(live) => Some(live),
         Lookup::Miss => None,
-        Lookup::Later(later) => shared.asked(later).await?,
+        Lookup::Later(later) => shared.asked("lookup", later).await?,
     };
     Ok(match live {
         None => Err(Reason::UnknownSession),
@@ -301,7 +301,7 @@ async fn apply(
         RotationStep::None => {}
         RotationStep::Offer(generation) => cookies.offer = Some((Arc::clone(live), generation)),
         RotationStep::Commit(generation) => {
-            if !shared.asked(shared.store.rotate(live.handle(), generation, now)).await? {
+            if !shared.asked("rotate", shared.store.rotate(live.handle(), generation, now)).await? {
                 // It ended, or went on, between the decision and here.
                 return Ok(Verdict::Challenge(Reason::UnknownSession));
             }
@@ -327,6 +327,7 @@ fn report(shared: &Shared, live: &Live, report: Report, client: IpAddr) {
         user: live.principal().map(|principal| &*principal.user),
         reason: Some(labels.reason),
         answer: Some(labels.answer),
+        ..AuditFields::default()
     };
     shared.audit(AuditEvent::BindingMismatch, fields);
     shared.metrics.binding_mismatches.get_or_create(&labels).inc();

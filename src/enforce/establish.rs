@@ -89,15 +89,15 @@ async fn create(
 ) -> Result<Option<Established>, StoreError> {
     let bound = Bound { tls: place.tls, ..Bound::of(place.client, place.user_agent) };
     let record = Record::new(&shared.random, principal.map(Arc::new), bound, now);
-    let live = match shared.asked(shared.store.create(record, most)).await? {
+    let live = match shared.asked("create", shared.store.create(record, most)).await? {
         Created::Session(live) => live,
         Created::Full => return Ok(None),
     };
     let kind = if live.principal().is_some() { "user" } else { "anonymous" };
     Metrics::count(&shared.metrics.sessions_created, kind);
     let (handle, user) = (live.handle(), live.principal().map(|principal| &*principal.user));
-    let fields =
-        AuditFields { client: Some(place.client), session: Some(&handle), user, reason: Some(kind), answer: None };
+    let (client, session, reason) = (Some(place.client), Some(&handle as _), Some(kind));
+    let fields = AuditFields { client, session, user, reason, ..AuditFields::default() };
     shared.audit(AuditEvent::SessionCreated, fields);
     let generation = live.rotation().generation;
     let cookie = cookie(shared, snapshot, &live, generation, now)

@@ -56,6 +56,11 @@ impl Leases {
         self.0.iter().map(|streams| streams.wakers.len()).sum()
     }
 
+    /// How many of them are one session's.
+    pub fn open_of(&self, handle: SessionHandle) -> usize {
+        self.0.get(&handle).map_or(0, |streams| streams.wakers.len())
+    }
+
     fn register(&self, live: &Arc<Live>, waker: Waker) -> usize {
         let new = || Streams { live: Arc::clone(live), wakers: Slab::new() };
         self.0.entry(live.handle()).or_insert_with(new).wakers.insert(waker)

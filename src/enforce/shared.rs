@@ -16,7 +16,7 @@ use crate::enforce::snapshot::Snapshot;
 use crate::limit::connections::OpenConnections;
 use crate::login::password::PasswordPool;
 use crate::observe::audit::{AuditEvent, AuditFields, AuditLog};
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{Elsewhere, Metrics};
 use crate::observe::sink::Logs;
 use crate::session::handle::SessionHandle;
 use crate::session::record::{EndReason, Owner};
@@ -49,6 +49,33 @@ pub struct Shared {
     pub logs: Logs,
     /// Whether the gateway takes new connections.
     pub is_ready: AtomicBool,
+    /// When it started.
+    pub started_at: Timestamp,
+}
+
+/// The limits, by the names under which what they refuse is counted.
+const LIMITS: [&str; 11] = [
+    "account_limit",
+    "address_connections",
+    "address_limit",
+    "anonymous_sessions",
+    "cookie_limit",
+    "http2_frames",
+    "login_limit",
+    "parallel_limit",
+    "route_limit",
+    "session_limit",
+    "user_limit",
+];
+
+/// Numbers in which everything that may happen to sessions, sign-ins and limits stands at zero.
+pub fn metrics() -> Metrics {
+    let metrics = Metrics::default();
+    Metrics::expect(&metrics.sessions_created, ["user", "anonymous"]);
+    Metrics::expect(&metrics.sessions_ended, EndReason::ALL.map(EndReason::name));
+    Metrics::expect(&metrics.logins, ["succeeded", "failed", "stale", "refused", "busy"]);
+    Metrics::expect(&metrics.limited, LIMITS);
+    metrics
 }
 
 impl Shared {
@@ -68,7 +95,7 @@ impl Shared {
         client: Option<IpAddr>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let ended = self.asked(self.store.revoke(handle, reason, now)).await;
+        let ended = self.asked("revoke", self.store.revoke(handle, reason, now)).await;
         self.leases.end(handle);
         let ended = ended?;
         if ended {
@@ -82,7 +109,7 @@ impl Shared {
     /// # Errors
     /// When the store fails.
     pub async fn end_all_sessions(&self, owner: Owner, reason: EndReason, now: Timestamp) -> Result<usize, StoreError> {
-        let ended = self.asked(self.store.revoke_all(owner, reason, now)).await?;
+        let ended = self.asked("revoke_all", self.store.revoke_all(owner, reason, now)).await?;
         for handle in &ended {
             self.leases.end(*handle);
             self.note_end(*handle, reason, None);
@@ -94,7 +121,7 @@ impl Shared {
     pub async fn sweep(&self, now: Timestamp) {
         let snapshot = self.snapshot.load_full();
         snapshot.limits.sweep();
-        if let Ok(ended) = self.asked(self.store.sweep(snapshot.rules.lifetime, now)).await {
+        if let Ok(ended) = self.asked("sweep", self.store.sweep(snapshot.rules.lifetime, now)).await {
             for (handle, reason) in ended {
                 self.leases.end(handle);
                 self.note_end(handle, reason, None);
@@ -111,21 +138,41 @@ impl Shared {
         }
     }
 
-    /// What the store answers, if it does so in time. A failure is counted and reported on its way.
+    /// What the store answers, if it does so in time. How long it took is measured; a failure is counted and reported on
+    /// its way.
     ///
     /// # Errors
     /// The failure itself.
-    pub async fn asked<T>(&self, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    pub async fn asked<T>(
+        &self,
+        operation: &'static str,
+        answer: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let stopwatch = self.clock.stopwatch();
         // The timer is made when the answer is first waited for: a store that has it at hand costs none.
         let outcome = match select(pin!(answer), pin!(self.clock.sleep(STORE_TIMEOUT))).await {
             Either::Left((outcome, _)) => outcome,
             Either::Right(((), _)) => Err(StoreError("no answer in time".to_owned())),
         };
+        self.metrics.store_took(operation, stopwatch.elapsed());
         if let Err(error) = &outcome {
             self.metrics.store_errors.inc();
             self.audit(AuditEvent::StoreFailed, AuditFields { reason: Some(&error.0), ..AuditFields::default() });
         }
         outcome
+    }
+
+    /// The numbers, in the OpenMetrics text format.
+    pub fn render_metrics(&self) -> String {
+        let snapshot = self.snapshot.load();
+        self.metrics.render(&Elsewhere {
+            sessions: self.store.active(),
+            streams: self.leases.open(),
+            log_lost: self.logs.lost(),
+            snapshot_version: snapshot.version,
+            snapshot_loaded_at: snapshot.loaded_at.as_millis(),
+            started_at: self.started_at.as_millis(),
+        })
     }
 
     /// Whether the gateway takes new connections.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
+use crate::base::clock::Timestamp;
 use crate::limit::guesses::CookieGuesses;
 use crate::limit::rate::{PerAddress, PerClient, PerKey, PerSession};
 use crate::limit::wrong_passwords::WrongPasswords;
@@ -63,6 +64,10 @@ impl Limits {
 
 /// Everything a request needs to know of the configuration.
 pub struct Snapshot {
+    /// Counts the configurations since the gateway started, from 1.
+    pub version: u64,
+    /// When it was loaded.
+    pub loaded_at: Timestamp,
     /// Where requests go and what is asked of them.
     pub routes: RouteTable,
     /// What holds for every session.

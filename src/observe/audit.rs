@@ -30,6 +30,10 @@ pub enum AuditEvent {
     CookiesGuessed,
     /// The session store failed.
     StoreFailed,
+    /// The operator ended sessions.
+    AdminEnded,
+    /// Somebody wanted to do what the operator may, and was not let in.
+    AdminRefused,
 }
 
 impl AuditEvent {
@@ -46,6 +50,8 @@ impl AuditEvent {
             Self::CookieRefused => "cookie.refused",
             Self::CookiesGuessed => "cookies.guessed",
             Self::StoreFailed => "store.failed",
+            Self::AdminEnded => "admin.ended",
+            Self::AdminRefused => "admin.refused",
         }
     }
 }
@@ -63,6 +69,10 @@ pub struct AuditFields<'a> {
     pub reason: Option<&'a str>,
     /// What followed, where that is the operator's choice.
     pub answer: Option<&'a str>,
+    /// Which of the operators.
+    pub by: Option<&'a str>,
+    /// Of how many it is true.
+    pub count: Option<usize>,
 }
 
 /// Writes audit lines.
@@ -92,6 +102,7 @@ impl AuditLog {
             ("user", fields.user),
             ("reason", fields.reason),
             ("answer", fields.answer),
+            ("by", fields.by),
         ];
         let named = named.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
         match self.format {
@@ -101,6 +112,9 @@ impl AuditLog {
                     let _ = write!(line, " {name}=");
                     plain_word(&mut line, value);
                 }
+                if let Some(count) = fields.count {
+                    let _ = write!(line, " count={count}");
+                }
                 line.push(b'\n');
             }
             LogFormat::Json => {
@@ -108,6 +122,9 @@ impl AuditLog {
                 for (name, value) in named {
                     let _ = write!(line, ",\"{name}\":");
                     json_string(&mut line, value);
+                }
+                if let Some(count) = fields.count {
+                    let _ = write!(line, ",\"count\":{count}");
                 }
                 line.extend_from_slice(b"}\n");
             }

@@ -3,12 +3,18 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::observe::process;
+use crate::observe::timings::{CLASSES, Collected, RouteTimes, Timings, add, class};
 
 /// One label: why, or how.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,13 +46,47 @@ struct StatusClass {
     status: &'static str,
 }
 
-const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
 
-/// What one worker counts.
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Operation {
+    /// Its name.
+    pub operation: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+}
+
+/// What became of a TLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// It was made from the beginning.
+    Full,
+    /// It took up where an earlier connection had been.
+    Resumed,
+    /// It was not completed, in time or at all.
+    Failed,
+}
+
+const HANDSHAKES: [&str; 3] = ["full", "resumed", "failed"];
+
+/// The upper bounds of the buckets of what the store takes, in seconds: from what a disk takes that keeps up to what
+/// nobody waits for any longer.
+const STORE_BOUNDS: [f64; 11] = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0];
+
+/// What one worker counts, in words that nobody else writes.
 #[derive(Debug, Default)]
 pub struct WorkerCounters {
     by_class: [AtomicU64; CLASSES.len()],
-    connections: AtomicU64,
+    handshakes: [AtomicU64; HANDSHAKES.len()],
+    opened: AtomicU64,
+    closed: AtomicU64,
     /// Whether it has shown itself since that was last asked.
     has_moved: AtomicBool,
 }
@@ -59,20 +99,45 @@ impl WorkerCounters {
 
     /// Counts an answer.
     pub fn answered(&self, status: u16) {
-        let class = usize::from(status / 100);
-        let place = self.by_class.get(class).unwrap_or(&self.by_class[0]);
-        place.fetch_add(1, Ordering::Relaxed);
+        add(&self.by_class[class(status)], 1);
+    }
+
+    /// Counts a handshake.
+    pub fn shaken_hands(&self, handshake: Handshake) {
+        let place = match handshake {
+            Handshake::Full => 0,
+            Handshake::Resumed => 1,
+            Handshake::Failed => 2,
+        };
+        add(&self.handshakes[place], 1);
     }
 
     /// Counts a connection in.
     pub fn opened(&self) {
-        self.connections.fetch_add(1, Ordering::Relaxed);
+        add(&self.opened, 1);
     }
 
     /// Counts a connection out.
     pub fn closed(&self) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
+        add(&self.closed, 1);
     }
+}
+
+/// What is told beside the [`Metrics`], and known elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Sessions that have not ended.
+    pub sessions: usize,
+    /// Streams that end with their session.
+    pub streams: usize,
+    /// Pieces of log that were lost.
+    pub log_lost: u64,
+    /// Which configuration is in force, counted from 1.
+    pub snapshot_version: u64,
+    /// When that one was loaded, in milliseconds since 1970.
+    pub snapshot_loaded_at: u64,
+    /// When the gateway started, in the same.
+    pub started_at: u64,
 }
 
 /// All of the gateway's numbers.
@@ -94,6 +159,7 @@ pub struct Metrics {
     pub binding_mismatches: Family<Answered, Counter>,
     /// Failures of the session store.
     pub store_errors: Counter,
+    store_times: StoreTimes,
     /// Failures of the upstreams, by kind.
     pub upstream_errors: Family<Labelled, Counter>,
     /// Whether servers that are asked are well, 1 or 0.
@@ -101,6 +167,15 @@ pub struct Metrics {
     /// Health checks that failed.
     pub health_check_failures: Family<OfServer, Counter>,
     workers: Mutex<Vec<Arc<WorkerCounters>>>,
+    timings: Arc<Mutex<Timings>>,
+}
+
+struct StoreTimes(Family<Operation, Histogram, fn() -> Histogram>);
+
+impl Default for StoreTimes {
+    fn default() -> Self {
+        Self(Family::new_with_constructor(|| Histogram::new(STORE_BOUNDS)))
+    }
 }
 
 impl Metrics {
@@ -118,55 +193,120 @@ impl Metrics {
         workers.iter().filter(|worker| !worker.has_moved.swap(false, Ordering::Relaxed)).count() == 0
     }
 
+    /// One worker's words for the times of these routes.
+    pub fn times(&self, routes: impl Iterator<Item = String>) -> Arc<RouteTimes> {
+        self.timings.lock().unwrap_or_else(PoisonError::into_inner).begin(routes)
+    }
+
+    /// Notes how long the session store took for what was waited for.
+    pub fn store_took(&self, operation: &'static str, took: Duration) {
+        self.store_times.0.get_or_create(&Operation { operation }).observe(took.as_secs_f64());
+    }
+
+    /// Lets what may happen be seen as something that has not happened yet: a rate begins at zero.
+    pub fn expect(family: &Family<Labelled, Counter>, reasons: impl IntoIterator<Item = &'static str>) {
+        reasons.into_iter().for_each(|reason| drop(family.get_or_create(&Labelled { reason })));
+    }
+
     /// Counts one under a label.
     pub fn count(family: &Family<Labelled, Counter>, reason: &'static str) {
         family.get_or_create(&Labelled { reason }).inc();
     }
 
-    /// Everything, in the OpenMetrics text format. `active` sessions and `lost` log pieces are known elsewhere.
-    pub fn render(&self, active: usize, lost: u64) -> String {
+    /// Everything, in the OpenMetrics text format.
+    pub fn render(&self, elsewhere: &Elsewhere) -> String {
         let mut registry = Registry::with_prefix("vestibule");
+        self.register_workers(&mut registry);
+        self.register_sessions(&mut registry, elsewhere);
+        self.register_upstreams(&mut registry);
+        register_gateway(&mut registry, elsewhere);
+        let mut of_process = Registry::default();
+        process::register(&mut of_process, elsewhere.started_at);
+        let mut out = String::new();
+        // Writing into a string does not fail.
+        let _ = text::encode_registry(&mut out, &registry);
+        let _ = text::encode_registry(&mut out, &of_process);
+        let _ = text::encode_eof(&mut out);
+        out
+    }
+
+    fn register_workers(&self, registry: &mut Registry) {
         let requests = Family::<StatusClass, Counter>::default();
-        let connections = Gauge::<i64>::default();
+        let handshakes = Family::<Outcome, Counter>::default();
+        let (mut opened, mut closed) = (0_u64, 0_u64);
         for worker in self.workers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            connections.inc_by(worker.connections.load(Ordering::Relaxed) as i64);
+            // In this order, so that none is seen closed that was not seen open.
+            closed += worker.closed.load(Ordering::Relaxed);
+            opened += worker.opened.load(Ordering::Relaxed);
             for (status, count) in CLASSES.iter().zip(&worker.by_class) {
                 requests.get_or_create(&StatusClass { status }).inc_by(count.load(Ordering::Relaxed));
             }
+            for (outcome, count) in HANDSHAKES.iter().zip(&worker.handshakes) {
+                handshakes.get_or_create(&Outcome { outcome }).inc_by(count.load(Ordering::Relaxed));
+            }
         }
-        let sessions = Gauge::<i64>::default();
-        sessions.set(active as i64);
-        let log_lost = Counter::<u64>::default();
-        log_lost.inc_by(lost);
         registry.register("requests", "Requests answered, by class of status", requests);
-        registry.register("connections", "Client connections open now", connections);
-        registry.register("sessions_active", "Sessions that have not ended", sessions);
+        registry.register_collector(Box::new(Collected(Arc::clone(&self.timings))));
+        registry.register("connections", "Client connections open now", gauge(opened.saturating_sub(closed)));
+        registry.register("tls_handshakes", "TLS handshakes with clients, by outcome", handshakes);
+    }
+
+    fn register_sessions(&self, registry: &mut Registry, elsewhere: &Elsewhere) {
+        let ended = "Sessions ended, by reason; \"reuse\" is a cookie that had been replaced and came again";
+        let streams = "Streams and WebSockets that wait and end with their session";
+        registry.register("sessions_active", "Sessions that have not ended", gauge(elsewhere.sessions as u64));
         registry.register("sessions_created", "Sessions begun", self.sessions_created.clone());
-        registry.register("sessions_ended", "Sessions ended, by reason", self.sessions_ended.clone());
+        registry.register("sessions_ended", ended, self.sessions_ended.clone());
         registry.register("session_rotations", "Session secrets replaced by their successor", self.rotations.clone());
+        registry.register("session_streams", streams, gauge(elsewhere.streams as u64));
         registry.register("logins", "Sign-ins, by outcome", self.logins.clone());
         registry.register("limited", "Requests refused by a limit", self.limited.clone());
         registry.register("bad_cookies", "Cookies that open to no session, by reason", self.bad_cookies.clone());
         registry.register("binding_mismatches", "Sessions used from elsewhere", self.binding_mismatches.clone());
         registry.register("store_errors", "Failures of the session store", self.store_errors.clone());
-        registry.register("upstream_errors", "Failures of the upstreams", self.upstream_errors.clone());
-        registry.register(
-            "upstream_healthy",
-            "Whether a server passes its health checks",
-            self.upstream_healthy.clone(),
+        registry.register_with_unit(
+            "store_operation_duration",
+            "How long the session store took for what is waited for",
+            Unit::Seconds,
+            self.store_times.0.clone(),
         );
-        registry.register("health_check_failures", "Health checks that failed", self.health_check_failures.clone());
-        registry.register("log_lost", "Pieces of log lost because the writer was behind or could not write", log_lost);
-        let mut out = String::new();
-        // Writing into a string does not fail.
-        let _ = text::encode(&mut out, &registry);
-        out
     }
+
+    fn register_upstreams(&self, registry: &mut Registry) {
+        let healthy = "Whether a server passes its health checks";
+        registry.register("upstream_errors", "Failures of the upstreams", self.upstream_errors.clone());
+        registry.register("upstream_healthy", healthy, self.upstream_healthy.clone());
+        registry.register("health_check_failures", "Health checks that failed", self.health_check_failures.clone());
+    }
+}
+
+fn register_gateway(registry: &mut Registry, elsewhere: &Elsewhere) {
+    let lost = Counter::<u64>::default();
+    lost.inc_by(elsewhere.log_lost);
+    registry.register("log_lost", "Pieces of log lost because the writer was behind or could not write", lost);
+    let version = "Which configuration is in force, counted from 1 since the start";
+    registry.register("snapshot_version", version, gauge(elsewhere.snapshot_version));
+    let loaded_at = Gauge::<f64, AtomicU64>::default();
+    loaded_at.set(elsewhere.snapshot_loaded_at as f64 / 1000.0);
+    registry.register_with_unit(
+        "snapshot_loaded_timestamp",
+        "When it was loaded, since 1970",
+        Unit::Seconds,
+        loaded_at,
+    );
+    registry.register("build", "This gateway", Info::new(Build { version: env!("CARGO_PKG_VERSION") }));
+}
+
+fn gauge(value: u64) -> Gauge {
+    let gauge = Gauge::<i64>::default();
+    gauge.set(value as i64);
+    gauge
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::timings::Destination;
 
     #[test]
     fn adds_the_workers_up() {
@@ -177,13 +317,23 @@ mod tests {
         two.answered(999);
         two.opened();
         Metrics::count(&metrics.sessions_ended, "idle");
-        let text = metrics.render(7, 0);
+        one.shaken_hands(Handshake::Resumed);
+        metrics.store_took("create", Duration::from_millis(3));
+        metrics.times(["*/".to_owned()].into_iter()).ended(Destination::Route(0), 200, Duration::from_millis(7));
+        let text = metrics.render(&Elsewhere { sessions: 7, ..Elsewhere::default() });
         for line in [
             "vestibule_requests_total{status=\"2xx\"} 2",
             "vestibule_requests_total{status=\"other\"} 1",
             "vestibule_connections 1",
             "vestibule_sessions_active 7",
             "vestibule_sessions_ended_total{reason=\"idle\"} 1",
+            "vestibule_tls_handshakes_total{outcome=\"resumed\"} 1",
+            "vestibule_store_operation_duration_seconds_bucket{le=\"0.0025\",operation=\"create\"} 0",
+            "vestibule_store_operation_duration_seconds_bucket{le=\"0.005\",operation=\"create\"} 1",
+            "# TYPE vestibule_request_duration_seconds histogram",
+            "vestibule_request_duration_seconds_sum{route=\"*/\",status=\"2xx\"} 0.007",
+            "vestibule_request_duration_seconds_bucket{le=\"0.005\",route=\"*/\",status=\"2xx\"} 0",
+            "vestibule_request_duration_seconds_bucket{le=\"+Inf\",route=\"*/\",status=\"2xx\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
         }

@@ -4,4 +4,6 @@ pub mod access_log;
 pub mod audit;
 pub mod correlation;
 pub mod metrics;
+mod process;
 pub mod sink;
+pub mod timings;

@@ -58,6 +58,7 @@ pub async fn take(
     let back = match visit.snapshot.attempts.read_form(&form.attempt, browser, visit.now) {
         Ok(back) => back,
         Err(FormFault::Stale | FormFault::OtherBrowser) => {
+            Metrics::count(&visit.shared.metrics.logins, "stale");
             let unknown = Return::default();
             return Ok(self::form(visit, cookies, StatusCode::BAD_REQUEST, &unknown, &form.username, Some(STALE)));
         }

@@ -36,6 +36,7 @@ use std::path::{Path, PathBuf};
 pub use section::Section;
 pub use suggest::{either, nearest};
 
+use crate::base::secret::Secret;
 use mistake::{Mistake, Mistakes};
 use tree::{Kind, Node, Table};
 
@@ -288,6 +289,18 @@ impl Node {
             Kind::Text(_) | Kind::Integer(_) | Kind::Float | Kind::Bool(_) | Kind::Date => {}
         }
     }
+}
+
+/// The secret that `reference` leads to, which is `env:NAME` or `file:PATH`, from `folder`.
+///
+/// # Errors
+/// A sentence that says what to do. The reference itself is not repeated: it may be the secret.
+pub fn secret_of(reference: &str, folder: &Path) -> Result<Secret<String>, String> {
+    secret::resolve(reference, folder).map_err(|refusal| match refusal {
+        secret::Refusal::NotAReference => format!("this must not be the secret itself: {}", secret::HOW),
+        secret::Refusal::Unresolved(message, help) if help.is_empty() => message,
+        secret::Refusal::Unresolved(message, help) => format!("{message}; {help}"),
+    })
 }
 
 /// `path.key`, or `key` alone at the root.

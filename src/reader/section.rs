@@ -391,6 +391,11 @@ impl<'a> Section<'a> {
         table.free_entries().into_iter().filter_map(read).collect()
     }
 
+    /// Leaves what was not asked for alone, whatever it is: for a reader of one part of a file that others read whole.
+    pub fn leave_the_rest(&self) {
+        let _ = self.free_entries();
+    }
+
     /// All entries in the order of the file, every one of them known.
     fn free_entries(&self) -> Vec<(&'a String, &'a Entry)> {
         let mut notes = self.document.notes.borrow_mut();

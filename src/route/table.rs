@@ -122,10 +122,15 @@ impl RouteTable {
 
     /// The route of a request for `host` (lower case, no port) and `path` (as [`crate::policy::path`] matches it).
     pub fn find(&self, host: &str, path: &[u8]) -> Option<&Route> {
+        self.find_place(host, path).map(|(_, route)| route)
+    }
+
+    /// The same, with its place among [`RouteTable::routes`].
+    pub fn find_place(&self, host: &str, path: &[u8]) -> Option<(u32, &Route)> {
         let exact = if self.exact.is_empty() { None } else { self.exact.get(host) };
         let below = self.below.iter().filter(|(suffix, _)| host.ends_with(&**suffix)).map(|(_, prefixes)| prefixes);
         let place = exact.into_iter().chain(below).chain([&self.any]).find_map(|prefixes| prefixes.find(path))?;
-        self.routes.get(place)
+        self.routes.get(place).map(|route| (place as u32, route))
     }
 
     /// Whether there is any route for `host` (lower case, no port).

@@ -18,9 +18,10 @@ use crate::enforce::body::AnswerBody;
 use crate::enforce::lease::SessionEnded;
 use crate::observe::access_log::AccessLine;
 use crate::observe::correlation;
+use crate::observe::timings::Destination;
 use crate::policy::verdict::Subject;
 use crate::server::http::Activity;
-use crate::server::worker::Worker;
+use crate::server::worker::{Current, Worker};
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
 
@@ -37,6 +38,8 @@ pub struct Noted {
     pub user: Option<Box<str>>,
     /// Why the application did not answer.
     pub reason: Option<&'static str>,
+    /// Where the request went.
+    pub destination: Destination,
 }
 
 impl Noted {
@@ -65,7 +68,6 @@ struct Head {
     uri: Uri,
     host: Box<str>,
     trace_id: Option<Box<str>>,
-    at: Timestamp,
 }
 
 /// The status in the log of a request whose client left before its answer began, as nginx writes it. Nobody is sent it.
@@ -75,10 +77,13 @@ const CLIENT_LEFT: u16 = 499;
 pub struct Finish {
     /// What is noted of it.
     pub noted: RefCell<Noted>,
+    /// The configuration it is answered by.
+    pub current: Rc<Current>,
     worker: Rc<Worker>,
     activity: Option<Activity>,
     head: Option<Box<Head>>,
     peer: IpAddr,
+    begun: Timestamp,
 }
 
 impl Finish {
@@ -90,9 +95,10 @@ impl Finish {
             let host = host.or_else(|| parts.headers.get(header::HOST).map(|host| host.as_bytes())).unwrap_or_default();
             let host = String::from_utf8_lossy(host).into();
             let trace_id = correlation::trace_id(&parts.headers);
-            Box::new(Head { method: parts.method.clone(), uri: parts.uri.clone(), host, trace_id, at: now })
+            Box::new(Head { method: parts.method.clone(), uri: parts.uri.clone(), host, trace_id })
         });
-        Self { noted: RefCell::default(), worker: Rc::clone(worker), activity: Some(activity), head, peer }
+        let (noted, current, worker) = (RefCell::default(), worker.current(), Rc::clone(worker));
+        Self { noted, current, worker, activity: Some(activity), head, peer, begun: now }
     }
 
     /// Notes the request's id, if there is a line that it will stand in.
@@ -118,34 +124,65 @@ impl Finish {
     pub fn answer(mut self, response: Response<AnswerBody>) -> Response<FinishedBody> {
         let status = response.status().as_u16();
         self.worker.counters.answered(status);
+        let taken = self.taken(status);
         let (line, activity) = (self.line(status), self.activity.take());
         if let Some(activity) = &activity {
             activity.moved();
         }
-        response.map(|body| FinishedBody { body, line, activity })
+        response.map(|body| FinishedBody { body, taken: Some(taken), line, activity })
     }
 
     /// Sends the answer on its way that makes the connection a WebSocket; the line is written when that ends.
     pub fn switch(mut self, response: Response<AnswerBody>) -> (Response<FinishedBody>, Rest, Option<Activity>) {
         let status = response.status().as_u16();
         self.worker.counters.answered(status);
+        // What the two then say to each other takes as long as it takes, and is no request's time.
+        self.taken(status).end();
         let (mut line, activity) = (self.line(status), self.activity.take());
         if let Some(line) = &mut line {
             // Either side ends it as it likes.
             line.is_whole = true;
         }
         let rest = Rest(line);
-        (response.map(|body| FinishedBody { body, line: None, activity: None }), rest, activity)
+        (response.map(|body| FinishedBody { body, taken: None, line: None, activity: None }), rest, activity)
     }
 
     fn line(&mut self, status: u16) -> Option<Box<Line>> {
         let (head, worker, noted) = (self.head.take()?, Rc::clone(&self.worker), self.noted.take());
-        Some(Box::new(Line { worker, head, peer: self.peer, noted, status, bytes: 0, is_whole: false }))
+        let (peer, begun) = (self.peer, self.begun);
+        Some(Box::new(Line { worker, head, peer, noted, status, bytes: 0, is_whole: false, begun, ended: None }))
+    }
+
+    fn taken(&self, status: u16) -> Taken {
+        let (worker, current) = (Rc::clone(&self.worker), Rc::clone(&self.current));
+        Taken { worker, current, begun: self.begun, destination: self.noted.borrow().destination, status }
+    }
+}
+
+/// What a request takes, measured when it has ended.
+struct Taken {
+    worker: Rc<Worker>,
+    current: Rc<Current>,
+    begun: Timestamp,
+    destination: Destination,
+    status: u16,
+}
+
+impl Taken {
+    /// Measures it, and says when that was.
+    fn end(&self) -> Timestamp {
+        let now = self.worker.clock().now();
+        self.current.times.ended(self.destination, self.status, now.since(self.begun));
+        now
     }
 }
 
 impl Drop for FinishedBody {
     fn drop(&mut self) {
+        let ended = self.taken.as_ref().map(Taken::end);
+        if let Some(line) = &mut self.line {
+            line.ended = ended;
+        }
         // Nobody asks again for what says that it is at its end.
         if let Some(line) = &mut self.line
             && self.body.is_end_stream()
@@ -160,7 +197,10 @@ impl Drop for Finish {
         if self.activity.is_some() {
             self.worker.counters.answered(CLIENT_LEFT);
             self.noted.get_mut().reason.get_or_insert("client_left");
-            drop(self.line(CLIENT_LEFT));
+            let ended = self.taken(CLIENT_LEFT).end();
+            if let Some(mut line) = self.line(CLIENT_LEFT) {
+                line.ended = Some(ended);
+            }
         }
     }
 }
@@ -197,6 +237,9 @@ struct Line {
     bytes: u64,
     /// Whether all of the answer has been handed over.
     is_whole: bool,
+    begun: Timestamp,
+    /// When it ended, if that is known already.
+    ended: Option<Timestamp>,
 }
 
 impl Drop for Line {
@@ -207,8 +250,8 @@ impl Drop for Line {
         let Some(access) = &self.worker.access else { return };
         let session = self.noted.session.map(|handle| handle.to_string());
         access.write(&AccessLine {
-            at: self.head.at,
-            took: self.worker.clock().now().since(self.head.at),
+            at: self.begun,
+            took: self.ended.unwrap_or_else(|| self.worker.clock().now()).since(self.begun),
             client: self.noted.client.unwrap_or(self.peer),
             method: self.head.method.as_str(),
             host: &self.head.host,
@@ -239,6 +282,7 @@ impl Rest {
 /// The body of an answer, counted. Its request has ended when it is dropped.
 pub struct FinishedBody {
     body: AnswerBody,
+    taken: Option<Taken>,
     line: Option<Box<Line>>,
     activity: Option<Activity>,
 }

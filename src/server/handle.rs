@@ -27,6 +27,7 @@ use crate::limit::parallel::UnderWay;
 use crate::limit::rate::{Allowed, Exceeded};
 use crate::observe::correlation;
 use crate::observe::metrics::Metrics;
+use crate::observe::timings::Destination;
 use crate::policy::client_address::client_address;
 use crate::policy::compression;
 use crate::policy::facts::{BadRequest, Expectation, Facts, expectation, is_navigation};
@@ -64,7 +65,7 @@ pub async fn handle(
     let finish = Finish::begin(&worker, activity, &parts, conn.peer.ip(), now);
     let is_h2 = parts.version == Version::HTTP_2;
     let is_head = parts.method == Method::HEAD;
-    let current = worker.current();
+    let current = Rc::clone(&finish.current);
     let id_name = current.snapshot.request_id.as_ref();
     let mut id = id_name.map(|name| correlation::request_id(&parts.headers, name, &worker.shared.random));
     finish.note_id(id.as_ref());
@@ -178,17 +179,17 @@ async fn answer(
     let client = client_of(conn, parts, snapshot);
     noted.borrow_mut().client = Some(client);
     let facts = Facts { tls: conn.tls, ..Facts::read(parts, client).map_err(Refusal::Malformed)? };
-    if !conn.serves(&facts.host) {
-        return Err(Refusal::Misdirected);
-    }
+    conn.serves(&facts.host).then_some(()).ok_or(Refusal::Misdirected)?;
     worker.admit(snapshot, client).map_err(|exceeded| Refusal::TooMany("address_limit", exceeded))?;
     check_expectation(parts)?;
     if portal::is_ours(&facts.path.matched) {
+        noted.borrow_mut().destination = Destination::OwnPage;
         // Boxed like everything rare here, so that the future of an ordinary request stays small: it is moved about.
         return Box::pin(own_page(worker, current, &facts, parts, body, now)).await;
     }
     let is_websocket = check_form(parts, body.as_ref())? || is_connect;
-    let route = snapshot.routes.find(&facts.host, &facts.path.matched).ok_or(Refusal::NoRoute)?;
+    let (place, route) = snapshot.routes.find_place(&facts.host, &facts.path.matched).ok_or(Refusal::NoRoute)?;
+    noted.borrow_mut().destination = Destination::Route(place);
     let authorized = authorize(shared, snapshot, &route.policy, &facts, &parts.headers, now);
     let Authorized { verdict, live, mut cookies, too_many } = authorized.await.map_err(|_| Refusal::Store)?;
     if let Some(exceeded) = too_many {
@@ -221,8 +222,7 @@ async fn answer(
     };
     noted.borrow_mut().subject(grant.subject());
     let under_way = admit(&snapshot.limits, route, grant.subject(), live.as_ref(), client)?;
-    let changed_path = facts.path.changed();
-    let authority = facts.authority.to_owned();
+    let (changed_path, authority) = (facts.path.changed(), facts.authority.to_owned());
     let sent = Sent { now, client, authority, changed_path, route, is_websocket, under_way, aside };
     let passed = pass(worker, current, conn, grant, live, parts, body, sent).await;
     let mut response = match passed {

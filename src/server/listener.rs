@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use rustls::HandshakeKind;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::base::clock::Timestamp;
 use crate::base::deadline::{Deadline, Passed};
 use crate::base::net::canonical;
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{Handshake, Metrics};
 use crate::server::conn::ConnInfo;
 use crate::server::http;
 use crate::server::plain::PlainHttp;
@@ -181,9 +182,13 @@ async fn serve(serving: Serving, mut stream: TcpStream, peer: SocketAddr, scheme
     };
     // Who does not manage a handshake is not told why in more words than TLS has.
     let shaken = deadline.limit(shake_hands(Arc::clone(&tls.config), tcp.clone())).await;
-    let Ok(Ok((mut stream, fingerprint))) = shaken else { return };
+    let Ok(Ok((mut stream, fingerprint))) = shaken else {
+        return worker.counters.shaken_hands(Handshake::Failed);
+    };
     stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
     let session = stream.get_ref().1;
+    let is_resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    worker.counters.shaken_hands(if is_resumed { Handshake::Resumed } else { Handshake::Full });
     let sni: Option<Box<str>> = session.server_name().map(Into::into);
     let is_h2 = session.alpn_protocol() == Some(b"h2");
     let shown = sni.as_deref().and_then(|name| tls.certificates.shown(Some(name)));

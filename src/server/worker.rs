@@ -15,7 +15,9 @@ use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::Snapshot;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::WorkerCounters;
+use crate::observe::timings::RouteTimes;
 use crate::rewrite::compress::Places;
+use crate::route::table::Route;
 use crate::upstream::pool::Pool;
 
 /// How often idle connections to the applications are looked at: one that its server has closed holds a descriptor here.
@@ -70,6 +72,8 @@ pub struct Current {
     pub snapshot: Arc<Snapshot>,
     /// This worker's connections to each upstream.
     pub pools: Vec<Rc<Pool>>,
+    /// What this worker measures of its routes.
+    pub times: Arc<RouteTimes>,
 }
 
 impl Worker {
@@ -77,7 +81,7 @@ impl Worker {
     pub fn new(shared: Arc<Shared>, access: Option<AccessLog>, limits: ConnectionLimits) -> Rc<Self> {
         let (counters, now) = (shared.metrics.worker(), shared.clock.now());
         let deadlines = Deadlines::new(now);
-        let current = RefCell::new(Rc::new(Current::new(shared.snapshot.load_full(), &deadlines)));
+        let current = RefCell::new(Rc::new(Current::new(shared.snapshot.load_full(), &shared, &deadlines)));
         Rc::new(Self {
             shared,
             deadlines,
@@ -99,7 +103,7 @@ impl Worker {
         let newest = self.shared.snapshot.load();
         let mut current = self.current.borrow_mut();
         if !Arc::ptr_eq(&newest, &current.snapshot) {
-            *current = Rc::new(Current::new(Arc::clone(&newest), &self.deadlines));
+            *current = Rc::new(Current::new(Arc::clone(&newest), &self.shared, &self.deadlines));
         }
         Rc::clone(&current)
     }
@@ -145,9 +149,14 @@ impl Worker {
 }
 
 impl Current {
-    fn new(snapshot: Arc<Snapshot>, deadlines: &Rc<Deadlines>) -> Self {
+    fn new(snapshot: Arc<Snapshot>, shared: &Shared, deadlines: &Rc<Deadlines>) -> Self {
+        let name = |route: &Route| match route.path.as_str() {
+            "" => format!("{}/", route.host),
+            path => format!("{}{path}", route.host),
+        };
+        let times = shared.metrics.times(snapshot.routes.routes().iter().map(name));
         let pools =
             snapshot.upstreams.iter().map(|upstream| Pool::new(Arc::clone(upstream), Rc::clone(deadlines))).collect();
-        Self { snapshot, pools }
+        Self { snapshot, pools, times }
     }
 }

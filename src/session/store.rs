@@ -37,6 +37,15 @@ pub enum Created {
     Full,
 }
 
+/// A part of all sessions, as [`SessionStore::page`] gives it.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The sessions.
+    pub sessions: Vec<Arc<Live>>,
+    /// What the next part begins behind; none when this is the last.
+    pub next: Option<SessionHandle>,
+}
+
 /// A session store. Every operation is durable, as far as the store is, when its future is done.
 pub trait SessionStore: Send + Sync {
     /// Finds a session. On the hot path: a store that has it in memory answers at once.
@@ -77,6 +86,11 @@ pub trait SessionStore: Send + Sync {
     /// The sessions of an owner that have not ended.
     fn list(&self, owner: Owner) -> BoxFuture<'_, Result<Vec<Arc<Live>>, StoreError>>;
 
+    /// A part of all sessions, in the order of their handles: at most `most`, beginning behind `after`, ended ones included
+    /// for as long as they are remembered. Whatever is there all the while that somebody walks from page to page comes
+    /// exactly once, and no request waits for it.
+    fn page(&self, after: Option<SessionHandle>, most: usize) -> BoxFuture<'_, Result<Page, StoreError>>;
+
     /// Ends the sessions that are over by `lifetime`, forgets those that ended long ago, and returns which it ended and why.
     fn sweep(
         &self,
@@ -86,6 +100,9 @@ pub trait SessionStore: Send + Sync {
 
     /// How many sessions have not ended.
     fn active(&self) -> usize;
+
+    /// What it is called in the configuration.
+    fn kind(&self) -> &'static str;
 
     /// Seals everything anew under the active key, so that retired ones can be taken away. How many sessions that were;
     /// nought for a store that seals nothing.

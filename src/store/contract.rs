@@ -59,6 +59,21 @@ impl<S: SessionStore + 'static> Case<S> {
         self.run(self.store.revoke(handle, reason, now)).expect("the store works")
     }
 
+    /// Every page of `most`, one after another.
+    fn walk(&self, most: usize, mut beside: impl FnMut()) -> Vec<Vec<SessionHandle>> {
+        let (mut pages, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.run(self.store.page(after, most)).expect("the store works");
+            assert!(pages.len() < 1000, "a walk that does not end");
+            pages.push(page.sessions.iter().map(|live| live.handle()).collect());
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return pages,
+            }
+            beside();
+        }
+    }
+
     fn count(&self, user: &str) -> usize {
         self.run(self.store.list(owner(user))).expect("the store works").len()
     }
@@ -66,7 +81,7 @@ impl<S: SessionStore + 'static> Case<S> {
 
 /// Runs every case, each against a new, empty store.
 pub(super) fn suite<S: SessionStore + 'static>(new_store: impl Fn() -> Arc<S>) {
-    let cases: [fn(&Case<S>); 9] = [
+    let cases: [fn(&Case<S>); 11] = [
         finds_what_was_created,
         ends_once_and_for_the_first_reason,
         ends_all_of_one_owner_only,
@@ -76,6 +91,8 @@ pub(super) fn suite<S: SessionStore + 'static>(new_store: impl Fn() -> Arc<S>) {
         sweeps_by_the_limits_it_is_given,
         counts_and_adds_in_one_step,
         what_races_with_an_end_does_not_undo_it,
+        pages_hold_every_session_once_and_no_more_than_they_may,
+        a_walk_beside_changes_misses_nobody_who_stays,
     ];
     for case in cases {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
@@ -210,4 +227,37 @@ fn what_races_with_an_end_does_not_undo_it<S: SessionStore + 'static>(case: &Cas
         let found = case.find(alice.handle());
         assert!(found.is_none_or(|live| live.ended().is_some()), "round {round}: it came back");
     }
+}
+
+fn pages_hold_every_session_once_and_no_more_than_they_may<S: SessionStore + 'static>(case: &Case<S>) {
+    assert_eq!(case.walk(3, || {}), [[]], "nobody is there");
+    let mut all: Vec<_> = (0..25).map(|at| case.create(&format!("user{}", at % 4)).handle()).collect();
+    all.sort_unstable();
+    // Ended ones are shown for as long as they are remembered, and know why they ended.
+    case.revoke(all[7], EndReason::Logout, after(1));
+    for most in [1, 2, 5, 24, 25, 26, 1000] {
+        let pages = case.walk(most, || {});
+        assert!(pages.iter().all(|page| page.len() <= most), "pages of {most}: {pages:?}");
+        assert_eq!(pages.concat(), all, "pages of {most}, in the order of their handles");
+    }
+    let page = case.run(case.store.page(Some(all[6]), 1)).expect("the store works");
+    assert_eq!(page.sessions[0].ended(), Some((EndReason::Logout, after(1))));
+    assert_eq!(case.run(case.store.page(Some(all[24]), 5)).expect("the store works").sessions.len(), 0);
+    // A page that nobody can have asked for has something in it all the same: a walk goes on.
+    assert_eq!(case.walk(0, || {}).concat(), all);
+}
+
+fn a_walk_beside_changes_misses_nobody_who_stays<S: SessionStore + 'static>(case: &Case<S>) {
+    let mut stay: Vec<_> = (0..40).map(|_| case.create("alice").handle()).collect();
+    let mut leave: Vec<_> = (0..40).map(|_| case.create("").handle()).collect();
+    stay.sort_unstable();
+    let seen = case.walk(7, || {
+        // A stranger's session is forgotten as soon as it ends.
+        if let Some(handle) = leave.pop() {
+            case.revoke(handle, EndReason::Revoked, after(1));
+        }
+        case.create("bob");
+    });
+    let seen: Vec<_> = seen.concat().into_iter().filter(|handle| stay.binary_search(handle).is_ok()).collect();
+    assert_eq!(seen, stay);
 }

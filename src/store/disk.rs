@@ -25,7 +25,7 @@ use crate::session::handle::SessionHandle;
 use crate::session::kv::{Entry, Expected, KvStore, Space, check};
 use crate::session::live::Live;
 use crate::session::record::{EndReason, Owner, Record, RecordError};
-use crate::session::store::{Created, Lookup, SessionStore, StoreError};
+use crate::session::store::{Created, Lookup, Page, SessionStore, StoreError};
 use crate::session::timeouts::Lifetime;
 use crate::store::disk::file::SessionFile;
 use crate::store::disk::sealing::Sealing;
@@ -61,7 +61,6 @@ pub struct DiskSettings {
 /// The store.
 pub struct DiskStore {
     memory: Arc<MemoryStore>,
-    sealing: Arc<Sealing>,
     writer: Writer,
     /// In milliseconds.
     touch_every: AtomicU64,
@@ -92,7 +91,7 @@ impl DiskStore {
         })?;
         let (memory, sealing) = (Arc::new(memory), Arc::new(sealing));
         let writer = Writer::start(&path, file, &memory, &sealing, clock)?;
-        let store = Self { memory, sealing, writer, touch_every: AtomicU64::new(touch_every(idle)) };
+        let store = Self { memory, writer, touch_every: AtomicU64::new(touch_every(idle)) };
         Ok((store, is_new))
     }
 
@@ -210,6 +209,10 @@ impl SessionStore for DiskStore {
         self.memory.list(owner)
     }
 
+    fn page(&self, after: Option<SessionHandle>, most: usize) -> BoxFuture<'_, Result<Page, StoreError>> {
+        self.memory.page(after, most)
+    }
+
     fn sweep(
         &self,
         lifetime: Lifetime,
@@ -227,6 +230,10 @@ impl SessionStore for DiskStore {
 
     fn active(&self) -> usize {
         self.memory.active()
+    }
+
+    fn kind(&self) -> &'static str {
+        "disk"
     }
 
     fn reseal(&self) -> BoxFuture<'_, Result<usize, StoreError>> {

@@ -1,8 +1,8 @@
 //! The servers of one upstream as all workers see them: which are out of order, and how many connections there are.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -45,6 +45,36 @@ struct Server {
     is_watched: AtomicBool,
     /// How many requests are under way; counted only when somebody asks.
     under_way: AtomicUsize,
+    /// Since when it is as it is, and why; written when that changes.
+    known: Mutex<Option<Known>>,
+}
+
+#[derive(Clone)]
+struct Known {
+    since: Timestamp,
+    why: Box<str>,
+}
+
+/// How a server is, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// Whether requests go to it as to any other.
+    pub is_healthy: bool,
+    /// Whether it is asked how it is. If not, it is only known from requests.
+    pub is_checked: bool,
+    /// Since when, if it ever changed or was asked.
+    pub since: Option<Timestamp>,
+    /// What was wrong with it, while it is.
+    pub why: Option<Box<str>>,
+}
+
+/// What is known of a server that requests do not get to.
+const UNREACHABLE: &str = "cannot be reached, or hangs up without an answer";
+
+impl Server {
+    fn note(&self, since: Timestamp, why: &str) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Known { since, why: why.into() });
+    }
 }
 
 /// A request under way to a server.
@@ -115,11 +145,29 @@ impl Upstream {
         (0..self.servers.len()).all(|server| self.fails(server))
     }
 
-    /// Notes whether a server fails its health checks: then it is passed over for as long as another works.
-    pub fn set_fails(&self, server: usize, fails: bool) {
+    /// Notes that a server fails its health checks, and why, or passes them: one that fails is passed over for as long as
+    /// another works.
+    pub fn set_checked(&self, server: usize, now: Timestamp, failure: Option<&str>) {
         if let Some(server) = self.servers.get(server) {
-            server.fails.store(fails, Ordering::Relaxed);
+            server.fails.store(failure.is_some(), Ordering::Relaxed);
+            server.note(now, failure.unwrap_or_default());
         }
+    }
+
+    /// How a server is, for people to look at.
+    pub fn condition(&self, server: usize) -> Option<Condition> {
+        let server = self.servers.get(server)?;
+        let known = server.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_healthy =
+            !server.fails.load(Ordering::Relaxed) && server.failures.load(Ordering::Relaxed) < MAX_FAILURES;
+        let is_checked = self.settings.health.is_some();
+        let why = known.as_ref().filter(|_| !is_healthy).map(|known| known.why.clone());
+        Some(Condition { is_healthy, is_checked, since: known.map(|known| known.since), why })
+    }
+
+    /// How many connections to its servers are open or being made.
+    pub fn connections(&self) -> usize {
+        self.settings.max_connections.saturating_sub(self.permits.available_permits())
     }
 
     /// Whether a server has been asked before how it is; from now on it has.
@@ -158,7 +206,10 @@ impl Upstream {
         if let Some(server) = self.servers.get(server)
             && server.failures.load(Ordering::Relaxed) > 0
         {
-            server.failures.store(0, Ordering::Relaxed);
+            if server.failures.swap(0, Ordering::Relaxed) >= MAX_FAILURES {
+                // When that was is not known without a look at the clock, which is not worth it.
+                *server.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            }
             server.back_at.store(0, Ordering::Relaxed);
         }
     }
@@ -170,8 +221,11 @@ impl Upstream {
         };
         let failures = state.failures.fetch_add(1, Ordering::Relaxed) + 1;
         let name = &self.settings.name;
+        if failures == MAX_FAILURES {
+            state.note(now, UNREACHABLE);
+        }
         if failures == 1 && self.servers.len() > 1 {
-            tracing::warn!("{name}: {address}: cannot be reached, or hangs up without an answer");
+            tracing::warn!("{name}: {address}: {UNREACHABLE}");
         }
         if failures >= MAX_FAILURES && self.servers.len() > 1 {
             if failures == MAX_FAILURES {

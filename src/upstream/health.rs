@@ -19,7 +19,7 @@ pub async fn watch(upstream: &Upstream, server: usize, clock: &Clock, metrics: &
         // What failed may fail again at once, and must not go round without a pause.
         clock.sleep(health.every).await;
     }
-    let mut in_a_row = 0;
+    let (mut in_a_row, mut is_first) = (0, true);
     loop {
         let checked = check(upstream, server, health, address, clock).await;
         let fails = upstream.fails(server);
@@ -27,8 +27,10 @@ pub async fn watch(upstream: &Upstream, server: usize, clock: &Clock, metrics: &
         let needed = if fails { health.healthy_after } else { health.unhealthy_after };
         if in_a_row >= needed {
             in_a_row = 0;
-            upstream.set_fails(server, !fails);
+            upstream.set_checked(server, clock.now(), checked.as_ref().err().map(String::as_str));
             tell(upstream, &label, checked.as_ref().err());
+        } else if std::mem::take(&mut is_first) && checked.is_ok() && !fails {
+            upstream.set_checked(server, clock.now(), None);
         }
         if checked.is_err() {
             metrics.health_check_failures.get_or_create(&label).inc();

@@ -374,7 +374,17 @@ fn an_operator_sees_and_ends_sessions_by_the_socket() {
         assert_eq!(client.get("/").send().json()["reason"], "revoked");
     }
     for (method, target, status) in [
-        ("GET", "/sessions", 400),
+        ("GET", "/sessions", 200),
+        ("DELETE", "/sessions", 400),
+        ("DELETE", "/sessions?usr=bob", 400),
+        ("DELETE", "/sessions?user=bob&state=ended", 400),
+        ("DELETE", "/sessions?user=bob&all=true", 400),
+        ("DELETE", "/sessions?user=", 400),
+        ("DELETE", "/sessions?all=yes", 400),
+        ("GET", "/sessions?adress=::1", 400),
+        ("GET", "/sessions?limit=0", 400),
+        ("GET", "/sessions?older=soon", 400),
+        ("POST", "/status", 405),
         ("GET", "/sessions/nonsense", 400),
         ("GET", "/sessions/AAAAAAAAAAAAAAAAAAAAAA", 404),
         ("POST", "/sessions?user=alice", 405),

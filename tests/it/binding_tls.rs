@@ -28,7 +28,7 @@ fn reason(answer: &Answer) -> String {
 
 /// How many sessions the metrics say were used from elsewhere, by what differed and what followed.
 fn counted(gateway: &Gateway) -> Vec<String> {
-    let text = gateway.running().shared.metrics.render(0, 0);
+    let text = gateway.running().shared.render_metrics();
     let lines = text.lines().filter_map(|line| line.strip_prefix("vestibule_binding_mismatches_total"));
     let mut lines: Vec<String> = lines.map(str::to_owned).collect();
     lines.sort();

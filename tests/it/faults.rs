@@ -9,7 +9,7 @@ use vestibule::base::clock::Timestamp;
 use vestibule::session::handle::SessionHandle;
 use vestibule::session::live::Live;
 use vestibule::session::record::{EndReason, Owner, Record};
-use vestibule::session::store::{Created, Lookup, SessionStore, StoreError};
+use vestibule::session::store::{Created, Lookup, Page, SessionStore, StoreError};
 use vestibule::session::timeouts::Lifetime;
 use vestibule::store::memory::MemoryStore;
 
@@ -136,12 +136,20 @@ impl SessionStore for Faulty {
         self.inner.list(owner)
     }
 
+    fn page(&self, after: Option<SessionHandle>, most: usize) -> BoxFuture<'_, Result<Page, StoreError>> {
+        self.inner.page(after, most)
+    }
+
     fn sweep(
         &self,
         lifetime: Lifetime,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
         self.inner.sweep(lifetime, now)
+    }
+
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
     }
 
     fn active(&self) -> usize {

@@ -192,7 +192,7 @@ fn bring(client: &Client, path: &str, cookie: &str, address: &str) -> Answer {
 }
 
 fn metric(gateway: &Gateway, line: &str) -> u64 {
-    let text = gateway.running().shared.metrics.render(0, 0);
+    let text = gateway.running().shared.render_metrics();
     let found = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
     found.map_or(0, |count| count.parse().expect("a number"))
 }

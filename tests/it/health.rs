@@ -68,7 +68,7 @@ fn fails(gateway: &Gateway, server: usize) -> bool {
 fn metric(gateway: &Gateway, name: &str, server: &Server) -> Option<u64> {
     let address = server.server.url().replace("http://", "");
     let begin = format!("vestibule_{name}{{upstream=\"app\",server=\"{address}\"}} ");
-    let text = gateway.running().shared.metrics.render(0, 0);
+    let text = gateway.running().shared.render_metrics();
     text.lines().find_map(|line| line.strip_prefix(&begin)?.parse().ok())
 }
 

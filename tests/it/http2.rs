@@ -379,8 +379,8 @@ fn who_announces_a_frame_that_is_too_long_is_told_so_and_is_no_flood() {
         let goaway = connection.next_of(GOAWAY);
         assert_eq!(goaway.payload[4..8], [0, 0, 0, FRAME_SIZE_ERROR], "{kind}");
     }
-    let counted = gateway.running().shared.metrics.render(0, 0);
-    assert!(!counted.contains("http2_frames"), "{counted}");
+    let counted = gateway.running().shared.render_metrics();
+    assert!(counted.contains("\nvestibule_limited_total{reason=\"http2_frames\"} 0\n"), "{counted}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod harness;
 
 mod access;
 mod access_log;
+mod admin;
 mod binary;
 mod binding;
 mod binding_promise;
@@ -36,6 +37,7 @@ mod leases;
 mod limits;
 mod login;
 mod logs;
+mod metrics;
 mod node_red;
 mod operator;
 mod packaging;

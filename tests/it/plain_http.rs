@@ -234,7 +234,7 @@ fn it_is_in_the_log_and_in_the_numbers_like_every_request() {
     let id = format!("request_id={}", answer.header("x-request-id").expect("an id"));
     gateway.log.wait_for(&["access", "GET", "a.test", "/app/x", " 308 ", "127.0.0.1", "reason=https_redirect", &id]);
     assert!(!gateway.log.text().contains("?secret"), "a query may hold secrets");
-    let text = gateway.running().shared.metrics.render(0, 0);
+    let text = gateway.running().shared.render_metrics();
     assert!(text.lines().any(|line| line.contains("status=\"3xx\"") && line.ends_with(" 1")), "{text}");
 }
 

@@ -122,9 +122,12 @@ fn it_shows_every_key_that_the_code_knows() {
     let text = written_out(false).replace("\"__Host-session\"", "\"__Secure-session\"");
     let text = text.replace("servers = [\"http://", "servers = [\"https://");
     // A folder that every machine has.
+    // A token is for an address.
+    let text = text.replace("\"unix:/run/vestibule.sock\"", "\"127.0.0.1:9902\"");
     let text = text.replace("\"/var/lib/acme/.well-known/acme-challenge\"", "\"/\"");
     with(&text, |document| {
         signed(&document.folder().join("certs"));
+        std::fs::write(document.folder().join("admin.token"), "0123456789abcdef".repeat(4)).expect("written");
         let _ = Plan::of(document).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let written = document.written_keys();
         let missing: BTreeSet<String> = document.known_keys().difference(&written).cloned().collect();

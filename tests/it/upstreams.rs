@@ -348,7 +348,7 @@ fn a_server_is_asked_how_it_is_the_way_it_is_reached() {
         setup.start()
     };
     let told = |gateway: &Gateway| {
-        let text = gateway.running().shared.metrics.render(0, 0);
+        let text = gateway.running().shared.render_metrics();
         let line = text.lines().find(|line| line.starts_with("vestibule_upstream_healthy{"));
         line.and_then(|line| line.rsplit_once(' ')).map(|(_, state)| state.to_owned())
     };

@@ -388,6 +388,24 @@ impl Stream<'_> {
     }
 }
 
+/// Asks for `/public` twice, the second time with what the first was given to take up where it had been, and says what kind
+/// of handshake the client saw each time.
+pub fn ask_twice(address: SocketAddr) -> [Option<rustls::HandshakeKind>; 2] {
+    let config = Arc::new(tls_config(aws_lc_rs::default_provider(), rustls::ALL_VERSIONS));
+    [(); 2].map(|()| {
+        let name = ServerName::try_from("localhost").expect("a name");
+        let connection = ClientConnection::new(Arc::clone(&config), name).expect("a connection");
+        let socket = TcpStream::connect(address).expect("connected");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        let mut stream = StreamOwned::new(connection, socket);
+        stream.write_all(b"GET /public HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        stream.conn.handshake_kind()
+    })
+}
+
 /// How a client shakes hands that can do this much in TLS.
 pub fn tls_config(provider: CryptoProvider, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
     tls_config_noting(Arc::default(), provider, versions)

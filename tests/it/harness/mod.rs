@@ -27,7 +27,7 @@ use vestibule::session::record::{EndReason, Owner};
 use vestibule::session::store::SessionStore;
 
 pub use application::{Application, Received};
-pub use client::{Answer, Client, Request, Stream, Version, hidden, tls_config};
+pub use client::{Answer, Client, Request, Stream, Version, ask_twice, hidden, tls_config};
 pub use dice::Dice;
 pub use raw::{Hello, Raw};
 pub use scripted::{Line, Scripted};
@@ -272,7 +272,7 @@ impl Gateway {
     /// How many client connections are open.
     pub fn connections(&self) -> usize {
         let shared = &self.running().shared;
-        let text = shared.metrics.render(0, 0);
+        let text = shared.render_metrics();
         let line = text.lines().find_map(|line| line.strip_prefix("vestibule_connections "));
         line.expect("a metric").parse().expect("a number")
     }

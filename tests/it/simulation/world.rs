@@ -28,7 +28,7 @@ use vestibule::session::live::Live;
 use vestibule::session::principal::Principal;
 use vestibule::session::record::{EndReason, Owner, Record};
 use vestibule::session::rotation::RotationRule;
-use vestibule::session::store::{Created, Lookup, SessionStore, StoreError};
+use vestibule::session::store::{Created, Lookup, Page, SessionStore, StoreError};
 use vestibule::session::timeouts::Lifetime;
 use vestibule::store::memory::MemoryStore;
 
@@ -94,12 +94,20 @@ impl SessionStore for Turnstile {
         Box::pin(turn().then(move |()| self.inner.list(owner)))
     }
 
+    fn page(&self, after: Option<SessionHandle>, most: usize) -> BoxFuture<'_, Result<Page, StoreError>> {
+        self.inner.page(after, most)
+    }
+
     fn sweep(
         &self,
         lifetime: Lifetime,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
         Box::pin(turn().then(move |()| self.inner.sweep(lifetime, now)))
+    }
+
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
     }
 
     fn active(&self) -> usize {

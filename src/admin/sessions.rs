@@ -1,0 +1,221 @@
+//! Seeing and ending sessions. All of them are walked through in slices, so that nobody waits for it, however many there are.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use crate::admin::api::{ok, wrong};
+use crate::admin::guard::Caller;
+use crate::admin::query::{Query, State, Wanted};
+use crate::base::clock::Timestamp;
+use crate::enforce::shared::Shared;
+use crate::observe::audit::{AuditEvent, AuditFields};
+use crate::session::handle::SessionHandle;
+use crate::session::live::Live;
+use crate::session::record::{EndReason, Owner};
+use crate::session::store::{Lookup, StoreError};
+
+/// The most sessions in one answer: half a megabyte.
+pub const MOST: usize = 1000;
+
+/// How many sessions are taken from the store at once to be looked at: some milliseconds of one thread in the background.
+const SLICE: usize = 16 * 1024;
+
+/// How many sessions are ended at once, so that a store that writes them down can do so together.
+const AT_ONCE: usize = 64;
+
+/// The sessions that are asked for, and where to go on if these are not all.
+pub(super) async fn list(shared: &Shared, query: &Query<'_>, wanted: &Wanted) -> Response<Full<Bytes>> {
+    let now = shared.clock.now();
+    let found = match &wanted.user {
+        // The store knows whose sessions last.
+        Some(user) if wanted.state == State::Active => of_user(shared, user, wanted, now).await,
+        Some(_) | None => walk(shared, wanted, now).await,
+    };
+    let (found, next) = match found {
+        Ok(found) => found,
+        Err(error) => return unavailable(&error),
+    };
+    let mut response = ok(&found.iter().map(|live| in_short(live, now)).collect());
+    if let Some(next) = next {
+        let link = format!("<{}>; rel=\"next\"", query.next("/sessions", next));
+        response.headers_mut().extend(HeaderValue::from_str(&link).ok().map(|link| (header::LINK, link)));
+    }
+    response
+}
+
+type Found = (Vec<Arc<Live>>, Option<SessionHandle>);
+
+async fn of_user(shared: &Shared, user: &str, wanted: &Wanted, now: Timestamp) -> Result<Found, StoreError> {
+    let mut found = shared.asked("list", shared.store.list(Owner::User(user.into()))).await?;
+    found.retain(|live| wanted.after.is_none_or(|after| live.handle() > after) && wanted.fits(&live.view(), now));
+    found.sort_unstable_by_key(|live| live.handle());
+    let next = if found.len() > wanted.limit { found.get(wanted.limit - 1).map(|live| live.handle()) } else { None };
+    found.truncate(wanted.limit);
+    Ok((found, next))
+}
+
+async fn walk(shared: &Shared, wanted: &Wanted, now: Timestamp) -> Result<Found, StoreError> {
+    let (mut found, mut after) = (Vec::new(), wanted.after);
+    // As many as are wanted, if all fit, and one to see whether there are more; then faster through what does not fit.
+    let mut slice = wanted.limit + 1;
+    loop {
+        let page = shared.asked("page", shared.store.page(after, slice)).await?;
+        slice = SLICE;
+        for live in page.sessions {
+            if !wanted.fits(&live.view(), now) {
+                continue;
+            }
+            if found.len() == wanted.limit {
+                // There is one more at least.
+                let next = found.last().map(|live: &Arc<Live>| live.handle());
+                return Ok((found, next));
+            }
+            found.push(live);
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok((found, None)),
+        }
+        // Whatever else goes on in the background has its turn.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// One session in full.
+pub(super) async fn show(shared: &Shared, handle: SessionHandle) -> Response<Full<Bytes>> {
+    let found = match shared.store.lookup(handle) {
+        Lookup::Hit(live) => Ok(Some(live)),
+        Lookup::Miss => Ok(None),
+        Lookup::Later(later) => shared.asked("lookup", later).await,
+    };
+    match found {
+        Ok(Some(live)) => ok(&in_full(shared, &live)),
+        Ok(None) => wrong(StatusCode::NOT_FOUND, "there is no such session"),
+        Err(error) => unavailable(&error),
+    }
+}
+
+/// Ends one session.
+pub(super) async fn end_one(shared: &Shared, handle: SessionHandle, caller: Caller) -> Response<Full<Bytes>> {
+    let ended = shared.end_session(handle, EndReason::Revoked, caller.address(), shared.clock.now()).await;
+    let count = ended.as_ref().map_or(0, |ended| usize::from(*ended));
+    let fields = AuditFields { session: Some(&handle), reason: Some("one"), ..AuditFields::default() };
+    note(shared, caller, count, fields);
+    match ended {
+        Ok(true) => ok(&json!({ "ended": 1 })),
+        Ok(false) => wrong(StatusCode::NOT_FOUND, "there is no such session, or it has ended already"),
+        Err(error) => unavailable(&error),
+    }
+}
+
+/// Ends every session of a person.
+pub(super) async fn end_of_user(shared: &Shared, user: &str, caller: Caller) -> Response<Full<Bytes>> {
+    let owner = Owner::User(user.into());
+    let ended = shared.end_all_sessions(owner, EndReason::Revoked, shared.clock.now()).await;
+    let fields = AuditFields { user: Some(user), reason: Some("user"), ..AuditFields::default() };
+    note(shared, caller, *ended.as_ref().unwrap_or(&0), fields);
+    match ended {
+        Ok(count) => ok(&json!({ "ended": count })),
+        Err(error) => unavailable(&error),
+    }
+}
+
+/// Ends every session that is there when it begins.
+pub(super) async fn end_all(shared: &Shared, caller: Caller) -> Response<Full<Bytes>> {
+    let mut count = 0;
+    let ended = end_page_by_page(shared, caller, &mut count).await;
+    note(shared, caller, count, AuditFields { reason: Some("all"), ..AuditFields::default() });
+    match ended {
+        Ok(()) => ok(&json!({ "ended": count })),
+        Err(error) => wrong(StatusCode::SERVICE_UNAVAILABLE, &format!("{error}; {count} were ended before that")),
+    }
+}
+
+async fn end_page_by_page(shared: &Shared, caller: Caller, count: &mut usize) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        let page = shared.asked("page", shared.store.page(after, SLICE)).await?;
+        let lasting = page.sessions.iter().filter(|live| live.ended().is_none()).map(|live| live.handle());
+        let ends = lasting.map(|handle| {
+            let now = shared.clock.now();
+            shared.end_session(handle, EndReason::Revoked, caller.address(), now)
+        });
+        // Collected, since a borrowing iterator is more than the compiler can follow here.
+        let mut ends = stream::iter(ends.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
+        let mut failure = None;
+        while let Some(ended) = ends.next().await {
+            match ended {
+                Ok(ended) => *count += usize::from(ended),
+                Err(error) => failure = Some(error),
+            }
+            if count.is_multiple_of(AT_ONCE) {
+                tokio::task::yield_now().await;
+            }
+        }
+        match (failure, page.next) {
+            (Some(error), _) => return Err(error),
+            (None, Some(next)) => after = Some(next),
+            (None, None) => return Ok(()),
+        }
+    }
+}
+
+/// Notes what the operator did.
+fn note(shared: &Shared, caller: Caller, count: usize, fields: AuditFields<'_>) {
+    let by = caller.name();
+    let fields = AuditFields { client: caller.address(), by: Some(&by), count: Some(count), ..fields };
+    shared.audit(AuditEvent::AdminEnded, fields);
+}
+
+fn in_short(live: &Live, now: Timestamp) -> Value {
+    let view = live.view();
+    json!({
+        "handle": view.handle.to_string(),
+        "user": view.principal.map(|principal| &*principal.user),
+        "roles": view.principal.map(|principal| &*principal.roles),
+        "authenticated_at": view.authenticated_at.to_string(),
+        "age_seconds": now.since(view.authenticated_at).as_secs(),
+        "active_at": view.active_at.to_string(),
+        "idle_seconds": now.since(view.active_at).as_secs(),
+        "generation": view.rotation.generation,
+        "address": view.bound.address.to_string(),
+        "ended": view.ended.map(|(reason, at)| json!({ "reason": reason.name(), "at": at.to_string() })),
+    })
+}
+
+/// Everything that may be known of a session: neither its seed nor a proof, nor what they could be made of.
+fn in_full(shared: &Shared, live: &Live) -> Value {
+    let (view, now) = (live.view(), shared.clock.now());
+    let lifetime = shared.snapshot.load().rules.lifetime;
+    let ends = match view.ended {
+        Some(_) => Value::Null,
+        None => {
+            let (absolute, idle) = (view.authenticated_at.plus(lifetime.absolute), view.active_at.plus(lifetime.idle));
+            let (at, by) = if absolute <= idle { (absolute, EndReason::Absolute) } else { (idle, EndReason::Idle) };
+            json!({ "at": at.to_string(), "in_seconds": at.since(now).as_secs(), "by": by.name() })
+        }
+    };
+    let mut all = in_short(live, now);
+    all["kind"] = if view.principal.is_some() { "user" } else { "anonymous" }.into();
+    all["email"] = view.principal.and_then(|principal| principal.email.as_deref()).into();
+    all["groups"] = view.principal.map(|principal| &*principal.groups).into();
+    all["generation_since"] = view.rotation.presented_at.to_string().into();
+    // It is only remembered as these, the second without its numbers.
+    all["user_agent"] = json!({
+        "hash": format!("{:016x}", view.bound.agent),
+        "family_hash": format!("{:016x}", view.bound.agent_family),
+    });
+    all["open_streams"] = shared.leases.open_of(view.handle).into();
+    all["ends"] = ends;
+    all
+}
+
+fn unavailable(error: &StoreError) -> Response<Full<Bytes>> {
+    wrong(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())
+}

@@ -1,0 +1,252 @@
+//! `vestibule sessions`: the sessions of a running gateway, seen and ended.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write};
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::Value;
+
+use crate::admin::sessions::MOST;
+use crate::base::units;
+use crate::cli::operator::{Gateway, Operator};
+use crate::cli::print;
+use crate::cli::table::{aligned, counted, moment, span, text};
+use crate::session::handle::SessionHandle;
+
+/// See and end the sessions of a running gateway
+#[derive(Debug, Args)]
+pub(super) struct SessionsCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List sessions, the last active first
+    #[command(
+        after_help = "Examples:\n  vestibule sessions list --user alice\n  vestibule sessions list --address 192.0.2.0/24 --older 8h"
+    )]
+    List(ListArgs),
+    /// Show everything that is known of one session
+    Show {
+        /// The session, as "list" and the logs name it
+        #[arg(allow_hyphen_values = true)]
+        handle: SessionHandle,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// End one session, those of a person, or all of them: at once, with their open streams
+    #[command(
+        after_help = "Examples:\n  vestibule sessions end DvlvGhxp-vIHxZVhHGYxzw\n  vestibule sessions end --user alice"
+    )]
+    End(EndArgs),
+}
+
+#[derive(Debug, Args)]
+struct Output {
+    #[command(flatten)]
+    gateway: Gateway,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Of this person
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Made at this address, or in this network
+    #[arg(long, value_name = "ADDRESS")]
+    address: Option<String>,
+    /// Begun this long ago, or longer: 30m, 8h, 7d
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    older: Option<String>,
+    /// Begun this long ago, or less
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    newer: Option<String>,
+    /// Those that have ended and are still remembered, with the reason, in place of those that last
+    #[arg(long)]
+    ended: bool,
+    /// How many at the most
+    #[arg(long, value_name = "COUNT", default_value_t = MOST)]
+    limit: usize,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+struct EndArgs {
+    #[command(flatten)]
+    whose: Whose,
+    /// With --all: do not ask
+    #[arg(long, requires = "all")]
+    yes: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Whose {
+    /// The session, as "list" and the logs name it
+    #[arg(allow_hyphen_values = true)]
+    handle: Option<SessionHandle>,
+    /// Every session of this person
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Every session there is: everybody is signed out
+    #[arg(long)]
+    all: bool,
+}
+
+/// Does what was asked for.
+///
+/// # Errors
+/// A text for the terminal.
+pub(super) fn run(command: SessionsCommand) -> Result<(), String> {
+    let out: &mut dyn Write = &mut io::stdout().lock();
+    match command.action {
+        Action::List(arguments) => list(&arguments, out),
+        Action::Show { handle, output } => {
+            let session = output.gateway.find()?.ask(Method::GET, &format!("/sessions/{handle}"))?.body;
+            print(out, &if output.json { format!("{session:#}") } else { in_full(&session) })
+        }
+        Action::End(arguments) => end(&arguments, out),
+    }
+}
+
+/// An age that the gateway will understand.
+fn age(text: &str) -> Result<String, String> {
+    units::duration(text).map(|_| text.to_owned())
+}
+
+fn list(arguments: &ListArgs, out: &mut dyn Write) -> Result<(), String> {
+    let operator = arguments.output.gateway.find()?;
+    let (mut sessions, has_more) = collect(&operator, arguments)?;
+    sessions.sort_by_key(|session| session["idle_seconds"].as_u64());
+    if arguments.output.json {
+        return print(out, &format!("{:#}", Value::Array(sessions)));
+    }
+    print(out, &in_short(&sessions, arguments.ended))?;
+    if has_more {
+        eprintln!("There are more than these {}: write a filter, or a higher --limit.", sessions.len());
+    }
+    Ok(())
+}
+
+/// Asks for page after page. Whether there are more than were wanted.
+fn collect(operator: &Operator, arguments: &ListArgs) -> Result<(Vec<Value>, bool), String> {
+    let ListArgs { user, address, older, newer, ended, limit, output: _ } = arguments;
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in [("user", user), ("address", address), ("older", older), ("newer", newer)] {
+        if let Some(value) = value {
+            query.append_pair(name, value);
+        }
+    }
+    query.append_pair("state", if *ended { "ended" } else { "active" });
+    query.append_pair("limit", &(*limit).clamp(1, MOST).to_string());
+    let mut next = Some(format!("/sessions?{}", query.finish()));
+    let mut sessions: Vec<Value> = Vec::new();
+    while let Some(target) = next {
+        if sessions.len() >= *limit {
+            return Ok((sessions, true));
+        }
+        let answer = operator.ask(Method::GET, &target)?;
+        let Value::Array(page) = answer.body else { return Err("the gateway answers no list".to_owned()) };
+        sessions.extend(page);
+        next = answer.next;
+    }
+    let has_more = sessions.len() > *limit;
+    sessions.truncate(*limit);
+    Ok((sessions, has_more))
+}
+
+fn end(arguments: &EndArgs, out: &mut dyn Write) -> Result<(), String> {
+    let EndArgs { whose: Whose { handle, user, all: _ }, yes, output } = arguments;
+    let operator = output.gateway.find()?;
+    let target = match (handle, user) {
+        (Some(handle), _) => format!("/sessions/{handle}"),
+        (None, Some(user)) => {
+            let query = form_urlencoded::Serializer::new(String::new()).append_pair("user", user).finish();
+            format!("/sessions?{query}")
+        }
+        (None, None) => {
+            if !yes {
+                confirm(&operator)?;
+            }
+            "/sessions?all=true".to_owned()
+        }
+    };
+    let done = operator.ask(Method::DELETE, &target)?.body;
+    if output.json {
+        return print(out, &format!("{done:#}"));
+    }
+    let count = done["ended"].as_u64().unwrap_or_default();
+    print(out, &format!("Ended {}.", counted(count, "session")))
+}
+
+/// Asks whether everybody is really to be signed out.
+fn confirm(operator: &Operator) -> Result<(), String> {
+    if !io::stdin().is_terminal() {
+        return Err("this would sign everybody out; write --yes if that is what you want".to_owned());
+    }
+    let active = operator.ask(Method::GET, "/status")?.body["sessions"]["active"].as_u64().unwrap_or_default();
+    eprint!("This ends {} and signs everybody out. Go on? [y/N] ", counted(active, "session"));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).map_err(|error| format!("cannot read the answer: {error}"))?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err("nothing was ended".to_owned()),
+    }
+}
+
+fn in_short(sessions: &[Value], ended: bool) -> String {
+    if sessions.is_empty() {
+        return if ended { "No session that has ended is remembered." } else { "There are no such sessions." }
+            .to_owned();
+    }
+    let heads = ["HANDLE", "USER", "ADDRESS", "BEGUN", "ACTIVE", if ended { "ENDED BY" } else { "ROLES" }];
+    let ago = |seconds: &Value| format!("{} ago", span(seconds));
+    let row = |session: &Value| {
+        let last = if ended { &session["ended"]["reason"] } else { &session["roles"] };
+        [
+            text(&session["handle"]),
+            text(&session["user"]),
+            text(&session["address"]),
+            ago(&session["age_seconds"]),
+            ago(&session["idle_seconds"]),
+            text(last),
+        ]
+    };
+    let rows: Vec<[String; 6]> = std::iter::once(heads.map(str::to_owned)).chain(sessions.iter().map(row)).collect();
+    aligned(&rows)
+}
+
+fn in_full(session: &Value) -> String {
+    let row = |name: &str, value: String| [name.to_owned(), value];
+    let since = |at: &Value, seconds: &Value| format!("{} ({} ago)", moment(at), span(seconds));
+    let agent = &session["user_agent"];
+    let generation = text(&session["generation"]);
+    let mut rows = vec![
+        row("handle", text(&session["handle"])),
+        row("user", text(&session["user"])),
+        row("email", text(&session["email"])),
+        row("roles", text(&session["roles"])),
+        row("groups", text(&session["groups"])),
+        row("begun", since(&session["authenticated_at"], &session["age_seconds"])),
+        row("last active", since(&session["active_at"], &session["idle_seconds"])),
+        row("address", text(&session["address"])),
+        row("user agent", format!("hash {}, family {}", text(&agent["hash"]), text(&agent["family_hash"]))),
+        row("generation", format!("{generation}, since {}", moment(&session["generation_since"]))),
+        row("open streams", text(&session["open_streams"])),
+    ];
+    let (ends, ended) = (&session["ends"], &session["ended"]);
+    if ended.is_null() {
+        let (at, span) = (moment(&ends["at"]), span(&ends["in_seconds"]));
+        rows.push(row("ends", format!("{at} (in {span}) by {}, if nothing happens", text(&ends["by"]))));
+    } else {
+        rows.push(row("ended", format!("{}, by {}", moment(&ended["at"]), text(&ended["reason"]))));
+    }
+    aligned(&rows)
+}
