@@ -1,7 +1,7 @@
 //! Seeing and ending sessions, by HTTP over a Unix socket that only its owner may open.
 //!
-//! `GET /sessions?user=NAME`, `GET /sessions/HANDLE`, `DELETE /sessions/HANDLE`, `DELETE /sessions?user=NAME`, and
-//! `/ping`, `/ready`, `/metrics`. A session's secret is nowhere in it.
+//! `GET /sessions?user=NAME`, `GET /sessions/HANDLE`, `DELETE /sessions/HANDLE`, `DELETE /sessions?user=NAME`,
+//! `POST /reload`, and `/ping`, `/ready`, `/metrics`. A session's secret is nowhere in it.
 
 use std::convert::Infallible;
 use std::fs;
@@ -23,6 +23,7 @@ use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
 use crate::admin::metrics::{self, CONNECTION_TIME, PAUSE, text};
+use crate::admin::reload;
 use crate::enforce::shared::Shared;
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
@@ -121,6 +122,7 @@ async fn answer<B>(shared: &Shared, request: &Request<B>) -> Response<Full<Bytes
                 Err(error) => wrong(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
             }
         }
+        ("/reload", ..) => reload::answer(shared, method).await,
         ("/sessions", _, None) => wrong(StatusCode::BAD_REQUEST, "say whose: /sessions?user=NAME"),
         (_, Some(Err(message)), _) => wrong(StatusCode::BAD_REQUEST, &message),
         (_, Some(Ok(handle)), _) if *method == Method::GET => one(shared, handle).await,

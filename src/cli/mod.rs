@@ -5,6 +5,7 @@ mod demo_app;
 mod describe;
 mod notify;
 mod process;
+mod reload;
 mod serve;
 mod user;
 
@@ -43,6 +44,12 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "gateway.toml")]
         config: PathBuf,
     },
+    /// Have a running gateway read its configuration again, and say what came of it.
+    Reload {
+        /// The configuration file, whose [admin] says where the gateway listens.
+        #[arg(long, value_name = "FILE", default_value = "gateway.toml")]
+        config: PathBuf,
+    },
     /// Try it: a small old-fashioned application behind the gateway, with two users, in one command.
     Demo(demo::DemoCommand),
     /// Add, change, disable and list the people in a users file.
@@ -71,6 +78,7 @@ pub fn main() -> ExitCode {
     let done = match CommandLine::parse().command {
         Command::Serve { config } => serve::run(&config),
         Command::Check { config } => check(&config),
+        Command::Reload { config } => reload::run(&config),
         Command::Demo(command) => demo::run(&command),
         Command::User(command) => user::run(command, &Random::System),
         Command::Keygen { into } => keygen(into.as_deref()),

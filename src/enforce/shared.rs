@@ -12,6 +12,7 @@ use futures_util::future::{Either, select};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::random::Random;
 use crate::enforce::lease::Leases;
+use crate::enforce::reloads::Reloads;
 use crate::enforce::snapshot::Snapshot;
 use crate::limit::connections::OpenConnections;
 use crate::login::password::PasswordPool;
@@ -49,6 +50,8 @@ pub struct Shared {
     pub logs: Logs,
     /// Whether the gateway takes new connections.
     pub is_ready: AtomicBool,
+    /// The way to whoever reads the configuration again.
+    pub reloads: Reloads,
 }
 
 impl Shared {

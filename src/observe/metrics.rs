@@ -100,6 +100,8 @@ pub struct Metrics {
     pub upstream_healthy: Family<OfServer, Gauge>,
     /// Health checks that failed.
     pub health_check_failures: Family<OfServer, Counter>,
+    /// Readings of the configuration while the gateway runs, by what came of them.
+    pub reloads: Family<Labelled, Counter>,
     workers: Mutex<Vec<Arc<WorkerCounters>>>,
 }
 
@@ -156,6 +158,7 @@ impl Metrics {
             self.upstream_healthy.clone(),
         );
         registry.register("health_check_failures", "Health checks that failed", self.health_check_failures.clone());
+        registry.register("reloads", "The configuration read again, by what came of it", self.reloads.clone());
         registry.register("log_lost", "Pieces of log lost because the writer was behind or could not write", log_lost);
         let mut out = String::new();
         // Writing into a string does not fail.
