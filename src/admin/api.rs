@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::admin::guard::{Caller, Refused};
 use crate::admin::metrics::{self, text};
 use crate::admin::query::{Query, Wanted};
-use crate::admin::{sessions, status};
+use crate::admin::{reload, sessions, status};
 use crate::enforce::shared::Shared;
 use crate::observe::audit::{AuditEvent, AuditFields};
 use crate::session::handle::SessionHandle;
@@ -22,6 +22,8 @@ pub(super) async fn answer<B>(shared: &Arc<Shared>, request: &Request<B>, caller
         "/status" => look(request, || status::status(shared)),
         "/upstreams" => look(request, || status::upstreams(shared)),
         "/users" => look(request, || status::users(shared)),
+        "/sessions/reseal" => Ok(reseal(shared, request, caller).await),
+        "/reload" => Ok(reload::answer(shared, request.method()).await),
         path => match path.strip_prefix("/sessions/") {
             Some(handle) => one(shared, request, handle, caller).await,
             None => Ok(metrics::answer(shared, request)),
@@ -77,6 +79,14 @@ async fn one<B>(
         Method::DELETE => Ok(to_the_end(async move { sessions::end_one(&shared, handle, caller).await }).await),
         _ => Ok(wrong(StatusCode::METHOD_NOT_ALLOWED, "write GET or DELETE")),
     }
+}
+
+async fn reseal<B>(shared: &Arc<Shared>, request: &Request<B>, caller: Caller) -> Response<Full<Bytes>> {
+    if *request.method() != Method::POST {
+        return wrong(StatusCode::METHOD_NOT_ALLOWED, "write POST");
+    }
+    let shared = Arc::clone(shared);
+    to_the_end(async move { sessions::reseal(&shared, caller).await }).await
 }
 
 /// Does something to its end, and has it noted, also when whoever asked for it has hung up.

@@ -13,6 +13,8 @@
 //! | `DELETE /sessions/HANDLE` | ends it |
 //! | `DELETE /sessions?user=NAME` | ends every session of a person |
 //! | `DELETE /sessions?all=true` | ends every session there is |
+//! | `POST /sessions/reseal` | seals what is stored anew under the active key; how many sessions that were |
+//! | `POST /reload` | reads the configuration again: the version in force, or what is wrong with it |
 //! | `GET /ping`, `/ready`, `/metrics` | as [`metrics`] has them |
 //!
 //! `GET /sessions` takes `user=NAME`, `address=` an address or a network, `older=` and `newer=` the age of a session like
@@ -26,4 +28,5 @@ pub mod sessions;
 
 mod api;
 mod query;
+mod reload;
 mod status;

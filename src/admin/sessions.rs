@@ -166,6 +166,19 @@ async fn end_page_by_page(shared: &Shared, caller: Caller, count: &mut usize) ->
     }
 }
 
+/// Seals everything stored anew under the active key. It takes its time with many sessions, and nobody waits for it.
+pub(super) async fn reseal(shared: &Shared, caller: Caller) -> Response<Full<Bytes>> {
+    let (by, resealed) = (caller.name(), shared.store.reseal().await);
+    let count = resealed.as_ref().ok().copied();
+    let reason = resealed.is_err().then_some("failed");
+    let fields = AuditFields { client: caller.address(), by: Some(&by), count, reason, ..AuditFields::default() };
+    shared.audit(AuditEvent::AdminResealed, fields);
+    match resealed {
+        Ok(count) => ok(&json!({ "resealed": count })),
+        Err(error) => unavailable(&error),
+    }
+}
+
 /// Notes what the operator did.
 fn note(shared: &Shared, caller: Caller, count: usize, fields: AuditFields<'_>) {
     let by = caller.name();

@@ -40,6 +40,8 @@ enum Action {
         after_help = "Examples:\n  vestibule sessions end DvlvGhxp-vIHxZVhHGYxzw\n  vestibule sessions end --user alice"
     )]
     End(EndArgs),
+    /// Seal everything stored anew under the first of the keys, so that the others can be taken away
+    Reseal(Output),
 }
 
 #[derive(Debug, Args)]
@@ -113,6 +115,14 @@ pub(super) fn run(command: SessionsCommand) -> Result<(), String> {
             print(out, &if output.json { format!("{session:#}") } else { in_full(&session) })
         }
         Action::End(arguments) => end(&arguments, out),
+        Action::Reseal(output) => {
+            let said = output.gateway.find()?.ask(Method::POST, "/sessions/reseal")?.body;
+            let count = said["resealed"].as_u64().unwrap_or_default();
+            print(
+                out,
+                &if output.json { format!("{said:#}") } else { format!("{} sealed anew", counted(count, "session")) },
+            )
+        }
     }
 }
 

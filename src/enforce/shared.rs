@@ -12,6 +12,7 @@ use futures_util::future::{Either, select};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::random::Random;
 use crate::enforce::lease::Leases;
+use crate::enforce::reloads::Reloads;
 use crate::enforce::snapshot::Snapshot;
 use crate::limit::connections::OpenConnections;
 use crate::login::password::PasswordPool;
@@ -51,6 +52,8 @@ pub struct Shared {
     pub is_ready: AtomicBool,
     /// When it started.
     pub started_at: Timestamp,
+    /// The way to whoever reads the configuration again.
+    pub reloads: Reloads,
 }
 
 /// The limits, by the names under which what they refuse is counted.

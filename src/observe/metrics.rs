@@ -166,6 +166,8 @@ pub struct Metrics {
     pub upstream_healthy: Family<OfServer, Gauge>,
     /// Health checks that failed.
     pub health_check_failures: Family<OfServer, Counter>,
+    /// Readings of the configuration while the gateway runs, by what came of them.
+    pub reloads: Family<Labelled, Counter>,
     workers: Mutex<Vec<Arc<WorkerCounters>>>,
     timings: Arc<Mutex<Timings>>,
 }

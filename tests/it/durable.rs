@@ -74,6 +74,37 @@ fn a_restart_signs_nobody_out_and_brings_nobody_back() {
     }
 }
 
+#[test]
+fn a_new_key_is_taken_up_and_the_former_one_can_go() {
+    let application = Application::start();
+    let folder = folder(&application);
+    let config = folder.path().join("gateway.toml");
+    let text = fs::read_to_string(&config).expect("the configuration");
+    fs::write(&config, format!("{text}[admin]\nlisten = \"unix:{}\"\n", folder.path().join("a.sock").display()))
+        .expect("written");
+    let gateway = Process::serve(folder.path());
+    let alice = signed_in(gateway.address(), ALICE);
+    let keys = folder.path().join("sessions.keys");
+    let said = |arguments: &[&str]| {
+        let ended = run(folder.path(), arguments, "");
+        assert_eq!((ended.code(), ended.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        ended.stdout
+    };
+    assert!(said(&["keygen", "--into", "sessions.keys"]).contains("a new key stands in front of 1 other"));
+    assert!(said(&["reload"]).contains("in force (version"));
+    assert_eq!(said(&["sessions", "reseal"]), "1 session sealed anew\n");
+    assert_eq!(tried(gateway.address(), &alice.session()).0, 200, "what the former key sealed opens");
+    let bob = signed_in(gateway.address(), BOB).session();
+    gateway.stop("TERM");
+    // Without the former key: the store opens, and so do the cookies that were sealed since.
+    let text = fs::read_to_string(&keys).expect("the keys");
+    let newest: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).take(1).collect();
+    fs::write(&keys, newest.concat()).expect("written");
+    let next = Process::serve(folder.path());
+    assert_eq!(tried(next.address(), &bob).0, 200);
+    assert_eq!(tried(next.address(), &alice.session()), (401, "invalid_cookie".to_owned()));
+}
+
 /// What one gateway promised: the cookies of people it signed in, and whether it signed them out again.
 #[derive(Default)]
 struct Promised {

@@ -226,10 +226,12 @@ fn what_becomes_of_a_stolen_cookie_is_what_the_table_says() {
         "| what its thief does | the thief | its owner afterwards | the audit log says |\n|---|---|---|---|\n"
             .to_owned();
     for (what, more, attack) in ways() {
-        let scene = Scene::new(more);
+        let mut scene = Scene::new(more);
         let thief = meaning(&attack(&scene));
         let owner = scene.owner_asks();
         let owner = if owner.status == 200 { "goes on".to_owned() } else { meaning(&owner) };
+        // When it has stopped, everything is written down.
+        scene.gateway.stop();
         table += &format!("| {what} | {thief} | {owner} | {} |\n", told(&scene.gateway));
     }
     let page = std::fs::read_to_string(super::harness::top().join("docs/stolen-cookie.md")).unwrap_or_default();
