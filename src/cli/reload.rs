@@ -29,7 +29,7 @@ pub(super) fn run(command: &ReloadCommand) -> Result<(), String> {
 /// What a gateway says that has read its configuration again.
 fn in_words(said: &Value) -> String {
     let number = |key: &str| said.get(key).and_then(Value::as_u64).unwrap_or_default();
-    let mut words = format!("in force (version {})", number("version"));
+    let mut words = format!("read again, and in force (version {})", number("version"));
     if number("ended") + number("changed") > 0 {
         let (ended, changed) = (number("ended"), number("changed"));
         words += &format!("\nusers have changed: sessions ended: {ended}, with other rights: {changed}");

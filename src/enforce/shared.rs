@@ -78,6 +78,7 @@ pub fn metrics() -> Metrics {
     Metrics::expect(&metrics.sessions_ended, EndReason::ALL.map(EndReason::name));
     Metrics::expect(&metrics.logins, ["succeeded", "failed", "stale", "refused", "busy"]);
     Metrics::expect(&metrics.limited, LIMITS);
+    Metrics::expect(&metrics.reloads, ["taken", "refused"]);
     metrics
 }
 

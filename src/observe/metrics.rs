@@ -279,6 +279,7 @@ impl Metrics {
         registry.register("upstream_errors", "Failures of the upstreams", self.upstream_errors.clone());
         registry.register("upstream_healthy", healthy, self.upstream_healthy.clone());
         registry.register("health_check_failures", "Health checks that failed", self.health_check_failures.clone());
+        registry.register("reloads", "The configuration read again, by what came of it", self.reloads.clone());
     }
 }
 

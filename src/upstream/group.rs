@@ -142,6 +142,8 @@ impl Upstream {
             server.fails.store(is_asked && known.fails.load(Ordering::Relaxed), Ordering::Relaxed);
             server.failures.store(known.failures.load(Ordering::Relaxed), Ordering::Relaxed);
             server.back_at.store(known.back_at.load(Ordering::Relaxed), Ordering::Relaxed);
+            let condition = known.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            *server.known.lock().unwrap_or_else(PoisonError::into_inner) = condition;
         }
         Ok(new)
     }

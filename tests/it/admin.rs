@@ -328,9 +328,9 @@ fn users_upstreams_and_status_are_as_they_are() {
     assert_eq!(status, [&*version, "120", "true", &loaded, sessions, "\"disk\"", &started]);
 }
 
-/// A store with very many sessions.
-fn crowd(count: usize) -> Arc<MemoryStore> {
-    let (store, random) = (Arc::new(MemoryStore::default()), Random::seeded(7));
+/// Makes very many sessions, of people whom nobody asks the users file about any more.
+fn crowd(store: &MemoryStore, count: usize) {
+    let random = Random::seeded(7);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {
         for at in 0..count {
@@ -340,17 +340,17 @@ fn crowd(count: usize) -> Arc<MemoryStore> {
             store.create(Record::new(&random, Some(Arc::new(principal)), bound, START), None).await.expect("it works");
         }
     });
-    store
 }
 
 #[test]
 fn a_hundred_thousand_sessions_are_listed_and_ended_page_by_page_while_requests_go_on() {
     const COUNT: usize = 100_000;
-    let store = crowd(COUNT);
+    let store = Arc::new(MemoryStore::default());
     let operated = operated(|mut setup| {
-        setup.store = Some(store);
+        setup.store = Some(Arc::clone(&store) as Arc<dyn SessionStore>);
         setup
     });
+    crowd(&store, COUNT);
     let gateway = &operated.gateway;
     let bob = gateway.signed_in(BOB);
     let (mut handles, mut next) = (BTreeSet::new(), Some("/sessions".to_owned()));

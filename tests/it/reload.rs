@@ -13,7 +13,6 @@ use vestibule::enforce::establish::{self, Place};
 use vestibule::enforce::reloads::{Outcome, Reloaded};
 use vestibule::enforce::snapshot::Snapshot;
 use vestibule::login::users::hash_password;
-use vestibule::observe::metrics::Elsewhere;
 use vestibule::session::binding::TlsFingerprint;
 use vestibule::session::record::EndReason;
 use vestibule::upstream::group::Upstream;
@@ -57,7 +56,7 @@ fn users_file(gateway: &Gateway) -> PathBuf {
 }
 
 fn metric(gateway: &Gateway, name: &str) -> u64 {
-    let text = gateway.running().shared.metrics.render(&Elsewhere::default());
+    let text = gateway.running().shared.render_metrics();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.map_or(0, |number| number.parse().expect("a number"))
 }
@@ -265,7 +264,7 @@ fn what_is_known_of_servers_stays_and_only_those_that_are_configured_are_asked()
     let (of_a, of_b) = (times("a"), times("b"));
     advance_until(&gateway, "it is asked on", || times("c") == 3);
     assert_eq!((times("a"), times("b")), (of_a, of_b), "and the others are not any more");
-    let text = gateway.running().shared.metrics.render(&Elsewhere::default());
+    let text = gateway.running().shared.render_metrics();
     let known: Vec<&str> = text.lines().filter(|line| line.starts_with("vestibule_upstream_healthy{")).collect();
     assert_eq!(known.len(), 1, "{known:?}");
     eventually("nobody holds the former", || {
@@ -618,7 +617,7 @@ fn the_binary_takes_what_it_is_signalled_and_what_changes() {
     edit(&config, "access = \"authenticated\"", "access = \"optional\"");
     let taken = run(folder.path(), &["reload"], "");
     assert_eq!(taken.code(), Some(0), "{}", taken.stderr);
-    assert_eq!(taken.stdout, "gateway.toml: in force (version 4)\n");
+    assert_eq!(taken.stdout, "read again, and in force (version 4)\n");
     edit(&config, "[server]", "[sever]");
     let (refused, checked) = (run(folder.path(), &["reload"], ""), run(folder.path(), &["check"], ""));
     assert_eq!((refused.code(), refused.stderr), (Some(1), checked.stderr));
