@@ -1,9 +1,10 @@
 //! The composition root: from a plan to a running gateway.
 
+mod background;
+
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::num::NonZeroU32;
-use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,14 +12,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::runtime::{self, LocalOptions};
 use tokio::sync::watch;
 
 use crate::admin::guard::Guard;
 use crate::admin::listen::{self, Door, Place};
-use crate::admin::metrics;
+pub(crate) use crate::app::background::{Checkers, keep_up};
 use crate::base::clock::Clock;
 use crate::base::random::Random;
 use crate::base::secret::Secret;
@@ -28,9 +28,11 @@ use crate::config::{CertificatePlan, Hsts};
 use crate::crypto::key_file;
 use crate::crypto::keyring::KeyRing;
 use crate::enforce::lease::Leases;
+use crate::enforce::people::{self, Followed};
+use crate::enforce::reloads::Reloads;
 use crate::enforce::shared::{self, Shared};
 use crate::enforce::snapshot::Snapshot;
-use crate::limit::connections::OpenConnections;
+use crate::limit::connections::{ConnectionLimits, OpenConnections};
 use crate::login::attempt::{self, Attempts};
 use crate::login::device::{self, Devices};
 use crate::login::password::PasswordPool;
@@ -41,29 +43,19 @@ use crate::route::table::RouteTable;
 use crate::server::challenges::Challenges;
 use crate::server::listener::{self, Scheme};
 use crate::server::plain::PlainHttp;
-use crate::server::renewal::{self, Renewal};
+use crate::server::renewal::Renewal;
 use crate::server::sockets::{self, Sockets};
 use crate::server::tls::Tls;
-use crate::server::worker::{ConnectionLimits, Worker};
+use crate::server::worker::Worker;
 use crate::session::cookie::SessionCookie;
 use crate::session::store::SessionStore;
 use crate::store::disk::{DiskSettings, DiskStore};
 use crate::store::memory::MemoryStore;
 use crate::upstream::forward::Rewriting;
 use crate::upstream::group::Upstream;
-use crate::upstream::health;
-
-/// How often sessions that are over are ended and forgotten. Each request checks its own session anyway.
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
-
-/// How often sessions with open streams are looked at: a stream outlives its session by this much at the most.
-const SWEEP_STREAMS_EVERY: Duration = Duration::from_millis(500);
 
 /// How long the background may take to end: it only waits, so it ends at once.
 const BACKGROUND_END: Duration = Duration::from_secs(1);
-
-/// How the file ends that has the keys, beside the store and with its name.
-const KEYS: &str = "keys";
 
 /// The only tenant there is so far.
 const TENANT: &str = "default";
@@ -101,6 +93,21 @@ pub struct Running {
     stop: watch::Sender<bool>,
     workers: Vec<JoinHandle<()>>,
     background: Option<runtime::Runtime>,
+    kit: Option<Kit>,
+}
+
+/// What reading the configuration again works with.
+pub(crate) struct Kit {
+    /// What its workers share.
+    pub(crate) shared: Arc<Shared>,
+    /// Its certificates.
+    pub(crate) renewal: Arc<Renewal>,
+    /// What asks servers how they are.
+    pub(crate) checkers: Checkers,
+    /// What it was started with.
+    pub(crate) plan: Plan,
+    /// Where that is done.
+    pub(crate) runtime: runtime::Handle,
 }
 
 /// Starts a gateway on sockets of its own. When it returns, every listener is open.
@@ -127,19 +134,12 @@ pub fn start_on(sockets: Sockets, plan: &Plan, parts: Parts) -> Result<Running, 
     let (addresses, redirect_addresses) = (sockets::addresses_of(&listeners), sockets::addresses_of(&plain_listeners));
     let metrics_listener = metrics_listener.and_then(|mut listeners| listeners.pop());
     let metrics_address = metrics_listener.as_ref().and_then(|listener| listener.local_addr().ok());
-    let background = start_background(&shared, &renewal, metrics_listener, door)?;
+    let (background, checkers) = background::start(&shared, &renewal, metrics_listener, door)?;
+    admit_known(&background, &shared)?;
     let challenges = plan.server.acme_challenges.clone();
     let challenges = challenges.map(|folder| Challenges::new(folder, background.handle().clone()));
     let plain = Arc::new(PlainHttp::new(addresses.first().map_or(0, SocketAddr::port), challenges));
     let (stop, stopped) = watch::channel(false);
-    let limits = ConnectionLimits {
-        handshake: plan.server.handshake_timeout,
-        header: plan.server.header_timeout,
-        keep_alive: plan.server.keep_alive_timeout,
-        most: plan.server.max_connections.div_ceil(workers),
-        per_address: plan.server.max_connections_per_address,
-        body_rate: NonZeroU32::new(plan.server.min_body_rate),
-    };
     let mut threads = Vec::new();
     for at in 0..workers {
         let start = WorkerStart {
@@ -148,20 +148,53 @@ pub fn start_on(sockets: Sockets, plan: &Plan, parts: Parts) -> Result<Running, 
             tls: Arc::clone(renewal.in_use()),
             http: plain_listeners.iter_mut().filter_map(Vec::pop).collect(),
             plain: Arc::clone(&plain),
-            limits,
             access: shared.logs.access.clone().map(|sink| AccessLog::new(plan.log.format, sink)),
             stopped: stopped.clone(),
-            drain: plan.server.drain_timeout,
         };
         let thread = std::thread::Builder::new().name(format!("worker-{at}")).spawn(move || start.run());
         threads.push(thread.map_err(|error| format!("a worker thread cannot be started: {error}"))?);
     }
     shared.is_ready.store(true, Ordering::Relaxed);
+    let runtime = background.handle().clone();
+    let kit = Some(Kit { shared: Arc::clone(&shared), renewal, checkers, plan: plan.clone(), runtime });
     let (workers, background) = (threads, Some(background));
-    Ok(Running { addresses, redirect_addresses, metrics_address, admin_address, shared, stop, workers, background })
+    Ok(Running {
+        addresses,
+        redirect_addresses,
+        metrics_address,
+        admin_address,
+        shared,
+        stop,
+        workers,
+        background,
+        kit,
+    })
+}
+
+/// Ends the restored sessions of whoever is not among the users any more, and gives the others the rights they have now.
+fn admit_known(background: &runtime::Runtime, shared: &Shared) -> Result<(), String> {
+    let users = shared.snapshot.load().users.clone();
+    let followed = background.block_on(people::follow(shared, None, users.as_deref(), shared.clock.now()));
+    match followed {
+        Ok(Followed { ended: 0, changed: 0, failed: 0 }) => Ok(()),
+        Ok(Followed { ended, changed, failed: 0 }) => {
+            tracing::info!(
+                "users changed while the gateway was not running: sessions ended: {ended}, with other rights: \
+                 {changed}"
+            );
+            Ok(())
+        }
+        Ok(_) => Err("sessions of users that have changed cannot be ended: the session store fails".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 impl Running {
+    /// What reading the configuration again works with: given once, to whoever does that.
+    pub(crate) const fn kit(&mut self) -> Option<Kit> {
+        self.kit.take()
+    }
+
     /// Tells it to stop: no new connections, and what is under way may go on for the drain time-out.
     pub fn stop(&self) {
         self.shared.is_ready.store(false, Ordering::Relaxed);
@@ -200,10 +233,8 @@ struct WorkerStart {
     tls: Arc<ArcSwap<Tls>>,
     http: Vec<StdListener>,
     plain: Arc<PlainHttp>,
-    limits: ConnectionLimits,
     access: Option<AccessLog>,
     stopped: watch::Receiver<bool>,
-    drain: Duration,
 }
 
 impl WorkerStart {
@@ -223,8 +254,8 @@ impl WorkerStart {
     }
 
     async fn serve(self) -> Rc<Worker> {
-        let Self { shared, https, tls, http, plain, limits, access, mut stopped, drain } = self;
-        let worker = Worker::new(shared, access, limits);
+        let Self { shared, https, tls, http, plain, access, mut stopped } = self;
+        let worker = Worker::new(shared, access);
         for deadlines in [&worker.deadlines, &worker.connection_deadlines] {
             let (deadlines, clock) = (Rc::clone(deadlines), worker.clock().clone());
             let watch = move || Rc::clone(&deadlines).watch(clock.clone());
@@ -256,47 +287,11 @@ impl WorkerStart {
         worker.stop();
         tokio::select! {
             () = worker.all_closed() => {}
-            () = worker.clock().sleep(drain) => {
+            () = worker.clock().sleep(worker.limits.get().drain) => {
                 tracing::warn!("connections cut because they were not done in time: {}", worker.connections.get());
             }
         }
         worker
-    }
-}
-
-/// Runs what must go on for as long as the gateway does. A panic in it is told, and it begins again: without its sweeps and
-/// time-outs a gateway would go on and let in whom it should not.
-async fn keep_up<F: Future<Output = ()>>(what: &'static str, begin: impl Fn() -> F) {
-    while AssertUnwindSafe(begin()).catch_unwind().await.is_err() {
-        tracing::error!("{what} failed, and begins again");
-    }
-}
-
-async fn sweep(shared: Arc<Shared>) {
-    loop {
-        shared.clock.sleep(SWEEP_EVERY).await;
-        shared.sweep(shared.clock.now()).await;
-    }
-}
-
-async fn sweep_streams(shared: Arc<Shared>) {
-    loop {
-        shared.clock.sleep(SWEEP_STREAMS_EVERY).await;
-        shared.sweep_streams(shared.clock.now()).await;
-    }
-}
-
-/// Reads certificates again when their files have changed.
-async fn renew(clock: Clock, renewal: Arc<Renewal>) {
-    loop {
-        clock.sleep(renewal::LOOK_EVERY).await;
-        let (renewal, now) = (Arc::clone(&renewal), clock.now());
-        // A file may be waited for, and what else goes on in the background is not to wait with it.
-        if let Err(failed) = tokio::task::spawn_blocking(move || renewal.look(now)).await
-            && let Ok(panic) = failed.try_into_panic()
-        {
-            std::panic::resume_unwind(panic);
-        }
     }
 }
 
@@ -343,7 +338,7 @@ pub fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
     let started_at = parts.clock.now();
     Ok(Shared {
         connections: OpenConnections::default(),
-        snapshot: ArcSwap::from_pointee(snapshot(plan, &ring, &parts.clock)?),
+        snapshot: ArcSwap::from_pointee(snapshot(plan, &ring, &parts.clock, None)?),
         store,
         leases: Leases::default(),
         passwords: PasswordPool::start(hashing).map_err(thread)?,
@@ -354,11 +349,15 @@ pub fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
         logs,
         is_ready: AtomicBool::new(false),
         started_at,
+        reloads: Reloads::default(),
     })
 }
 
 /// The keys that are configured, or those of the gateway's own making: beside the sessions, so that they last as long.
-fn key_ring(plan: &Plan, random: &Random) -> Result<KeyRing, String> {
+///
+/// # Errors
+/// A sentence that says what is wrong with them.
+pub(crate) fn key_ring(plan: &Plan, random: &Random) -> Result<KeyRing, String> {
     let of = |keys: &[Secret<[u8; 32]>]| {
         let (active, retired) = keys.split_first().ok_or("there is no key")?;
         Ok(KeyRing::new(active.clone(), retired.iter().cloned()))
@@ -366,8 +365,9 @@ fn key_ring(plan: &Plan, random: &Random) -> Result<KeyRing, String> {
     if let Some(keys) = &plan.keys {
         return of(keys);
     }
-    let StoreKind::Disk(store) = &plan.session.store else { return Ok(KeyRing::ephemeral(random)) };
-    let path = store.with_extension(KEYS);
+    let (StoreKind::Disk(store), Some(path)) = (&plan.session.store, plan.own_keys()) else {
+        return Ok(KeyRing::ephemeral(random));
+    };
     if let Some(keys) = key_file::read(&path)? {
         return of(&keys);
     }
@@ -408,11 +408,24 @@ fn open_store(
     Ok(Arc::new(store))
 }
 
-fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Result<Snapshot, String> {
+/// The snapshot of a plan. What is alive in the one `before`, and what its plan has in common with this one, is carried
+/// over.
+///
+/// # Errors
+/// A sentence that says what is wrong with a file that the plan names.
+pub(crate) fn snapshot(
+    plan: &Plan,
+    ring: &Arc<KeyRing>,
+    clock: &Clock,
+    before: Option<(&Plan, &Snapshot)>,
+) -> Result<Snapshot, String> {
     let rules = plan.session.rules;
+    let former = before.map_or(&[][..], |(_, snapshot)| &snapshot.upstreams);
     Ok(Snapshot {
-        version: 1,
+        version: before.map_or(1, |(_, snapshot)| snapshot.version + 1),
         loaded_at: clock.now(),
+        ring: Arc::clone(ring),
+        connections: connection_limits(plan),
         routes: RouteTable::new(plan.routes.clone()),
         rules,
         cookie: SessionCookie::new(plan.session.cookie.clone(), Arc::clone(ring), TENANT, rules.lifetime.absolute),
@@ -426,61 +439,27 @@ fn snapshot(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock) -> Result<Snapshot,
             forwarded_header: plan.server.forwarded_header,
             cookies: [plan.session.cookie.name.clone(), attempt::COOKIE.into(), device::COOKIE.into()],
         },
-        upstreams: plan.upstreams.iter().cloned().map(Upstream::new).collect::<Result<_, _>>()?,
-        users: plan.users.clone(),
-        limits: plan.limits.counting(&plan.routes, clock),
+        upstreams: plan.upstreams.iter().map(|own| Upstream::renew(former, own.clone())).collect::<Result<_, _>>()?,
+        users: plan.users.as_ref().map(|local| Arc::clone(&local.users)),
+        limits: plan.limits.counting(
+            &plan.routes,
+            clock,
+            before.map(|(plan, snapshot)| (&plan.limits, &*plan.routes, &snapshot.limits)),
+        ),
         request_id: plan.log.request_id.clone(),
         strict_transport_security: plan.server.hsts.map(Hsts::header),
         title: plan.title.clone(),
     })
 }
 
-/// Asks the servers of every upstream that says so how they are, each by itself: one that does not answer keeps no other
-/// waiting.
-fn watch_health(runtime: &runtime::Runtime, shared: &Arc<Shared>) {
-    for upstream in &shared.snapshot.load().upstreams {
-        for server in 0..upstream.settings.servers.len() {
-            let (shared, upstream) = (Arc::clone(shared), Arc::clone(upstream));
-            let watch = move || {
-                let (shared, upstream) = (Arc::clone(&shared), Arc::clone(&upstream));
-                async move { health::watch(&upstream, server, &shared.clock, &shared.metrics).await }
-            };
-            runtime.spawn(keep_up("checking a server's health", watch));
-        }
+fn connection_limits(plan: &Plan) -> ConnectionLimits {
+    ConnectionLimits {
+        handshake: plan.server.handshake_timeout,
+        header: plan.server.header_timeout,
+        keep_alive: plan.server.keep_alive_timeout,
+        most: plan.server.max_connections.div_ceil(plan.server.workers_here()),
+        per_address: plan.server.max_connections_per_address,
+        body_rate: NonZeroU32::new(plan.server.min_body_rate),
+        drain: plan.server.drain_timeout,
     }
-}
-
-/// The small runtime beside the workers: sweeps, health checks and the operator's listeners.
-fn start_background(
-    shared: &Arc<Shared>,
-    renewal: &Arc<Renewal>,
-    metrics_listener: Option<StdListener>,
-    door: Option<Door>,
-) -> Result<runtime::Runtime, String> {
-    let runtime = runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("background")
-        .enable_all()
-        .build()
-        .map_err(|error| format!("the background runtime cannot be started: {error}"))?;
-    let _entered = runtime.enter();
-    let (sweeping, sweeping_streams) = (Arc::clone(shared), Arc::clone(shared));
-    runtime.spawn(keep_up("sweeping sessions", move || sweep(Arc::clone(&sweeping))));
-    runtime.spawn(keep_up("ending streams", move || sweep_streams(Arc::clone(&sweeping_streams))));
-    watch_health(&runtime, shared);
-    let (clock, renewal) = (shared.clock.clone(), Arc::clone(renewal));
-    runtime.spawn(keep_up("reading certificates again", move || renew(clock.clone(), Arc::clone(&renewal))));
-    if let Some(listener) = metrics_listener {
-        let listener = TcpListener::from_std(listener).map_err(|error| format!("cannot listen: {error}"))?;
-        runtime.spawn(metrics::serve(Arc::clone(shared), listener));
-    }
-    if let Some(door) = door {
-        let shared = Arc::clone(shared);
-        runtime.spawn(async move {
-            if let Err(error) = listen::serve(shared, door).await {
-                tracing::error!("the operator cannot be listened to: {error}");
-            }
-        });
-    }
-    Ok(runtime)
 }

@@ -9,7 +9,7 @@
 //!
 //! | floor | modules | what lives there |
 //! |--:|---|---|
-//! | 8 | [`app`], [`cli`] | putting it together, the command line |
+//! | 8 | [`app`], [`reload`], [`cli`] | putting it together, again while it runs, the command line |
 //! | 7 | [`config`] | `gateway.toml`, from what is written to what is meant |
 //! | 6 | [`server`] | connections in, answers out |
 //! | 5 | [`portal`], [`admin`] | our own pages; the operator's listeners |
@@ -46,6 +46,11 @@
 //!
 //! Not everything that an application is asked came from somebody: [`upstream::health`] asks servers how they are. Such a
 //! request has no grant, because nobody's identity goes with it; it says what it is for ([`upstream::own`]).
+//!
+//! # While it runs
+//!
+//! [`reload`] reads the configuration again and puts another [`enforce::snapshot::Snapshot`] in force, in which what is
+//! alive goes on. [`enforce::people`] makes the sessions follow the users.
 //!
 //! # The session
 //!
@@ -104,6 +109,7 @@ pub mod observe;
 pub mod policy;
 pub mod portal;
 pub mod reader;
+pub mod reload;
 pub mod rewrite;
 pub mod route;
 pub mod server;

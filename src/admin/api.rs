@@ -11,6 +11,7 @@ use crate::admin::guard::{Caller, Refused};
 use crate::admin::metrics::{self, text};
 use crate::admin::query::{Query, Wanted};
 use crate::admin::{sessions, status};
+use crate::enforce::reloads::Reloaded;
 use crate::enforce::shared::Shared;
 use crate::observe::audit::{AuditEvent, AuditFields};
 use crate::session::handle::SessionHandle;
@@ -19,6 +20,7 @@ use crate::session::handle::SessionHandle;
 pub(super) async fn answer<B>(shared: &Arc<Shared>, request: &Request<B>, caller: Caller) -> Response<Full<Bytes>> {
     let answered = match request.uri().path() {
         "/sessions" => all(shared, request, caller).await,
+        "/reload" => reload(shared, request).await,
         "/status" => look(request, || status::status(shared)),
         "/upstreams" => look(request, || status::upstreams(shared)),
         "/users" => look(request, || status::users(shared)),
@@ -28,6 +30,20 @@ pub(super) async fn answer<B>(shared: &Arc<Shared>, request: &Request<B>, caller
         },
     };
     answered.unwrap_or_else(|message| wrong(StatusCode::BAD_REQUEST, &message))
+}
+
+/// The configuration is read again, and what came of it is said.
+async fn reload<B>(shared: &Arc<Shared>, request: &Request<B>) -> Result<Response<Full<Bytes>>, String> {
+    Query::of(request.uri().query(), &[])?;
+    if *request.method() != Method::POST {
+        return Ok(wrong(StatusCode::METHOD_NOT_ALLOWED, "write POST"));
+    }
+    Ok(match shared.reloads.ask().await {
+        Ok(Reloaded { version, takes_restart, ended, changed }) => {
+            ok(&json!({ "version": version, "takes_restart": takes_restart, "ended": ended, "changed": changed }))
+        }
+        Err(words) => wrong(StatusCode::UNPROCESSABLE_ENTITY, &words),
+    })
 }
 
 /// What is only looked at.

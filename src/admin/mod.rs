@@ -13,6 +13,7 @@
 //! | `DELETE /sessions/HANDLE` | ends it |
 //! | `DELETE /sessions?user=NAME` | ends every session of a person |
 //! | `DELETE /sessions?all=true` | ends every session there is |
+//! | `POST /reload` | reads the configuration again: its version, what takes a restart, how many sessions ended or have other rights; 422 and what is wrong, in the words of `check`, when it is not taken |
 //! | `GET /ping`, `/ready`, `/metrics` | as [`metrics`] has them |
 //!
 //! `GET /sessions` takes `user=NAME`, `address=` an address or a network, `older=` and `newer=` the age of a session like

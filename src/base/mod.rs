@@ -1,5 +1,5 @@
-//! Floor 0: time, randomness, network and unit types, streams of HTTP/2, and the shell's quotes. Nothing here knows what a
-//! session is.
+//! Floor 0: time, randomness, network and unit types, streams of HTTP/2, files that change, and the shell's quotes. Nothing
+//! here knows what a session is.
 
 pub mod clock;
 pub mod deadline;
@@ -8,4 +8,5 @@ pub mod net;
 pub mod random;
 pub mod secret;
 pub mod shell;
+pub mod stamp;
 pub mod units;

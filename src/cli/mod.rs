@@ -6,6 +6,7 @@ mod describe;
 mod notify;
 mod operator;
 mod process;
+mod reload;
 mod serve;
 mod sessions;
 mod status;
@@ -48,6 +49,8 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "gateway.toml")]
         config: PathBuf,
     },
+    /// Have a running gateway read its configuration again, and say what came of it.
+    Reload(operator::Gateway),
     /// Try it: a small old-fashioned application behind the gateway, with two users, in one command.
     Demo(demo::DemoCommand),
     /// Add, change, disable and list the people in a users file.
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
     let done = match CommandLine::parse().command {
         Command::Serve { config } => serve::run(&config),
         Command::Check { config } => check(&config),
+        Command::Reload(gateway) => reload::run(&gateway),
         Command::Demo(command) => demo::run(&command),
         Command::User(command) => user::run(command, &Random::System),
         Command::Keygen { into } => keygen(into.as_deref()),

@@ -1,8 +1,10 @@
 //! `vestibule serve`: the gateway as a process, from its configuration to its last request.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_core::future::BoxFuture;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -12,6 +14,7 @@ use crate::app::{self, Parts, Running};
 use crate::cli::notify::Notify;
 use crate::cli::process;
 use crate::config::{Plan, StoreKind};
+use crate::reload;
 
 /// Runs the gateway until it is told to stop.
 pub(super) fn run(config: &Path) -> Result<(), String> {
@@ -28,7 +31,8 @@ pub(super) fn run(config: &Path) -> Result<(), String> {
             Plan::load(config).map_err(|mistakes| format!("as the user \"{}\":\n{mistakes}", user.name))?;
         plan = read_again;
     }
-    let running = app::start_on(sockets, &plan, Parts::default())?;
+    let mut running = app::start_on(sockets, &plan, Parts::default())?;
+    reload::start(&mut running, config);
     process::warn_of_root();
     if let Some(warning) = too_few_files {
         tracing::warn!("{warning}");
@@ -50,7 +54,7 @@ pub(super) fn run(config: &Path) -> Result<(), String> {
         StoreKind::Memory => tracing::info!("sessions are kept in memory: a restart signs everybody out"),
         StoreKind::Disk(path) => tracing::info!("sessions are kept in {}; live ones: {count}", path.display()),
     }
-    wait_for_stop(running, OnHangup::Reopen, &notify)
+    wait_for_stop(running, OnHangup::Reload, &notify)
 }
 
 /// Operational messages, for whoever runs the gateway, go to standard error.
@@ -63,8 +67,8 @@ pub(super) fn log_to_stderr() {
 /// What SIGHUP means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OnHangup {
-    /// Logs are to be opened again.
-    Reopen,
+    /// Logs are to be opened again, and the configuration is to be read again.
+    Reload,
     /// One more way to stop.
     Stop,
 }
@@ -82,14 +86,26 @@ pub(super) fn wait_for_stop(running: Running, on_hangup: OnHangup, notify: &Noti
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
         notify.say("READY=1");
+        let mut reloading = None;
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => match on_hangup {
                     OnHangup::Stop => break,
-                    OnHangup::Reopen => hang_up(&running, notify),
+                    OnHangup::Reload => {
+                        notify.say("RELOADING=1");
+                        running.reopen_logs();
+                        tracing::info!("SIGHUP: log files are opened again, and the configuration is read again");
+                        let shared = Arc::clone(&running.shared);
+                        // What comes of it is told there.
+                        reloading = Some(Box::pin(async move { drop(shared.reloads.ask().await) }));
+                    }
                 },
+                () = done(&mut reloading) => {
+                    reloading = None;
+                    notify.say("READY=1");
+                }
                 () = half_of_patience(notify) => {
                     // Whoever waits for a word that does not come ends this process, and begins another.
                     if running.have_all_moved() {
@@ -120,12 +136,12 @@ pub(super) fn wait_for_stop(running: Running, on_hangup: OnHangup, notify: &Noti
     })
 }
 
-/// What a running gateway does on SIGHUP.
-fn hang_up(running: &Running, notify: &Notify) {
-    notify.say("RELOADING=1");
-    running.reopen_logs();
-    tracing::info!("SIGHUP: log files are opened again; a new configuration takes a restart");
-    notify.say("READY=1");
+/// Until the configuration has been read again; for ever if it is not being read.
+async fn done(reloading: &mut Option<BoxFuture<'static, ()>>) {
+    match reloading {
+        Some(reading) => reading.await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Until the service manager is to hear that everything goes on; for ever if it does not want to.

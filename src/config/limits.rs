@@ -1,6 +1,7 @@
 //! `[limits]`: how much is too much.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use crate::base::clock::Clock;
 use crate::base::units::{self, Rate};
@@ -36,20 +37,55 @@ pub struct LimitPlan {
 }
 
 impl LimitPlan {
-    /// The limits, with nothing counted yet, and those of `routes`.
-    pub fn counting(&self, routes: &[Route], clock: &Clock) -> Limits {
+    /// The limits and those of `routes`. One that was so in the plan `before`, with its routes and limits, goes on with what
+    /// it has counted; the others have counted nothing yet.
+    pub fn counting(&self, routes: &[Route], clock: &Clock, before: Option<(&Self, &[Route], &Limits)>) -> Limits {
+        let was = before.map(|(plan, _, limits)| (plan, limits));
         let per_address = |rate| PerAddress::new(rate, clock.clone());
         let per_client = |rate| PerClient::new(rate, clock.clone());
+        let of_route = |route: &Route| {
+            let limit = route.limit?;
+            let kept = before.and_then(|(_, routes, limits)| {
+                let is_it = |former: &&Route| (&former.host, &former.path) == (&route.host, &route.path);
+                let former = routes.iter().find(is_it)?.limit.filter(|former| former.rate == limit.rate)?;
+                limits.routes.get(former.place).cloned()
+            });
+            Some(kept.unwrap_or_else(|| Arc::new(per_client(limit.rate))))
+        };
         Limits {
-            per_session: self.per_session.map(|rate| PerSession::new(rate, clock.clone())),
-            per_address: self.per_address.map(per_address),
-            per_user: self.per_user.map(per_client),
+            per_session: kept(self.per_session, was.map(|(plan, all)| (plan.per_session, &all.per_session)), |rate| {
+                PerSession::new(rate, clock.clone())
+            }),
+            per_address: kept(
+                self.per_address,
+                was.map(|(plan, all)| (plan.per_address, &all.per_address)),
+                per_address,
+            ),
+            per_user: kept(self.per_user, was.map(|(plan, all)| (plan.per_user, &all.per_user)), per_client),
             parallel: self.parallel,
-            routes: routes.iter().filter_map(|route| route.limit).map(|limit| per_client(limit.rate)).collect(),
-            login: self.login.map(per_address),
-            wrong_passwords: self.wrong_passwords.map(|rate| WrongPasswords::new(rate, clock.clone())),
-            bad_cookies: self.bad_cookies.map(|rate| CookieGuesses::new(rate, clock.clone())),
+            routes: routes.iter().filter_map(of_route).collect(),
+            login: kept(self.login, was.map(|(plan, all)| (plan.login, &all.login)), per_address),
+            wrong_passwords: kept(
+                self.wrong_passwords,
+                was.map(|(plan, all)| (plan.wrong_passwords, &all.wrong_passwords)),
+                |rate| WrongPasswords::new(rate, clock.clone()),
+            ),
+            bad_cookies: kept(self.bad_cookies, was.map(|(plan, all)| (plan.bad_cookies, &all.bad_cookies)), |rate| {
+                CookieGuesses::new(rate, clock.clone())
+            }),
         }
+    }
+}
+
+/// The limit of a rate: the one that was there if it has the same, otherwise a new one.
+fn kept<T>(
+    rate: Option<Rate>,
+    was: Option<(Option<Rate>, &Option<Arc<T>>)>,
+    new: impl Fn(Rate) -> T,
+) -> Option<Arc<T>> {
+    match was {
+        Some((before, limit)) if before == rate => limit.clone(),
+        Some(_) | None => rate.map(|rate| Arc::new(new(rate))),
     }
 }
 

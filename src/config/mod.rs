@@ -21,6 +21,8 @@ mod upstreams;
 pub use admin::AdminPlan;
 pub use hsts::Hsts;
 pub use keys::Keys;
+pub use limits::LimitPlan;
+pub use login::LocalUsers;
 pub use plan::Plan;
 pub use server::{CertificatePlan, ServiceUser};
 pub use session::StoreKind;

@@ -1,17 +1,17 @@
 //! The validated whole: what the composition root builds the gateway from.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
+use crate::base::stamp::Seen;
 use crate::config::admin::{self, AdminPlan};
 use crate::config::keys::{self, Keys};
 use crate::config::limits::{self, LimitPlan};
 use crate::config::log::{self, LogPlan};
+use crate::config::login::{self, LocalUsers};
 use crate::config::not_yet::NOT_YET;
 use crate::config::server::{self, ServerPlan};
-use crate::config::session::{self, SessionPlan};
-use crate::config::{identity, login, portal, routes, upstreams};
-use crate::login::users::Users;
+use crate::config::session::{self, SessionPlan, StoreKind};
+use crate::config::{identity, portal, routes, upstreams};
 use crate::reader::Document;
 use crate::reader::mistake::Mistakes;
 use crate::route::table::Route;
@@ -20,6 +20,9 @@ use crate::upstream::settings::UpstreamSettings;
 
 /// The largest configuration file that is read, in bytes: 1 MiB, some ten thousand routes.
 pub(super) const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+/// How the file ends that has the gateway's own keys, beside the store and with its name.
+const KEYS: &str = "keys";
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug)]
@@ -35,7 +38,7 @@ pub struct Plan {
     /// Rates.
     pub limits: LimitPlan,
     /// The local users, when that source is configured.
-    pub users: Option<Arc<Users>>,
+    pub users: Option<LocalUsers>,
     /// Who is told what.
     pub identity: IdentityHeaders,
     /// The applications.
@@ -46,6 +49,8 @@ pub struct Plan {
     pub log: LogPlan,
     /// What the pages call the service.
     pub title: Box<str>,
+    /// The files that it was read from, but for certificates, each as it was before.
+    pub files: Vec<Seen>,
 }
 
 impl Plan {
@@ -54,7 +59,24 @@ impl Plan {
     /// # Errors
     /// As [`Plan::of`].
     pub fn load(file: &Path) -> Result<Self, Mistakes> {
-        Self::of(&Document::load(file, MAX_CONFIG_BYTES, "name another file with --config")?)
+        Self::read(file).0
+    }
+
+    /// As [`Plan::load`], and the files that were read, also where there are mistakes in them.
+    pub fn read(file: &Path) -> (Result<Self, Mistakes>, Vec<Seen>) {
+        let seen = Seen::now(file);
+        match Document::load(file, MAX_CONFIG_BYTES, "name another file with --config") {
+            Ok(document) => (Self::of(&document), document.files()),
+            Err(mistakes) => (Err(mistakes), vec![seen]),
+        }
+    }
+
+    /// The file of the keys that the gateway makes for itself, if it does: beside the sessions, so that they last as long.
+    pub fn own_keys(&self) -> Option<PathBuf> {
+        match (&self.keys, &self.session.store) {
+            (None, StoreKind::Disk(store)) => Some(store.with_extension(KEYS)),
+            (Some(_), _) | (None, StoreKind::Memory) => None,
+        }
     }
 
     /// Validates a configuration that has been read, and with it the files it names. It makes none and opens no port:
@@ -78,19 +100,27 @@ impl Plan {
         let routes = routes::read(&root, &upstreams, users.is_some());
         document.finish()?;
         match (session, identity) {
-            (Some(session), Some(identity)) => Ok(Self {
-                server,
-                admin,
-                session,
-                keys,
-                limits,
-                users: users.flatten(),
-                identity,
-                upstreams: upstreams.into_iter().map(|upstream| upstream.value).collect(),
-                routes,
-                log,
-                title,
-            }),
+            (Some(session), Some(identity)) => {
+                let mut plan = Self {
+                    server,
+                    admin,
+                    session,
+                    keys,
+                    limits,
+                    users: users.flatten(),
+                    identity,
+                    upstreams: upstreams.into_iter().map(|upstream| upstream.value).collect(),
+                    routes,
+                    log,
+                    title,
+                    files: Vec::new(),
+                };
+                if let Some(file) = plan.own_keys() {
+                    document.reads(&file);
+                }
+                plan.files = document.files();
+                Ok(plan)
+            }
             // A section that could not be read has said why, so `finish` has returned already.
             _ => {
                 document.mistake(None, "the configuration could not be read", "");

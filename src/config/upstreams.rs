@@ -136,8 +136,11 @@ fn check_tls(section: &Section<'_>, settings: &UpstreamSettings) {
                         ca = \"/etc/ssl/certs/ca-certificates.crt\" for those that this machine believes";
             section.mistake_at("servers", "a server with https:// needs a \"ca\"", help);
         }
-    } else if let Err(fault) = tls::connector(&settings.tls, HTTP_1) {
-        section.mistake_at(fault.key, fault.message, "write the path of a PEM file");
+    } else {
+        settings.tls.files().for_each(|file| section.document().reads(file));
+        if let Err(fault) = tls::connector(&settings.tls, HTTP_1) {
+            section.mistake_at(fault.key, fault.message, "write the path of a PEM file");
+        }
     }
 }
 

@@ -49,6 +49,7 @@ impl Purpose {
 /// Names a ring key inside what it sealed: the first bytes of a hash of the key, which say nothing about the key.
 pub type KeyId = [u8; 4];
 
+#[derive(Clone)]
 struct RingKey {
     id: KeyId,
     /// What the extraction from the key comes to, made once (RFC 5869 section 2.2).
@@ -124,6 +125,13 @@ impl KeyRing {
     /// A ring of one new key, for stores that do not outlive the process either.
     pub fn ephemeral(random: &Random) -> Self {
         Self::new(Secret::new(random.bytes()), [])
+    }
+
+    /// These keys, and behind them those of `former` that are not among them: more than [`MAX_KEYS`] while one ring takes
+    /// the place of the other.
+    pub fn before(&self, former: &Self) -> Self {
+        let others = former.0.iter().filter(|key| self.ids().all(|id| id != key.id));
+        Self(self.0.iter().chain(others).cloned().collect())
     }
 
     /// The ids of all keys, the active one first.

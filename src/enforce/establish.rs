@@ -7,6 +7,7 @@ use http::HeaderValue;
 
 use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
+use crate::enforce::people;
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::{MAX_ANONYMOUS_PER_ADDRESS, Snapshot};
 use crate::observe::audit::{AuditEvent, AuditFields};
@@ -63,6 +64,9 @@ pub async fn sign_in(
         shared.end_session(before.handle(), EndReason::Replaced, Some(place.client), now).await?;
     }
     let created = create(shared, snapshot, Some(principal), place, None, now).await?;
+    if let Some(Established { live, .. }) = &created {
+        people::catch_up(shared, snapshot, live).await?;
+    }
     created.ok_or_else(|| StoreError("the store refused a session that no limit applies to".to_owned()))
 }
 

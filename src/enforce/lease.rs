@@ -15,6 +15,7 @@ use crate::base::clock::Timestamp;
 use crate::limit::parallel::UnderWay;
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
+use crate::session::principal::Principal;
 use crate::session::record::EndReason;
 use crate::session::timeouts::Lifetime;
 
@@ -33,7 +34,7 @@ struct Streams {
 pub struct SessionEnded;
 
 impl Leases {
-    /// Wakes the streams of a session that has ended, so that they notice.
+    /// Wakes the streams of a session that has ended or has other rights, so that they notice.
     pub fn end(&self, handle: SessionHandle) {
         let woken: Vec<Waker> = match self.0.get_mut(&handle) {
             Some(streams) => streams.wakers.iter().map(|(_, waker)| waker.clone()).collect(),
@@ -82,18 +83,21 @@ impl Leases {
     }
 }
 
-/// A stream's hold on its session.
+/// A stream's hold on its session, for as long as the person may do what they could when the stream was allowed. With
+/// other rights it begins anew: its application was told of the former.
 pub struct Lease {
     leases: Leases,
     live: Arc<Live>,
+    /// Which of the session's principals it was allowed for, by its place in memory, which it keeps.
+    allowed_for: usize,
     key: Option<usize>,
     under_way: Option<UnderWay>,
 }
 
 impl Lease {
-    /// A lease on `live`.
-    pub const fn new(leases: Leases, live: Arc<Live>) -> Self {
-        Self { leases, live, key: None, under_way: None }
+    /// A lease on `live`, for what was allowed to `principal`.
+    pub fn new(leases: Leases, live: Arc<Live>, principal: Option<&Principal>) -> Self {
+        Self { leases, live, allowed_for: place(principal), key: None, under_way: None }
     }
 
     /// For as long as it is held, its request is under way.
@@ -112,13 +116,15 @@ impl Lease {
             Some(key) => self.leases.renew(self.live.handle(), key, context.waker()),
             None => self.key = Some(self.leases.register(&self.live, context.waker().clone())),
         }
-        // It may have ended between the first look and the registration.
-        self.check()
+        // It may have ended between the first look and the registration. What goes on without waiting is soon over, and
+        // is not cut for other rights.
+        if self.has_ended() { Err(SessionEnded) } else { Ok(()) }
     }
 
-    /// Whether its session has ended.
+    /// Whether its session has ended, or has other rights.
     pub fn has_ended(&self) -> bool {
-        self.check().is_err()
+        let principal = self.live.principal().map(|principal| &**principal);
+        self.check().is_err() || place(principal) != self.allowed_for
     }
 
     /// Ready once its session has ended; until then, that wakes whoever asked.
@@ -128,6 +134,11 @@ impl Lease {
             Ok(()) => Poll::Pending,
         }
     }
+}
+
+/// What tells a session's principals apart.
+fn place(principal: Option<&Principal>) -> usize {
+    principal.map_or(0, |principal| std::ptr::from_ref(principal).addr())
 }
 
 impl Drop for Lease {
@@ -228,7 +239,7 @@ mod tests {
         let bound = Bound::of(IpAddr::from([127, 0, 0, 1]), b"");
         let live = Arc::new(Live::new(Record::new(&Random::seeded(1), None, bound, start)));
         let leases = Leases::default();
-        let mut stream = Leased::new(Never, Some(Lease::new(leases.clone(), Arc::clone(&live))));
+        let mut stream = Leased::new(Never, Some(Lease::new(leases.clone(), Arc::clone(&live), None)));
         let woken = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&woken));
         let mut context = Context::from_waker(&waker);

@@ -7,6 +7,8 @@ pub mod challenge;
 pub mod establish;
 pub mod lease;
 pub mod pages;
+pub mod people;
+pub mod reloads;
 pub mod respond;
 pub mod shared;
 pub mod snapshot;

@@ -12,6 +12,7 @@ use futures_util::future::{Either, select};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::random::Random;
 use crate::enforce::lease::Leases;
+use crate::enforce::reloads::Reloads;
 use crate::enforce::snapshot::Snapshot;
 use crate::limit::connections::OpenConnections;
 use crate::login::password::PasswordPool;
@@ -51,6 +52,8 @@ pub struct Shared {
     pub is_ready: AtomicBool,
     /// When it started.
     pub started_at: Timestamp,
+    /// The way to whoever reads the configuration again.
+    pub reloads: Reloads,
 }
 
 /// The limits, by the names under which what they refuse is counted.
@@ -75,6 +78,7 @@ pub fn metrics() -> Metrics {
     Metrics::expect(&metrics.sessions_ended, EndReason::ALL.map(EndReason::name));
     Metrics::expect(&metrics.logins, ["succeeded", "failed", "stale", "refused", "busy"]);
     Metrics::expect(&metrics.limited, LIMITS);
+    Metrics::expect(&metrics.reloads, ["taken", "refused"]);
     metrics
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 
 use crate::base::clock::Timestamp;
+use crate::crypto::keyring::KeyRing;
+use crate::limit::connections::ConnectionLimits;
 use crate::limit::guesses::CookieGuesses;
 use crate::limit::rate::{PerAddress, PerClient, PerKey, PerSession};
 use crate::limit::wrong_passwords::WrongPasswords;
@@ -25,25 +27,25 @@ pub const MAX_ANONYMOUS_PER_ADDRESS: usize = 1000;
 /// Where our own pages are.
 pub const PREFIX: &str = "/.vestibule/";
 
-/// The limits that are on.
+/// The limits that are on. One that stays as it is goes on counting in the next configuration.
 #[derive(Default)]
 pub struct Limits {
     /// On each session.
-    pub per_session: Option<PerSession>,
+    pub per_session: Option<Arc<PerSession>>,
     /// On each client address.
-    pub per_address: Option<PerAddress>,
+    pub per_address: Option<Arc<PerAddress>>,
     /// On each person, in all of their sessions.
-    pub per_user: Option<PerClient>,
+    pub per_user: Option<Arc<PerClient>>,
     /// On requests of a session that are under way at once.
     pub parallel: Option<NonZeroU32>,
     /// On each client of a route, by the place that the route names.
-    pub routes: Vec<PerClient>,
+    pub routes: Vec<Arc<PerClient>>,
     /// On sign-ins from each client address.
-    pub login: Option<PerAddress>,
+    pub login: Option<Arc<PerAddress>>,
     /// On wrong passwords for each name.
-    pub wrong_passwords: Option<WrongPasswords>,
+    pub wrong_passwords: Option<Arc<WrongPasswords>>,
     /// On bad cookies from each client address.
-    pub bad_cookies: Option<CookieGuesses>,
+    pub bad_cookies: Option<Arc<CookieGuesses>>,
 }
 
 impl Limits {
@@ -54,10 +56,10 @@ impl Limits {
 
     /// Everything that is remembered by key.
     fn keys(&self) -> impl Iterator<Item = &PerKey> {
-        let addresses = self.per_address.iter().chain(&self.login).map(PerAddress::keys);
-        let clients = self.per_user.iter().chain(&self.routes).map(PerClient::keys);
-        let passwords = self.wrong_passwords.iter().flat_map(WrongPasswords::keys);
-        let cookies = self.bad_cookies.iter().flat_map(CookieGuesses::keys);
+        let addresses = self.per_address.iter().chain(&self.login).map(|limit| limit.keys());
+        let clients = self.per_user.iter().chain(&self.routes).map(|limit| limit.keys());
+        let passwords = self.wrong_passwords.iter().flat_map(|limit| limit.keys());
+        let cookies = self.bad_cookies.iter().flat_map(|limit| limit.keys());
         addresses.chain(clients).chain(passwords).chain(cookies)
     }
 }
@@ -68,6 +70,10 @@ pub struct Snapshot {
     pub version: u64,
     /// When it was loaded.
     pub loaded_at: Timestamp,
+    /// The keys that cookies, tokens and records are sealed under.
+    pub ring: Arc<KeyRing>,
+    /// Times and bounds of client connections.
+    pub connections: ConnectionLimits,
     /// Where requests go and what is asked of them.
     pub routes: RouteTable,
     /// What holds for every session.

@@ -1,11 +1,32 @@
-//! How many connections one address may have open.
+//! Times and bounds of client connections, and how many of them one address has open.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dashmap::DashMap;
 
 use crate::base::net;
+
+/// Times and bounds of client connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// How long a TLS handshake may take.
+    pub handshake: Duration,
+    /// How long the head of a request may take.
+    pub header: Duration,
+    /// How long an idle connection is kept.
+    pub keep_alive: Duration,
+    /// How many connections each worker serves at once.
+    pub most: usize,
+    /// How many connections one address may have open, over all workers.
+    pub per_address: usize,
+    /// How many bytes a second a body must bring while it is waited for, if any.
+    pub body_rate: Option<NonZeroU32>,
+    /// How long what is under way may go on when the gateway stops.
+    pub drain: Duration,
+}
 
 /// The open connections of each address, over all workers. An IPv6 address counts by its /64. Clones share it; nothing
 /// is remembered of addresses that have none open.

@@ -87,5 +87,5 @@ fn check(users: &Users, name: &str, password: &str) -> Option<Principal> {
     // A disabled person, an unknown one and a wrong password cost one verification each.
     let is_right = verify_password(user.map_or(dummy_phc(), |user| &user.password), tried);
     let user = user.filter(|user| fits && is_right && !user.disabled)?;
-    Some(Principal::new(&user.name, user.email.as_deref(), &user.groups, &user.roles))
+    Some(user.principal())
 }

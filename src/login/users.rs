@@ -29,6 +29,7 @@ pub use password::{
 use crate::base::shell;
 use crate::reader::mistake::Mistakes;
 use crate::reader::{Document, Section};
+use crate::session::principal::Principal;
 
 /// The largest users file that is read, in bytes: 16 MiB, some fifty thousand users.
 pub const MAX_USERS_BYTES: u64 = 16 << 20;
@@ -59,8 +60,15 @@ pub struct User {
     pub disabled: bool,
 }
 
+impl User {
+    /// Who they are once they have signed in.
+    pub fn principal(&self) -> Principal {
+        Principal::new(&self.name, self.email.as_deref(), &self.groups, &self.roles)
+    }
+}
+
 /// The users of a file, by name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Users {
     list: Vec<User>,
     by_name: HashMap<String, usize>,

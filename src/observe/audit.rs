@@ -22,6 +22,8 @@ pub enum AuditEvent {
     SessionRotated,
     /// A session ended.
     SessionEnded,
+    /// The person of a session has other roles or groups, or another address.
+    SessionChanged,
     /// A request came from elsewhere than its session was made.
     BindingMismatch,
     /// A cookie came that opens to nothing, or whose proof does not hold.
@@ -34,6 +36,10 @@ pub enum AuditEvent {
     AdminEnded,
     /// Somebody wanted to do what the operator may, and was not let in.
     AdminRefused,
+    /// The configuration was read again, and is in force.
+    ConfigurationReloaded,
+    /// The configuration was read again, and is not: the one before still is.
+    ConfigurationRefused,
 }
 
 impl AuditEvent {
@@ -46,12 +52,15 @@ impl AuditEvent {
             Self::SessionCreated => "session.created",
             Self::SessionRotated => "session.rotated",
             Self::SessionEnded => "session.ended",
+            Self::SessionChanged => "session.changed",
             Self::BindingMismatch => "binding.mismatch",
             Self::CookieRefused => "cookie.refused",
             Self::CookiesGuessed => "cookies.guessed",
             Self::StoreFailed => "store.failed",
             Self::AdminEnded => "admin.ended",
             Self::AdminRefused => "admin.refused",
+            Self::ConfigurationReloaded => "configuration.reloaded",
+            Self::ConfigurationRefused => "configuration.refused",
         }
     }
 }

@@ -166,6 +166,8 @@ pub struct Metrics {
     pub upstream_healthy: Family<OfServer, Gauge>,
     /// Health checks that failed.
     pub health_check_failures: Family<OfServer, Counter>,
+    /// Readings of the configuration while the gateway runs, by what came of them.
+    pub reloads: Family<Labelled, Counter>,
     workers: Mutex<Vec<Arc<WorkerCounters>>>,
     timings: Arc<Mutex<Timings>>,
 }
@@ -277,6 +279,7 @@ impl Metrics {
         registry.register("upstream_errors", "Failures of the upstreams", self.upstream_errors.clone());
         registry.register("upstream_healthy", healthy, self.upstream_healthy.clone());
         registry.register("health_check_failures", "Health checks that failed", self.health_check_failures.clone());
+        registry.register("reloads", "The configuration read again, by what came of it", self.reloads.clone());
     }
 }
 

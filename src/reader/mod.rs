@@ -37,6 +37,7 @@ pub use section::Section;
 pub use suggest::{either, nearest};
 
 use crate::base::secret::Secret;
+use crate::base::stamp::Seen;
 use mistake::{Mistake, Mistakes};
 use tree::{Kind, Node, Table};
 
@@ -85,6 +86,8 @@ struct Notes {
     secrets: BTreeMap<(String, String), &'static str>,
     /// What is wrong with other files that this one names.
     others: Vec<Mistakes>,
+    /// The files that were read, each as it was before.
+    files: Vec<Seen>,
     /// The keys that were asked for, by their table's id.
     asked: HashSet<(usize, String)>,
     /// The keys that were asked for, by the kind of their table, like `route[]`.
@@ -101,6 +104,7 @@ impl Document {
     /// One mistake, when the file cannot be read at all: it is missing, above `most` bytes, or not UTF-8.
     pub fn load(file: &Path, most: u64, if_missing: &str) -> Result<Self, Mistakes> {
         let whole = |message: String, help: &str| Mistakes::whole_file(file, message, help);
+        let seen = Seen::now(file);
         let mut bytes = Vec::new();
         File::open(file).and_then(|opened| opened.take(most + 1).read_to_end(&mut bytes)).map_err(|error| {
             let is_missing = error.kind() == std::io::ErrorKind::NotFound;
@@ -116,7 +120,9 @@ impl Document {
             let mistake = Mistake::new(Some(start..end), "this byte is not UTF-8 text", "save the file as UTF-8");
             Mistakes::new(file, lossy, vec![mistake])
         })?;
-        Ok(Self::parse(file, &source))
+        let document = Self::parse(file, &source);
+        document.notes.borrow_mut().files.push(seen);
+        Ok(document)
     }
 
     /// Parses `source` as if it had been read from `file`, which need not exist. How long it may be is for the caller to say.
@@ -166,6 +172,16 @@ impl Document {
     /// Notes what is wrong with another file that this one names.
     pub fn other_file(&self, mistakes: Mistakes) {
         self.notes.borrow_mut().others.push(mistakes);
+    }
+
+    /// Notes that another file is read because of this one, as it is now: to be called before it is read.
+    pub fn reads(&self, file: &Path) {
+        self.notes.borrow_mut().files.push(Seen::now(file));
+    }
+
+    /// The files that were read, this one among them if it was, each as it was before.
+    pub fn files(&self) -> Vec<Seen> {
+        self.notes.borrow().files.clone()
     }
 
     /// Makes `key` in tables of `kind` a secret's: what is written behind it is never shown, also where it is in the wrong

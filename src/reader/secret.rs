@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
@@ -46,6 +46,11 @@ pub(super) fn resolve(reference: &str, folder: &Path) -> Result<Secret<String>, 
         return Err(Refusal::NotAReference);
     };
     found.map_err(|(message, help)| Refusal::Unresolved(message, help))
+}
+
+/// The file that a reference leads to, if it leads to one that may change while somebody runs.
+pub(super) fn file_of(reference: &str, folder: &Path) -> Option<PathBuf> {
+    reference.strip_prefix("file:").filter(|path| !path.trim().is_empty()).map(|path| folder.join(path))
 }
 
 fn is_credential_name(name: &str) -> bool {

@@ -328,7 +328,8 @@ async fn pass(
     // By the fields as the client sent them: our own cookie is one that counts.
     let compression = compression::of_answer(&sent.route.compress, &parts.headers);
     address(&grant, parts, current, conn, &mut sent)?;
-    let lease = || live.as_ref().map(|live| Lease::new(worker.shared.leases.clone(), Arc::clone(live)));
+    let lease =
+        || live.as_ref().map(|live| Lease::new(worker.shared.leases.clone(), Arc::clone(live), grant.principal()));
     let is_over = || live.as_ref().is_some_and(|live| live.ended().is_some());
     let announce = |interim: Response<()>| {
         // HTTP/1.0 does not know of it (RFC 9110 section 15.2).
@@ -336,7 +337,7 @@ async fn pass(
             sent.aside.announce(interim);
         }
     };
-    let (deadlines, body_rate, is_websocket) = (&worker.deadlines, worker.limits.body_rate, sent.is_websocket);
+    let (deadlines, body_rate, is_websocket) = (&worker.deadlines, worker.limits.get().body_rate, sent.is_websocket);
     let (is_over, announce) = (&is_over, &announce);
     let way = Way { pool, deadlines, now: sent.now, is_websocket, is_over, body_rate, announce };
     let mut upload = match body.take().filter(|body| !body.is_end_stream()) {

@@ -130,7 +130,7 @@ impl ConnState {
         let (aside, idle_since) = (Aside::default(), Cell::new(None));
         let state = Self { worker, aside, tcp, deadline, under_way, idle_since, is_reading_head, is_h2, may_send };
         // A handshake that was under way when the gateway stopped has come too late.
-        let patience = if state.worker.is_stopping() { Duration::ZERO } else { state.worker.limits.header };
+        let patience = if state.worker.is_stopping() { Duration::ZERO } else { state.worker.limits.get().header };
         state.deadline.move_to(Some(state.now().plus(patience)));
         Rc::new(state)
     }
@@ -169,7 +169,7 @@ impl ConnState {
     /// Until when a client without a request under way may read on, if it still reads what it was sent: over HTTP/2 as fast
     /// as it lets us send. A client that keeps the connection busy with something else does not read for ever.
     fn reads_until(&self, was_told: bool) -> Option<Timestamp> {
-        let limits = &self.worker.limits;
+        let limits = self.worker.limits.get();
         let patience = if was_told { limits.header } else { limits.keep_alive };
         let until = self.tcp.wrote_at().plus(patience).min(self.idle_since.get()?.plus(SLOWEST_READER));
         (self.now() < until).then_some(until)
@@ -179,7 +179,7 @@ impl ConnState {
     /// with HTTP/2, where it may be a ping or a window: such a connection is idle until a request has come.
     pub fn was_read(&self) {
         if !self.is_h2 && !self.is_busy() && !self.is_reading_head.replace(true) {
-            self.deadline.move_to(Some(self.now().plus(self.worker.limits.header)));
+            self.deadline.move_to(Some(self.now().plus(self.worker.limits.get().header)));
         }
     }
 }
@@ -231,7 +231,7 @@ impl Drop for Activity {
         state.under_way.borrow_mut().try_remove(self.key);
         if !state.is_busy() {
             state.idle_since.set(Some(state.now()));
-            state.deadline.move_to(Some(state.now().plus(state.worker.limits.keep_alive)));
+            state.deadline.move_to(Some(state.now().plus(state.worker.limits.get().keep_alive)));
         }
     }
 }
@@ -356,7 +356,7 @@ pub async fn drive(state: &ConnState, mut poll: impl FnMut(&mut Context<'_>, boo
             state.may_send.set(true);
         } else {
             // What does not end by itself now is cut when it is looked at again.
-            state.deadline.move_to(Some(state.now().plus(state.worker.limits.header)));
+            state.deadline.move_to(Some(state.now().plus(state.worker.limits.get().header)));
             let _ = state.deadline.poll_passed(context);
         }
         poll(context, true)

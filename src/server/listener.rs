@@ -115,7 +115,7 @@ pub enum Scheme {
 pub async fn accept_all(worker: Rc<Worker>, listener: Rc<TcpListener>, scheme: Scheme) {
     let mut was_told: Option<Timestamp> = None;
     loop {
-        if worker.connections.get() >= worker.limits.most {
+        if worker.connections.get() >= worker.limits.get().most {
             // The others wait in the kernel's queue until somebody leaves or is cut.
             worker.clock().sleep(PAUSE).await;
             continue;
@@ -162,7 +162,7 @@ async fn serve(serving: Serving, mut stream: TcpStream, peer: SocketAddr, scheme
     let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
     // Where it cannot be said, it is as it was.
     let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
-    let deadline = worker.connection_deadlines.set(Some(worker.clock().now().plus(worker.limits.handshake)));
+    let deadline = worker.connection_deadlines.set(Some(worker.clock().now().plus(worker.limits.get().handshake)));
     let socket = Ends { peer: plain(peer), local, may_forward: true };
     let Some(Ends { peer, local, may_forward }) = introduced(worker, &deadline, &mut stream, socket).await else {
         return;
@@ -170,7 +170,7 @@ async fn serve(serving: Serving, mut stream: TcpStream, peer: SocketAddr, scheme
     // A proxy that speaks for others, and does not say for whom until a request comes, has everybody's connections.
     let is_everybody =
         !worker.current().snapshot.proxy_protocol && worker.current().snapshot.rewriting.trusted.trusts(peer.ip());
-    let most = if is_everybody { usize::MAX } else { worker.limits.per_address };
+    let most = if is_everybody { usize::MAX } else { worker.limits.get().per_address };
     let Some(_counted) = worker.shared.connections.open(peer.ip(), most) else {
         Metrics::count(&worker.shared.metrics.limited, "address_connections");
         return tell_refused(worker, peer.ip(), &"this address has max_connections_per_address open");

@@ -1,10 +1,7 @@
 //! Certificates read again when their files change, so that nobody restarts a gateway because one was renewed.
 //!
-//! The files are looked at now and then. Being told of changes would miss what happens to them: certbot and Kubernetes
-//! change a link somewhere above, and a network's file system tells nobody. A look is one system call a file.
+//! The files are looked at now and then, which is one system call a file ([`crate::base::stamp`]).
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,6 +10,7 @@ use arc_swap::ArcSwap;
 use rustls::sign::CertifiedKey;
 
 use crate::base::clock::Timestamp;
+use crate::base::stamp::Stamp;
 use crate::server::certificate::{CertificateFiles, in_words};
 use crate::server::ocsp::Staple;
 use crate::server::tls::{Certificates, Tls};
@@ -27,6 +25,7 @@ pub struct Renewal {
 }
 
 /// A certificate, and the files it was read from.
+#[derive(Clone)]
 struct Watched {
     cert: PathBuf,
     key: PathBuf,
@@ -59,6 +58,30 @@ impl Renewal {
         &self.in_use
     }
 
+    /// Uses these certificates from now on. What was known of those that stay is kept; those that are to be made are made.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with which file; then nothing has changed.
+    pub fn exchange<'a>(
+        &self,
+        files: impl IntoIterator<Item = CertificateFiles<'a>>,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let files: Vec<CertificateFiles<'_>> = files.into_iter().collect();
+        if files.iter().map(paths).eq(all.iter().map(|watched| paths(&watched.files()))) {
+            return Ok(());
+        }
+        let next = files.iter().map(|files| match all.iter().find(|known| paths(&known.files()) == paths(files)) {
+            Some(known) => Ok(known.clone()),
+            None => Watched::load(*files, now),
+        });
+        let next = next.collect::<Result<Vec<_>, String>>()?;
+        self.in_use.store(Arc::new(self.in_use.load().with(certificates(&next)?)));
+        *all = next;
+        Ok(())
+    }
+
     /// Looks whether files have changed, and uses what is in them from now on, if it is good: connections that are there
     /// already notice nothing. It reads files, and may wait for them.
     pub fn look(&self, now: Timestamp) {
@@ -71,6 +94,11 @@ impl Renewal {
             self.in_use.store(Arc::new(self.in_use.load().with(certificates)));
         }
     }
+}
+
+/// What tells certificates apart.
+const fn paths<'a>(files: &CertificateFiles<'a>) -> (&'a Path, &'a Path, Option<&'a Path>) {
+    (files.cert, files.key, files.ocsp)
 }
 
 fn certificates(all: &[Watched]) -> Result<Certificates, String> {
@@ -179,27 +207,15 @@ impl Watched {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stamps([Option<Stamp>; 3]);
 
-/// Device and inode, size, and the times of the last change of content and of anything, as links lead to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp([u64; 3], [i64; 4]);
-
 impl Stamps {
     fn of(files: &CertificateFiles<'_>) -> Self {
         Self([Stamp::of(files.cert), Stamp::of(files.key), files.ocsp.and_then(Stamp::of)])
     }
 }
 
-impl Stamp {
-    /// `None` when there is no such file.
-    fn of(file: &Path) -> Option<Self> {
-        let found = fs::metadata(file).ok()?;
-        let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
-        Some(Self([found.dev(), found.ino(), found.size()], times))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io;
 
     use super::*;

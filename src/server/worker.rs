@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,32 +12,17 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::base::deadline::Deadlines;
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::Snapshot;
+use crate::limit::connections::ConnectionLimits;
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::WorkerCounters;
 use crate::observe::timings::RouteTimes;
 use crate::rewrite::compress::Places;
 use crate::route::table::Route;
+use crate::upstream::group::Upstream;
 use crate::upstream::pool::Pool;
 
 /// How often idle connections to the applications are looked at: one that its server has closed holds a descriptor here.
 const TIDY_EVERY: Duration = Duration::from_secs(1);
-
-/// Times and bounds of client connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnectionLimits {
-    /// How long a TLS handshake may take.
-    pub handshake: Duration,
-    /// How long the head of a request may take.
-    pub header: Duration,
-    /// How long an idle connection is kept.
-    pub keep_alive: Duration,
-    /// How many connections this worker serves at once.
-    pub most: usize,
-    /// How many connections one address may have open, over all workers.
-    pub per_address: usize,
-    /// How many bytes a second a body must bring while it is waited for, if any.
-    pub body_rate: Option<NonZeroU32>,
-}
 
 /// One worker.
 pub struct Worker {
@@ -53,7 +37,7 @@ pub struct Worker {
     /// Its part of the access log, if there is one.
     pub access: Option<AccessLog>,
     /// Times and bounds of its connections.
-    pub limits: ConnectionLimits,
+    pub limits: Cell<ConnectionLimits>,
     /// How many connections it serves now.
     pub connections: Cell<usize>,
     /// Told when a connection is closed.
@@ -78,10 +62,11 @@ pub struct Current {
 
 impl Worker {
     /// One worker.
-    pub fn new(shared: Arc<Shared>, access: Option<AccessLog>, limits: ConnectionLimits) -> Rc<Self> {
+    pub fn new(shared: Arc<Shared>, access: Option<AccessLog>) -> Rc<Self> {
         let (counters, now) = (shared.metrics.worker(), shared.clock.now());
         let deadlines = Deadlines::new(now);
-        let current = RefCell::new(Rc::new(Current::new(shared.snapshot.load_full(), &shared, &deadlines)));
+        let current = Rc::new(Current::new(shared.snapshot.load_full(), &[], &shared, &deadlines));
+        let limits = Cell::new(current.snapshot.connections);
         Rc::new(Self {
             shared,
             deadlines,
@@ -94,7 +79,7 @@ impl Worker {
             refusal_told: Cell::new(None),
             compressors: Places::default(),
             is_stopping: Cell::new(false),
-            current,
+            current: RefCell::new(current),
         })
     }
 
@@ -103,7 +88,8 @@ impl Worker {
         let newest = self.shared.snapshot.load();
         let mut current = self.current.borrow_mut();
         if !Arc::ptr_eq(&newest, &current.snapshot) {
-            *current = Rc::new(Current::new(Arc::clone(&newest), &self.shared, &self.deadlines));
+            *current = Rc::new(Current::new(Arc::clone(&newest), &current.pools, &self.shared, &self.deadlines));
+            self.limits.set(newest.connections);
         }
         Rc::clone(&current)
     }
@@ -131,11 +117,12 @@ impl Worker {
         }
     }
 
-    /// Keeps the idle connections to the applications tidy, for as long as the worker runs.
+    /// Keeps the idle connections to the applications tidy, for as long as the worker runs. A worker that nobody asks for
+    /// anything also lets go of a former configuration here.
     pub async fn tidy_pools(self: Rc<Self>) {
         loop {
             self.clock().sleep(TIDY_EVERY).await;
-            self.current.borrow().pools.iter().for_each(|pool| pool.tidy());
+            self.current().pools.iter().for_each(|pool| pool.tidy());
         }
     }
 
@@ -149,14 +136,18 @@ impl Worker {
 }
 
 impl Current {
-    fn new(snapshot: Arc<Snapshot>, shared: &Shared, deadlines: &Rc<Deadlines>) -> Self {
+    /// The configuration as it is used from now on; upstreams that it has in common with the one before keep their `pools`.
+    fn new(snapshot: Arc<Snapshot>, pools: &[Rc<Pool>], shared: &Shared, deadlines: &Rc<Deadlines>) -> Self {
+        let of = |upstream: &Arc<Upstream>| match pools.iter().find(|pool| Arc::ptr_eq(pool.upstream(), upstream)) {
+            Some(pool) => Rc::clone(pool),
+            None => Pool::new(Arc::clone(upstream), Rc::clone(deadlines)),
+        };
+        let pools = snapshot.upstreams.iter().map(of).collect();
         let name = |route: &Route| match route.path.as_str() {
             "" => format!("{}/", route.host),
             path => format!("{}{path}", route.host),
         };
         let times = shared.metrics.times(snapshot.routes.routes().iter().map(name));
-        let pools =
-            snapshot.upstreams.iter().map(|upstream| Pool::new(Arc::clone(upstream), Rc::clone(deadlines))).collect();
         Self { snapshot, pools, times }
     }
 }

@@ -6,6 +6,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use once_cell::race::OnceBox;
+
 use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
 use crate::session::binding::{Bound, Report};
@@ -41,6 +43,21 @@ pub struct Live {
     under_way: AtomicU32,
     /// The differences that were reported, a bit each.
     reported: AtomicU32,
+    changed: Changed,
+}
+
+/// How often it can be changed who a session is of. Each change stays in memory for as long as the session does, so that
+/// whoever looked before may still look at what they saw; nobody is given other roles that often in a day.
+pub const MAX_CHANGES: u64 = 64;
+
+/// The next of the changes of who is signed in, if there is one: eight bytes, of which every session has its own.
+type Changed = OnceBox<Change>;
+
+/// Who is signed in since a change, and the change after it.
+#[derive(Debug)]
+struct Change {
+    principal: Arc<Principal>,
+    next: Changed,
 }
 
 /// What is asked of a session in one look, so that a decision rests on one state of it.
@@ -79,6 +96,7 @@ impl Live {
             allowance: AtomicU64::new(0),
             under_way: AtomicU32::new(0),
             reported: AtomicU32::new(0),
+            changed: Changed::new(),
         }
     }
 
@@ -88,7 +106,7 @@ impl Live {
             handle: self.handle,
             version: self.version(),
             seed: self.seed.clone(),
-            principal: self.principal.clone(),
+            principal: self.principal().cloned(),
             authenticated_at: self.authenticated_at,
             active_at: self.active_at(),
             rotation: self.rotation(),
@@ -101,7 +119,7 @@ impl Live {
     pub fn view(&self) -> SessionView<'_> {
         SessionView {
             handle: self.handle,
-            principal: self.principal.as_ref(),
+            principal: self.principal(),
             authenticated_at: self.authenticated_at,
             active_at: self.active_at(),
             rotation: self.rotation(),
@@ -116,8 +134,8 @@ impl Live {
     }
 
     /// Which change of the record this is.
-    pub const fn version(&self) -> u64 {
-        self.version as u64
+    pub fn version(&self) -> u64 {
+        u64::from(self.version).saturating_add(self.changes().count() as u64)
     }
 
     /// What the proofs of its cookies are derived from.
@@ -125,9 +143,25 @@ impl Live {
         &self.seed
     }
 
-    /// Who is signed in.
-    pub const fn principal(&self) -> Option<&Arc<Principal>> {
-        self.principal.as_ref()
+    /// Who is signed in, as it was last changed.
+    pub fn principal(&self) -> Option<&Arc<Principal>> {
+        self.changes().last().map_or(self.principal.as_ref(), |change| Some(&change.principal))
+    }
+
+    /// Changes what is known of who is signed in, for everybody who holds the session; the person stays the same. `true`
+    /// when this call did so: `expected_version` is still the session's, it lasts, and it was not changed too often.
+    pub fn change_principal(&self, principal: Arc<Principal>, expected_version: u64) -> bool {
+        let fits = self.principal.as_ref().is_some_and(|own| own.user == principal.user)
+            && self.version() == expected_version
+            && (self.changes().count() as u64) < MAX_CHANGES
+            && self.ended().is_none();
+        let place = self.changes().last().map_or(&self.changed, |change| &change.next);
+        // Of two at once, one is first, and the other finds another version.
+        fits && place.set(Box::new(Change { principal, next: Changed::new() })).is_ok()
+    }
+
+    fn changes(&self) -> impl Iterator<Item = &Change> {
+        std::iter::successors(self.changed.get(), |change| change.next.get())
     }
 
     /// When they proved it; of a stranger's session, when it was made.
@@ -291,6 +325,28 @@ mod tests {
         assert!(live.note_report(report(Factor::Address, false)) && !live.note_report(report(Factor::Address, false)));
         assert!(live.note_report(report(Factor::Tls, false)) && live.note_report(report(Factor::Address, true)));
         assert!(!live.note_report(report(Factor::Address, false)));
+    }
+
+    #[test]
+    fn a_change_of_rights_is_seen_by_whoever_holds_the_session() {
+        let bound = Bound::of("192.0.2.1".parse().expect("an address"), b"agent");
+        let principal = |user, role: u64| Arc::new(Principal::new(user, None, &[], &[role.to_string()]));
+        let record = Record::new(&Random::seeded(1), Some(principal("a", 0)), bound, Timestamp::from_millis(1));
+        let live = Live::new(record);
+        let before = live.principal().expect("a principal");
+        assert!(!live.change_principal(principal("a", 1), 7) && !live.change_principal(principal("b", 1), 0));
+        for change in 1..=MAX_CHANGES {
+            assert!(live.change_principal(principal("a", change), change - 1));
+            assert!(!live.change_principal(principal("a", 99), change - 1), "another change came first");
+            assert_eq!((live.version(), live.record().principal), (change, Some(principal("a", change))));
+            assert_eq!(live.view().principal, Some(&principal("a", change)));
+        }
+        assert_eq!(before, &principal("a", 0), "what was handed out stays what it was");
+        assert!(!live.change_principal(principal("a", 1), MAX_CHANGES), "as often as it can be");
+        let again = Live::new(live.record());
+        assert!(again.version() == MAX_CHANGES && again.change_principal(principal("a", 1), MAX_CHANGES));
+        again.end(EndReason::Logout, Timestamp::from_millis(2));
+        assert!(!again.change_principal(principal("a", 2), MAX_CHANGES + 1));
     }
 
     #[test]

@@ -40,11 +40,15 @@ pub enum EndReason {
     Binding(Factor),
     /// Somebody with the right to do so ended it.
     Revoked,
+    /// The person is not among the users any more, or may not sign in for now.
+    AccountDisabled,
+    /// The person's password was changed.
+    PasswordChanged,
 }
 
 impl EndReason {
     /// Every reason, for metrics and tests.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Logout,
         Self::Replaced,
         Self::Idle,
@@ -54,6 +58,8 @@ impl EndReason {
         Self::Binding(Factor::UserAgent),
         Self::Binding(Factor::Tls),
         Self::Revoked,
+        Self::AccountDisabled,
+        Self::PasswordChanged,
     ];
 
     /// The name used in logs, metrics and JSON.
@@ -68,6 +74,8 @@ impl EndReason {
             Self::Binding(Factor::UserAgent) => "binding_user_agent",
             Self::Binding(Factor::Tls) => "binding_tls",
             Self::Revoked => "revoked",
+            Self::AccountDisabled => "account_disabled",
+            Self::PasswordChanged => "password_changed",
         }
     }
 
@@ -89,6 +97,13 @@ impl EndReason {
                  update."
             }
             Self::Revoked => "Your session was ended by an administrator.",
+            Self::AccountDisabled => {
+                "You were signed out because your account cannot be used at the moment. Whoever runs this service knows \
+                 why."
+            }
+            Self::PasswordChanged => {
+                "You were signed out because your password was changed. Please sign in with the new one."
+            }
         }
     }
 }
@@ -337,7 +352,7 @@ mod tests {
     #[test]
     fn the_places_of_the_reasons_stay() {
         let places = EndReason::ALL.map(|reason| postcard::to_allocvec(&reason).expect("bytes"));
-        let expected: [&[u8]; 9] = [&[0], &[1], &[2], &[3], &[4], &[5, 0], &[5, 1], &[5, 2], &[6]];
+        let expected: [&[u8]; 11] = [&[0], &[1], &[2], &[3], &[4], &[5, 0], &[5, 1], &[5, 2], &[6], &[7], &[8]];
         assert_eq!(places, expected);
     }
 

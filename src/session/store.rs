@@ -8,8 +8,10 @@ use std::sync::Arc;
 use futures_core::future::BoxFuture;
 
 use crate::base::clock::Timestamp;
+use crate::crypto::keyring::KeyRing;
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
+use crate::session::principal::Principal;
 use crate::session::record::{EndReason, Owner, Record};
 use crate::session::timeouts::Lifetime;
 
@@ -57,6 +59,15 @@ pub trait SessionStore: Send + Sync {
     /// Notes activity. Never goes back, never revives; stores beyond memory write it behind.
     fn touch(&self, live: &Arc<Live>, now: Timestamp);
 
+    /// Changes what is known of who is signed in, as [`Live::change_principal`] has it: whoever holds the session sees it
+    /// at once. Returns whether it did.
+    fn change_principal(
+        &self,
+        handle: SessionHandle,
+        principal: Arc<Principal>,
+        expected_version: u64,
+    ) -> BoxFuture<'_, Result<bool, StoreError>>;
+
     /// Puts a changed record in place of one whose version is `expected_version`, if that session still lasts. Returns
     /// whether it did. Whoever holds the session from before keeps that state of it, its end included: a caller that
     /// replaces also ends what is open of the former.
@@ -82,6 +93,15 @@ pub trait SessionStore: Send + Sync {
         reason: EndReason,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<SessionHandle>, StoreError>>;
+
+    /// The names of everybody who has a session that has not ended, each once.
+    fn users(&self) -> BoxFuture<'_, Result<Vec<Box<str>>, StoreError>>;
+
+    /// Seals what leaves the process under these keys from now on, and what has left it anew: when the future is done, no
+    /// key is needed any more that is not among them.
+    fn use_keys(&self, _ring: Arc<KeyRing>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// The sessions of an owner that have not ended.
     fn list(&self, owner: Owner) -> BoxFuture<'_, Result<Vec<Arc<Live>>, StoreError>>;

@@ -81,13 +81,15 @@ impl<S: SessionStore + 'static> Case<S> {
 
 /// Runs every case, each against a new, empty store.
 pub(super) fn suite<S: SessionStore + 'static>(new_store: impl Fn() -> Arc<S>) {
-    let cases: [fn(&Case<S>); 11] = [
+    let cases: [fn(&Case<S>); 13] = [
         finds_what_was_created,
         ends_once_and_for_the_first_reason,
         ends_all_of_one_owner_only,
         activity_goes_forward_and_revives_nothing,
         rotates_to_the_successor_only,
         replaces_only_what_it_has_seen,
+        changes_rights_for_whoever_holds_the_session,
+        names_everybody_who_has_a_session_once,
         sweeps_by_the_limits_it_is_given,
         counts_and_adds_in_one_step,
         what_races_with_an_end_does_not_undo_it,
@@ -168,6 +170,37 @@ fn replaces_only_what_it_has_seen<S: SessionStore + 'static>(case: &Case<S>) {
     assert!(found.version() == 1 && found.principal().is_some_and(|principal| principal.has_role("admin")));
     case.revoke(alice.handle(), EndReason::Revoked, after(1));
     assert!(!replace(changed(2), 1), "an ended session came back");
+}
+
+fn changes_rights_for_whoever_holds_the_session<S: SessionStore + 'static>(case: &Case<S>) {
+    let (alice, stranger) = (case.create("alice"), case.create(""));
+    let admin = |user: &str| Arc::new(Principal::new(user, None, &[], &["admin".to_owned()]));
+    let change = |handle, user: &str, expected| {
+        case.run(case.store.change_principal(handle, admin(user), expected)).expect("the store works")
+    };
+    assert!(!change(alice.handle(), "bob", 0) && !change(stranger.handle(), "alice", 0), "nobody becomes another");
+    assert!(change(alice.handle(), "alice", 0));
+    assert!(!change(alice.handle(), "alice", 0), "another change came first");
+    for held in [&alice, &case.find(alice.handle()).expect("it exists")] {
+        assert!(held.version() == 1 && held.principal().is_some_and(|principal| principal.has_role("admin")));
+    }
+    case.revoke(alice.handle(), EndReason::Revoked, after(1));
+    assert!(alice.ended().is_some() && !change(alice.handle(), "alice", 1));
+    assert!(!change(SessionHandle::from_bytes([0; 16]), "alice", 0));
+}
+
+fn names_everybody_who_has_a_session_once<S: SessionStore + 'static>(case: &Case<S>) {
+    let names = || {
+        let mut names = case.run(case.store.users()).expect("the store works");
+        names.sort();
+        names
+    };
+    assert_eq!(names(), []);
+    let (_alice, _again, bob, _stranger) =
+        (case.create("alice"), case.create("alice"), case.create("bob"), case.create(""));
+    assert_eq!(names(), ["alice".into(), "bob".into()]);
+    case.revoke(bob.handle(), EndReason::Revoked, after(1));
+    assert_eq!(names(), ["alice".into()]);
 }
 
 fn sweeps_by_the_limits_it_is_given<S: SessionStore + 'static>(case: &Case<S>) {

@@ -24,6 +24,7 @@ use crate::crypto::keyring::KeyRing;
 use crate::session::handle::SessionHandle;
 use crate::session::kv::{Entry, Expected, KvStore, Space, check};
 use crate::session::live::Live;
+use crate::session::principal::Principal;
 use crate::session::record::{EndReason, Owner, Record, RecordError};
 use crate::session::store::{Created, Lookup, Page, SessionStore, StoreError};
 use crate::session::timeouts::Lifetime;
@@ -61,6 +62,7 @@ pub struct DiskSettings {
 /// The store.
 pub struct DiskStore {
     memory: Arc<MemoryStore>,
+    sealing: Arc<Sealing>,
     writer: Writer,
     /// In milliseconds.
     touch_every: AtomicU64,
@@ -91,7 +93,7 @@ impl DiskStore {
         })?;
         let (memory, sealing) = (Arc::new(memory), Arc::new(sealing));
         let writer = Writer::start(&path, file, &memory, &sealing, clock)?;
-        let store = Self { memory, writer, touch_every: AtomicU64::new(touch_every(idle)) };
+        let store = Self { memory, sealing, writer, touch_every: AtomicU64::new(touch_every(idle)) };
         Ok((store, is_new))
     }
 
@@ -146,6 +148,36 @@ impl SessionStore for DiskStore {
         if live.principal().is_some() && self.is_to_be_written(live.handle(), before, now) {
             self.writer.behind(live.handle());
         }
+    }
+
+    fn change_principal(
+        &self,
+        handle: SessionHandle,
+        principal: Arc<Principal>,
+        expected_version: u64,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let is_done = self.memory.change(handle, principal, expected_version);
+            if is_done {
+                self.writer.written(handle).await?;
+            }
+            Ok(is_done)
+        })
+    }
+
+    fn users(&self) -> BoxFuture<'_, Result<Vec<Box<str>>, StoreError>> {
+        self.memory.users()
+    }
+
+    fn use_keys(&self, ring: Arc<KeyRing>) -> BoxFuture<'_, Result<(), StoreError>> {
+        // Until everything is sealed anew, what the former keys have sealed must still open.
+        let former = self.sealing.ring.load_full();
+        self.sealing.ring.store(Arc::new(ring.before(&former)));
+        Box::pin(async move {
+            self.reseal().await?;
+            self.sealing.ring.store(ring);
+            Ok(())
+        })
     }
 
     fn replace(&self, record: Record, expected_version: u64) -> BoxFuture<'_, Result<bool, StoreError>> {

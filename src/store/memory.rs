@@ -11,6 +11,7 @@ use futures_core::future::BoxFuture;
 use crate::base::clock::Timestamp;
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
+use crate::session::principal::Principal;
 use crate::session::record::{EndReason, Owner, Record};
 use crate::session::store::{Created, Lookup, Page, SessionStore, StoreError};
 use crate::session::timeouts::Lifetime;
@@ -157,6 +158,19 @@ impl MemoryStore {
         true
     }
 
+    pub(super) fn change(&self, handle: SessionHandle, principal: Arc<Principal>, expected_version: u64) -> bool {
+        // While the map's part is held, so that `put_if` cannot put a copy in its place that knows nothing of it.
+        self.sessions.get(&handle).is_some_and(|live| live.change_principal(principal, expected_version))
+    }
+
+    fn names(&self) -> Vec<Box<str>> {
+        let name = |owner: &Owner| match owner {
+            Owner::User(name) => Some(name.clone()),
+            Owner::Address(_) => None,
+        };
+        self.by_owner.iter().filter_map(|handles| name(handles.key())).collect()
+    }
+
     pub(super) fn put_if(&self, record: Record, expected_version: u64) -> bool {
         let Some(mut place) = self.sessions.get_mut(&record.handle) else { return false };
         let fits = place.version() == expected_version && place.ended().is_none() && place.owner() == record.owner();
@@ -251,6 +265,19 @@ impl SessionStore for MemoryStore {
 
     fn touch(&self, live: &Arc<Live>, now: Timestamp) {
         live.note_activity(now);
+    }
+
+    fn change_principal(
+        &self,
+        handle: SessionHandle,
+        principal: Arc<Principal>,
+        expected_version: u64,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.change(handle, principal, expected_version)) })
+    }
+
+    fn users(&self) -> BoxFuture<'_, Result<Vec<Box<str>>, StoreError>> {
+        Box::pin(async move { Ok(self.names()) })
     }
 
     fn replace(&self, record: Record, expected_version: u64) -> BoxFuture<'_, Result<bool, StoreError>> {

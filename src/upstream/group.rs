@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsConnector;
 
 use crate::base::clock::Timestamp;
+use crate::base::stamp::Seen;
 use crate::session::handle::SessionHandle;
 use crate::upstream::settings::{Balance, UpstreamSettings};
 use crate::upstream::tls::{self, HTTP_1, HTTP_2};
@@ -27,6 +28,8 @@ pub struct Upstream {
     pub tls: Option<TlsConnector>,
     /// For HTTP/2.
     pub tls_of_http_2: Option<TlsConnector>,
+    /// The files that TLS was set up from, as they were before.
+    files: Vec<Seen>,
     servers: Vec<Server>,
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -106,6 +109,7 @@ impl Upstream {
     /// # Errors
     /// What is wrong with the files that TLS needs.
     pub fn new(settings: UpstreamSettings) -> Result<Arc<Self>, String> {
+        let files = if settings.has_tls() { settings.tls.files().map(Seen::now).collect() } else { Vec::new() };
         let tls = |protocol| {
             let made = settings.has_tls().then(|| tls::connector(&settings.tls, protocol));
             made.transpose().map_err(|fault| fault.message)
@@ -113,7 +117,35 @@ impl Upstream {
         let (tls, tls_of_http_2) = (tls(HTTP_1)?, tls(HTTP_2)?);
         let servers = settings.servers.iter().map(|_| Server::default()).collect();
         let permits = Arc::new(Semaphore::new(settings.max_connections));
-        Ok(Arc::new(Self { settings, tls, tls_of_http_2, servers, permits, waiting: AtomicUsize::new(0) }))
+        Ok(Arc::new(Self { settings, tls, tls_of_http_2, files, servers, permits, waiting: AtomicUsize::new(0) }))
+    }
+
+    /// What becomes of one of the `former` upstreams by these settings: itself, with its connections and all that is known
+    /// of its servers, when nothing has changed; otherwise a new one, that knows of each server what the former of its name
+    /// did. Connections of the former are let go when what is under way on them is done, and do not count here.
+    ///
+    /// # Errors
+    /// As [`Upstream::new`].
+    pub fn renew(former: &[Arc<Self>], settings: UpstreamSettings) -> Result<Arc<Self>, String> {
+        let Some(former) = former.iter().find(|former| former.settings.name == settings.name) else {
+            return Self::new(settings);
+        };
+        if former.settings == settings && former.files.iter().all(Seen::is_as_it_was) {
+            return Ok(Arc::clone(former));
+        }
+        let new = Self::new(settings)?;
+        // What nobody asks any more would never be found well again.
+        let is_asked = former.settings.health.is_some() && new.settings.health.is_some();
+        for (address, server) in new.settings.servers.iter().zip(&new.servers) {
+            let known = former.settings.servers.iter().zip(&former.servers).find(|(known, _)| *known == address);
+            let Some((_, known)) = known else { continue };
+            server.fails.store(is_asked && known.fails.load(Ordering::Relaxed), Ordering::Relaxed);
+            server.failures.store(known.failures.load(Ordering::Relaxed), Ordering::Relaxed);
+            server.back_at.store(known.back_at.load(Ordering::Relaxed), Ordering::Relaxed);
+            let condition = known.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            *server.known.lock().unwrap_or_else(PoisonError::into_inner) = condition;
+        }
+        Ok(new)
     }
 
     /// The servers in the order in which they should be tried for a request: those that work first. `turn` counts a

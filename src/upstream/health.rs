@@ -14,7 +14,7 @@ pub async fn watch(upstream: &Upstream, server: usize, clock: &Clock, metrics: &
     let (Some(health), Some(address)) = (&upstream.settings.health, upstream.settings.servers.get(server)) else {
         return;
     };
-    let label = OfServer { upstream: upstream.settings.name.to_string(), server: address.to_string() };
+    let label = label(upstream, address);
     if upstream.is_watched(server) {
         // What failed may fail again at once, and must not go round without a pause.
         clock.sleep(health.every).await;
@@ -38,6 +38,15 @@ pub async fn watch(upstream: &Upstream, server: usize, clock: &Clock, metrics: &
         metrics.upstream_healthy.get_or_create(&label).set(i64::from(!upstream.fails(server)));
         clock.sleep(health.every).await;
     }
+}
+
+/// What the servers of an upstream are called where numbers are kept of them.
+pub fn labels(upstream: &Upstream) -> impl Iterator<Item = OfServer> {
+    upstream.settings.servers.iter().map(|address| label(upstream, address))
+}
+
+fn label(upstream: &Upstream, address: &ServerAddress) -> OfServer {
+    OfServer { upstream: upstream.settings.name.to_string(), server: address.to_string() }
 }
 
 /// Tells that a server fails its checks from now on, for this reason, or no longer.

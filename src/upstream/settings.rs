@@ -1,7 +1,7 @@
 //! One upstream as configured: its servers, and how they are reached and shared out.
 
 use std::fmt::{self, Display, Formatter};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -137,6 +137,14 @@ pub struct TlsSettings {
     pub server_name: Option<Box<str>>,
     /// What we show who asks for it: the files of a certificate and of its key, PEM.
     pub client: Option<(PathBuf, PathBuf)>,
+}
+
+impl TlsSettings {
+    /// The files that it needs.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let client = self.client.iter().flat_map(|(cert, key)| [cert, key]);
+        self.ca.iter().chain(client).map(PathBuf::as_path)
+    }
 }
 
 impl UpstreamSettings {

@@ -8,6 +8,7 @@ use http::Method;
 use vestibule::base::clock::Timestamp;
 use vestibule::session::handle::SessionHandle;
 use vestibule::session::live::Live;
+use vestibule::session::principal::Principal;
 use vestibule::session::record::{EndReason, Owner, Record};
 use vestibule::session::store::{Created, Lookup, Page, SessionStore, StoreError};
 use vestibule::session::timeouts::Lifetime;
@@ -99,6 +100,19 @@ impl SessionStore for Faulty {
 
     fn touch(&self, live: &Arc<Live>, now: Timestamp) {
         self.inner.touch(live, now);
+    }
+
+    fn change_principal(
+        &self,
+        handle: SessionHandle,
+        principal: Arc<Principal>,
+        expected_version: u64,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.write(self.inner.change_principal(handle, principal, expected_version))
+    }
+
+    fn users(&self) -> BoxFuture<'_, Result<Vec<Box<str>>, StoreError>> {
+        self.inner.users()
     }
 
     fn replace(&self, record: Record, expected_version: u64) -> BoxFuture<'_, Result<bool, StoreError>> {

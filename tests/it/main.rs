@@ -47,6 +47,7 @@ mod proxy_protocol;
 mod radicale;
 mod real_time;
 mod reference;
+mod reload;
 mod rewriting;
 mod rotation;
 mod service;

@@ -33,6 +33,9 @@ impl Section<'_> {
             hide();
             return self.wrong(key, value, "a text", secret::HOW.to_owned());
         };
+        if let Some(file) = secret::file_of(text, self.document.folder()) {
+            self.document.reads(&file);
+        }
         match secret::resolve(text, self.document.folder()) {
             Ok(secret) => Some(secret),
             Err(Refusal::NotAReference) => {

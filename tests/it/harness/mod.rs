@@ -21,7 +21,7 @@ use vestibule::base::clock::{Clock, ManualClock, Timestamp};
 use vestibule::base::random::Random;
 use vestibule::config::Plan;
 use vestibule::login::users::hash_password;
-use vestibule::reader::Document;
+use vestibule::reload;
 use vestibule::session::live::Live;
 use vestibule::session::record::{EndReason, Owner};
 use vestibule::session::store::SessionStore;
@@ -209,8 +209,9 @@ impl Setup {
              {servers:?}\n{}\n{}\n{}\n",
             self.workers, self.server, self.upstream, self.routes, self.extra
         );
-        let document = Document::parse(folder.path().join("gateway.toml"), &text);
-        let plan = Plan::of(&document).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let config = folder.path().join("gateway.toml");
+        std::fs::write(&config, &text).expect("written");
+        let plan = Plan::load(&config).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let clock = ManualClock::at(START);
         let log = Log::default();
         let parts = Parts {
@@ -219,7 +220,8 @@ impl Setup {
             store: self.store,
             log: Box::new(log.clone()),
         };
-        let running = app::start(&plan, parts).expect("the gateway starts");
+        let mut running = app::start(&plan, parts).expect("the gateway starts");
+        reload::start(&mut running, &config);
         Gateway { address: running.addresses[0], running: Some(running), clock, log, application, folder }
     }
 }

@@ -69,6 +69,19 @@ impl SessionStore for Turnstile {
         self.inner.touch(live, now);
     }
 
+    fn change_principal(
+        &self,
+        handle: SessionHandle,
+        principal: Arc<Principal>,
+        expected: u64,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(turn().then(move |()| self.inner.change_principal(handle, principal, expected)))
+    }
+
+    fn users(&self) -> BoxFuture<'_, Result<Vec<Box<str>>, StoreError>> {
+        Box::pin(turn().then(move |()| self.inner.users()))
+    }
+
     fn replace(&self, record: Record, expected: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(turn().then(move |()| self.inner.replace(record, expected)))
     }

@@ -1,0 +1,126 @@
+//! Sessions follow the users file: when somebody is taken out of it, is disabled or has another password, their sessions
+//! end; when they are given other roles or groups or another address, their sessions have these at once.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+
+use crate::base::clock::Timestamp;
+use crate::enforce::shared::Shared;
+use crate::enforce::snapshot::Snapshot;
+use crate::login::users::{User, Users};
+use crate::observe::audit::{AuditEvent, AuditFields};
+use crate::session::live::Live;
+use crate::session::principal::Principal;
+use crate::session::record::{EndReason, Owner};
+use crate::session::store::StoreError;
+
+/// How many people are attended to at once: what the store writes for them is then written together.
+const AT_ONCE: usize = 64;
+
+/// What a change of users came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Followed {
+    /// How many sessions ended.
+    pub ended: usize,
+    /// How many have other rights.
+    pub changed: usize,
+    /// Of how many people it is not sure, because the store failed.
+    pub failed: usize,
+}
+
+/// Makes every session one that `now` allows. `before` is who there was when it was last so; without it, as at the start,
+/// nobody knows which password a session was begun with. The snapshot with `now` in it must be in force already.
+///
+/// # Errors
+/// When the store cannot say who has sessions.
+pub async fn follow(
+    shared: &Shared,
+    before: Option<&Users>,
+    now: Option<&Users>,
+    at: Timestamp,
+) -> Result<Followed, StoreError> {
+    let names = shared.asked("users", shared.store.users()).await?;
+    let done = stream::iter(names).map(|name| async move {
+        let fate = fate(before.and_then(|users| users.get(&name)), now.and_then(|users| users.get(&name)));
+        follow_one(shared, &name, &fate, at).await
+    });
+    let all = done.buffer_unordered(AT_ONCE).fold(Followed::default(), |sum, one| async move {
+        match one {
+            Ok(one) => Followed { ended: sum.ended + one.ended, changed: sum.changed + one.changed, ..sum },
+            Err(_) => Followed { failed: sum.failed + 1, ..sum },
+        }
+    });
+    Ok(all.await)
+}
+
+/// Makes a session that has just begun one that the users of this moment allow: whoever signed in may have been looked up
+/// among those of the moment before.
+///
+/// # Errors
+/// When the store fails.
+pub async fn catch_up(shared: &Shared, began_with: &Snapshot, live: &Arc<Live>) -> Result<(), StoreError> {
+    let newest = shared.snapshot.load_full();
+    let (before, now) = (began_with.users.as_ref(), newest.users.as_ref());
+    let is_same = match (before, now) {
+        (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    let Some(name) = live.principal().filter(|_| !is_same).map(|principal| principal.user.clone()) else {
+        return Ok(());
+    };
+    let fate = fate(before.and_then(|users| users.get(&name)), now.and_then(|users| users.get(&name)));
+    apply(shared, live, &fate, shared.clock.now()).await.map(drop)
+}
+
+/// What becomes of somebody's sessions.
+enum Fate {
+    End(EndReason),
+    Have(Arc<Principal>),
+}
+
+fn fate(before: Option<&User>, now: Option<&User>) -> Fate {
+    match (before, now.filter(|user| !user.disabled)) {
+        (_, None) => Fate::End(EndReason::AccountDisabled),
+        (Some(before), Some(now)) if before.password != now.password => Fate::End(EndReason::PasswordChanged),
+        (_, Some(now)) => Fate::Have(Arc::new(now.principal())),
+    }
+}
+
+async fn follow_one(shared: &Shared, name: &str, fate: &Fate, at: Timestamp) -> Result<Followed, StoreError> {
+    let mut all = Followed::default();
+    for live in shared.asked("list", shared.store.list(Owner::User(name.into()))).await? {
+        let one = apply(shared, &live, fate, at).await?;
+        all = Followed { ended: all.ended + one.ended, changed: all.changed + one.changed, ..all };
+    }
+    Ok(all)
+}
+
+async fn apply(shared: &Shared, live: &Arc<Live>, fate: &Fate, at: Timestamp) -> Result<Followed, StoreError> {
+    let end = async |reason| {
+        let ended = shared.end_session(live.handle(), reason, None, at).await?;
+        Ok(Followed { ended: usize::from(ended), ..Followed::default() })
+    };
+    let principal = match fate {
+        Fate::End(reason) => return end(*reason).await,
+        Fate::Have(principal) if live.principal() == Some(principal) => return Ok(Followed::default()),
+        Fate::Have(principal) => principal,
+    };
+    let change = shared.store.change_principal(live.handle(), Arc::clone(principal), live.version());
+    let is_changed = shared.asked("change", change).await;
+    // Also where it could not be written down: it holds here.
+    shared.leases.end(live.handle());
+    if is_changed? {
+        let handle = live.handle();
+        let user = Some(&*principal.user);
+        let fields = AuditFields { session: Some(&handle), user, ..AuditFields::default() };
+        shared.audit(AuditEvent::SessionChanged, fields);
+        return Ok(Followed { changed: 1, ..Followed::default() });
+    }
+    if live.principal() == Some(principal) || live.ended().is_some() {
+        return Ok(Followed::default());
+    }
+    // It was changed as often as it can be, and must not keep rights that its person has no more.
+    end(EndReason::Revoked).await
+}

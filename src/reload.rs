@@ -1,0 +1,292 @@
+//! The configuration read again while the gateway runs: when it is asked to (SIGHUP, the operator's API) and when one of
+//! the files has changed that it was read from.
+//!
+//! A reading is taken whole or not at all: what is wrong with it is said in the words of `check`, and the configuration
+//! before stays in force. What is alive goes on in the new one: sessions, limits that stay as they are, upstreams that stay
+//! as they are with their connections and what is known of their health. What cannot change while the gateway runs stays
+//! as it is and is told; it does not keep the rest from being taken, so that somebody who is disabled does not stay in
+//! until the next restart. For the same reason, a users file that is good is taken also while another file is not.
+//!
+//! Files are looked at now and then ([`crate::base::stamp`]). A file that is seen changed is read once it has rested: it
+//! may be half written, and half a users file is one that many people are not in.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::Receiver;
+use tokio::task::spawn_blocking;
+
+use crate::app::{self, Kit, Running, keep_up};
+use crate::base::clock::Timestamp;
+use crate::base::stamp::Seen;
+use crate::config::{CertificatePlan, LocalUsers, Plan};
+use crate::crypto::keyring::KeyRing;
+use crate::enforce::people::{self, Followed};
+use crate::enforce::reloads::{Asker, Outcome, Reloaded};
+use crate::enforce::shared::Shared;
+use crate::login::users::Users;
+use crate::observe::audit::{AuditEvent, AuditFields};
+use crate::observe::metrics::Metrics;
+
+/// How often the files are looked at; a change is taken when two looks have seen it, so within a second.
+pub const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How often files that were no good are read again although they have not changed: what is wrong may be elsewhere, as a
+/// certificate that is being renewed. The largest users file takes a fraction of a second to read.
+const RETRY_EVERY: Duration = Duration::from_secs(5);
+
+/// Reads `config` again from now on, as long as `running` does: when somebody asks for it, and when it or a file that it
+/// names has changed.
+pub fn start(running: &mut Running, config: &Path) {
+    let Some(kit) = running.kit() else { return };
+    let Some(asked) = kit.shared.reloads.attend() else { return };
+    let runtime = kit.runtime.clone();
+    let reloader = Arc::new(Mutex::new((Reloader::new(kit, config), asked)));
+    runtime.spawn(keep_up("reading the configuration again", move || run(Arc::clone(&reloader))));
+}
+
+async fn run(reloader: Arc<Mutex<(Reloader, Receiver<Asker>)>>) {
+    let mut both = reloader.lock().await;
+    let (reloader, asked) = &mut *both;
+    let clock = reloader.kit.shared.clock.clone();
+    loop {
+        // Nothing is waited for in here that must not be left half done.
+        tokio::select! {
+            asker = asked.recv() => {
+                let Some(asker) = asker else { return };
+                let mut askers = vec![asker];
+                while let Ok(another) = asked.try_recv() {
+                    askers.push(another);
+                }
+                let outcome = reloader.asked().await;
+                // Who does not wait for it has it in the log.
+                askers.into_iter().for_each(|asker| drop(asker.send(outcome.clone())));
+            }
+            () = clock.sleep(LOOK_EVERY) => reloader.look().await,
+        }
+    }
+}
+
+/// Reads a configuration again.
+struct Reloader {
+    config: PathBuf,
+    kit: Kit,
+    /// The files as they were at the last reading.
+    seen: Vec<Seen>,
+    /// The files as they were at the last look, if they have changed since the last reading.
+    resting: Option<Vec<Seen>>,
+    /// When the last reading was refused, if it was.
+    refused_at: Option<Timestamp>,
+    /// Why, as far as that was told.
+    told: Option<String>,
+}
+
+impl Reloader {
+    fn new(kit: Kit, config: &Path) -> Self {
+        let mut seen = kit.plan.files.clone();
+        // They may have been made when the gateway was started.
+        let own = kit.plan.own_keys();
+        seen.iter_mut().filter(|seen| own.as_ref() == Some(&seen.file)).for_each(|seen| *seen = Seen::now(&seen.file));
+        Self { config: config.to_owned(), kit, seen, resting: None, refused_at: None, told: None }
+    }
+
+    /// Reads it because somebody says so.
+    async fn asked(&mut self) -> Outcome {
+        let (read, files) = self.read().await?;
+        self.told = None;
+        self.settle(read, files).await
+    }
+
+    /// Looks whether files have changed, and reads them if they have.
+    async fn look(&mut self) {
+        let (before, now) = (self.seen.clone(), self.kit.shared.clock.now());
+        let look = move || before.iter().map(|seen| Seen::now(&seen.file)).collect::<Vec<_>>();
+        let Ok(found) = spawn_blocking(look).await else { return };
+        let is_another_try = self.refused_at.is_some_and(|refused| now >= refused.plus(RETRY_EVERY));
+        if found == self.seen && !is_another_try {
+            self.resting = None;
+            return;
+        }
+        if self.resting.as_ref() != Some(&found) {
+            self.resting = Some(found);
+            return;
+        }
+        // Noted before, so that what makes a reading fail as a whole is not tried again and again.
+        self.seen = found;
+        if self.refused_at.is_some() {
+            self.refused_at = Some(now);
+        }
+        let Ok((read, files)) = self.read().await else { return };
+        let has_rested = |file: &Seen| self.resting.as_ref().is_some_and(|resting| resting.contains(file));
+        if !files.iter().all(has_rested) {
+            // Another file counts now, or one has just changed again.
+            self.seen.retain(|known| !files.iter().any(|file| file.file == known.file));
+            self.seen.extend(files.into_iter().map(|file| Seen { stamp: None, ..file }));
+            self.resting = None;
+            return;
+        }
+        // Whoever wants to know is told in the log.
+        let _ = self.settle(read, files).await;
+    }
+
+    async fn read(&self) -> Result<(Result<Plan, String>, Vec<Seen>), String> {
+        let config = self.config.clone();
+        let read = spawn_blocking(move || {
+            let (read, files) = Plan::read(&config);
+            (read.map_err(|mistakes| mistakes.to_string()), files)
+        });
+        read.await.map_err(|error| format!("the configuration could not be read: {error}"))
+    }
+
+    /// Takes what was read, or tells why not.
+    async fn settle(&mut self, read: Result<Plan, String>, files: Vec<Seen>) -> Outcome {
+        let taken = match read {
+            Ok(plan) => self.take(plan).await,
+            Err(mistakes) => Err(mistakes),
+        };
+        match taken {
+            Ok(reloaded) => {
+                self.seen.clone_from(&self.kit.plan.files);
+                (self.resting, self.refused_at, self.told) = (None, None, None);
+                Ok(reloaded)
+            }
+            Err(words) => {
+                self.refused(&words);
+                self.take_users().await;
+                let in_force = self.kit.plan.files.iter().filter(|known| !files.iter().any(|at| at.file == known.file));
+                self.seen = files.iter().chain(in_force).cloned().collect();
+                (self.resting, self.refused_at) = (None, Some(self.kit.shared.clock.now()));
+                Err(words)
+            }
+        }
+    }
+
+    /// Tells that the configuration in force stays, and why, unless that was told already.
+    fn refused(&mut self, words: &str) {
+        if self.told.as_deref() == Some(words) {
+            return;
+        }
+        self.told = Some(words.to_owned());
+        let shared = &self.kit.shared;
+        tracing::warn!("the configuration was read again and cannot be used; the one before stays in force:\n{words}");
+        Metrics::count(&shared.metrics.reloads, "refused");
+        let reason = words.lines().next();
+        shared.audit(AuditEvent::ConfigurationRefused, AuditFields { reason, ..AuditFields::default() });
+    }
+
+    /// Takes the users of the configuration in force, if only they have changed for the good.
+    async fn take_users(&mut self) {
+        let Some(LocalUsers { file, users: known }) = self.kit.plan.users.clone() else { return };
+        let is_known = |seen: &Seen| seen.file == file;
+        if self.kit.plan.files.iter().find(|seen| is_known(seen)).is_none_or(Seen::is_as_it_was) {
+            return;
+        }
+        let load = spawn_blocking({
+            let file = file.clone();
+            move || (Seen::now(&file), Users::load(&file))
+        });
+        let Ok((seen, Ok(users))) = load.await else { return };
+        if users == *known {
+            return;
+        }
+        let mut plan = self.kit.plan.clone();
+        plan.users = Some(LocalUsers { file: file.clone(), users: Arc::new(users) });
+        plan.files.iter_mut().filter(|seen| is_known(seen)).for_each(|known| *known = seen.clone());
+        if self.take(plan).await.is_ok() {
+            tracing::warn!("the users in {} have changed, and are taken all the same", file.display());
+        }
+    }
+
+    /// Puts a plan in force. Until the first thing is changed, all that can fail has not.
+    async fn take(&mut self, mut plan: Plan) -> Outcome {
+        let shared = Arc::clone(&self.kit.shared);
+        let takes_restart = keep_what_takes_a_restart(&self.kit.plan, &mut plan);
+        let (in_force, renewal, former) =
+            (self.kit.plan.clone(), Arc::clone(&self.kit.renewal), shared.snapshot.load_full());
+        let build = spawn_blocking({
+            let (shared, former) = (Arc::clone(&shared), Arc::clone(&former));
+            move || {
+                let ring = ring(&plan, &in_force, &former.ring, &shared)?;
+                let snapshot = app::snapshot(&plan, &ring, &shared.clock, Some((&in_force, &former)))?;
+                renewal.exchange(plan.server.certificates.iter().map(CertificatePlan::files), shared.clock.now())?;
+                Ok::<_, String>((plan, Arc::new(snapshot)))
+            }
+        });
+        let built = build.await.unwrap_or_else(|error| Err(format!("the configuration could not be used: {error}")));
+        let (plan, snapshot) = built?;
+        let resealed =
+            (!Arc::ptr_eq(&snapshot.ring, &former.ring)).then(|| shared.store.use_keys(Arc::clone(&snapshot.ring)));
+        shared.snapshot.store(Arc::clone(&snapshot));
+        self.kit.plan = plan;
+        let retired = self.kit.checkers.watch(&snapshot.upstreams);
+        let now = shared.clock.now();
+        let followed = people::follow(&shared, former.users.as_deref(), snapshot.users.as_deref(), now).await;
+        let Followed { ended, changed, failed } = followed.unwrap_or(Followed { failed: 1, ..Followed::default() });
+        if failed > 0 {
+            tracing::error!("sessions of users that have changed could not all be ended: the session store fails");
+        }
+        retired.stop(&shared.metrics).await;
+        if let Some(Err(error)) = match resealed {
+            Some(resealed) => Some(resealed.await),
+            None => None,
+        } {
+            tracing::error!("{error}: keep the former keys until it works again and everybody has signed in anew");
+        }
+        let reloaded = Reloaded { version: snapshot.version, takes_restart, ended, changed };
+        tell(&shared, &reloaded);
+        Ok(reloaded)
+    }
+}
+
+fn tell(shared: &Shared, Reloaded { version, takes_restart, ended, changed }: &Reloaded) {
+    Metrics::count(&shared.metrics.reloads, "taken");
+    let reason = format!("version_{version}");
+    let fields = AuditFields { reason: Some(&reason), ..AuditFields::default() };
+    shared.audit(AuditEvent::ConfigurationReloaded, fields);
+    tracing::info!("the configuration was read again and is in force (version {version})");
+    if ended + changed > 0 {
+        tracing::info!("users have changed: sessions ended: {ended}, with other rights: {changed}");
+    }
+    if !takes_restart.is_empty() {
+        tracing::warn!("these have changed, and take a restart: {}", takes_restart.join(", "));
+    }
+}
+
+/// The keys of a plan. Those that the gateway has in memory alone stay, and so do those that have not changed.
+fn ring(plan: &Plan, in_force: &Plan, former: &Arc<KeyRing>, shared: &Shared) -> Result<Arc<KeyRing>, String> {
+    if plan.keys.is_none() && in_force.keys.is_none() && plan.own_keys().is_none() {
+        return Ok(Arc::clone(former));
+    }
+    let ring = app::key_ring(plan, &shared.random)?;
+    Ok(if ring.ids().eq(former.ids()) { Arc::clone(former) } else { Arc::new(ring) })
+}
+
+/// Leaves what cannot change while the gateway runs as it is, and says what that was: ports are open already, threads
+/// run, files are held.
+fn keep_what_takes_a_restart(running: &Plan, next: &mut Plan) -> Vec<&'static str> {
+    fn keep<T: Clone + PartialEq>(running: &T, next: &mut T, key: &'static str, kept: &mut Vec<&'static str>) {
+        if running != next {
+            next.clone_from(running);
+            kept.push(key);
+        }
+    }
+    let mut kept = Vec::new();
+    keep(&running.server.listen, &mut next.server.listen, "server.listen", &mut kept);
+    keep(&running.server.redirect, &mut next.server.redirect, "server.redirect", &mut kept);
+    keep(&running.server.acme_challenges, &mut next.server.acme_challenges, "server.acme_challenges", &mut kept);
+    keep(&running.server.workers, &mut next.server.workers, "server.workers", &mut kept);
+    keep(&running.server.user, &mut next.server.user, "server.user", &mut kept);
+    keep(&running.admin.listen, &mut next.admin.listen, "admin.listen", &mut kept);
+    keep(&running.admin.metrics, &mut next.admin.metrics, "admin.metrics", &mut kept);
+    keep(&running.session.store, &mut next.session.store, "session.store", &mut kept);
+    keep(&running.log.format, &mut next.log.format, "log.format", &mut kept);
+    keep(&running.log.access, &mut next.log.access, "log.access", &mut kept);
+    keep(&running.log.audit, &mut next.log.audit, "log.audit", &mut kept);
+    // By the store that is in use.
+    let known: HashSet<PathBuf> = next.files.iter().map(|seen| seen.file.clone()).collect();
+    next.files.extend(next.own_keys().filter(|own| !known.contains(own)).map(|own| Seen::now(&own)));
+    kept
+}
