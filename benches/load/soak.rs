@@ -33,15 +33,15 @@ use crate::lab::{self, Lab};
 use crate::options::Options;
 use crate::process::Process;
 use crate::run;
-use crate::soak::sample::{Sample, Sampler};
+use crate::soak::sample::{Glances, Sample, Sampler};
 use crate::soak::tally::Tally;
 use crate::soak::visitor::{Person, VISITORS, Visitor, Visits};
 use crate::tls_client;
 use crate::tools::Tools;
 
-/// How often the gateway is looked at, and how often at its memory in between.
+/// How often the gateway is looked at, and how often at what goes up and down in between.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-const MEMORY_EVERY: Duration = Duration::from_secs(1);
+const GLANCE_EVERY: Duration = Duration::from_secs(1);
 /// How often it is told to read its configuration again.
 const RELOAD_EVERY: Duration = Duration::from_secs(60);
 /// How many people there are; each is signed in several times at once.
@@ -111,17 +111,17 @@ async fn load(visits: &Arc<Visits>, field: &mut Field, length: Duration) -> Resu
     }
     let (mut samples, mut reloads, mut next_reload) = (Vec::new(), 0, begin + RELOAD_EVERY);
     let mut next = begin + LOOK_EVERY;
-    let mut memory = 0;
+    let mut glances = Glances::default();
     while next <= end {
-        sleep_until(next.min(Instant::now() + MEMORY_EVERY)).await;
+        sleep_until(next.min(Instant::now() + GLANCE_EVERY)).await;
         let process = &mut field.gateway.process;
         process.check_running()?;
-        memory = process.memory()?.max(memory);
+        glances.glance(process)?;
         if Instant::now() < next {
             continue;
         }
         next += LOOK_EVERY;
-        samples.push(field.sampler.look(process, std::mem::take(&mut memory), &visits.tally, begin).await?);
+        samples.push(field.sampler.look(process, std::mem::take(&mut glances), &visits.tally, begin).await?);
         if Instant::now() >= next_reload {
             next_reload += RELOAD_EVERY;
             reloads += u64::from(process.hang_up()?);

@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub(super) struct Sample {
     /// Since the load began.
     pub(super) seconds: f64,
-    /// Bytes of resident memory, the most of some looks: hashing a password takes 19 MiB, and gives them back soon after.
+    /// Bytes of resident memory.
     pub(super) memory: u64,
     /// Open file descriptors.
     pub(super) files: u64,
@@ -40,6 +40,28 @@ pub(super) struct Sample {
     pub(super) failed: u64,
 }
 
+/// What goes up and down between two looks.
+#[derive(Debug, Default)]
+pub(super) struct Glances {
+    memory: u64,
+    files: Vec<usize>,
+}
+
+impl Glances {
+    /// Glances. Of memory, the most counts: hashing a password takes 19 MiB, and gives them back soon after. Of open
+    /// files, the median: visitors do the same things at the same times.
+    pub(super) fn glance(&mut self, process: &Process) -> Result<(), String> {
+        self.memory = process.memory()?.max(self.memory);
+        self.files.push(process.open_files()?);
+        Ok(())
+    }
+
+    fn files(&mut self) -> u64 {
+        self.files.sort_unstable();
+        self.files.get(self.files.len() / 2).copied().unwrap_or(0) as u64
+    }
+}
+
 /// Where to look.
 pub(super) struct Sampler {
     /// Where the gateway tells its numbers.
@@ -49,11 +71,11 @@ pub(super) struct Sampler {
 }
 
 impl Sampler {
-    /// Looks, after `memory` was seen.
+    /// Looks, after some glances.
     pub(super) async fn look(
         &self,
         process: &Process,
-        memory: u64,
+        mut glances: Glances,
         tally: &Tally,
         begin: Instant,
     ) -> Result<Sample, String> {
@@ -67,8 +89,8 @@ impl Sampler {
         }
         Ok(Sample {
             seconds: begin.elapsed().as_secs_f64(),
-            memory,
-            files: process.open_files()? as u64,
+            memory: glances.memory,
+            files: glances.files(),
             store: store.len(),
             active: sum(&numbers, "vestibule_sessions_active"),
             remembered: sum(&numbers, "vestibule_sessions_ended_total"),
