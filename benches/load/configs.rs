@@ -216,3 +216,63 @@ access = "authenticated"
         ws = MESSAGE.path
     )
 }
+
+/// What a gateway that is under mixed load for long is started with, beside its ports.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Soak {
+    /// Where it tells its numbers.
+    pub(crate) metrics: u16,
+    /// After so many seconds sessions that nobody uses end.
+    pub(crate) idle: u64,
+}
+
+/// vestibule as an ordinary deployment has it, limits and access log included, but that its sessions end and rotate so
+/// often that an hour sees as much of it as days would.
+pub(crate) fn soak(dir: &Path, port: u16, behind: Behind, store: &Path, soak: Soak) -> String {
+    let Behind { application, echo } = behind;
+    let Soak { metrics, idle } = soak;
+    format!(
+        r#"[server]
+listen = ["127.0.0.1:{port}"]
+workers = 1
+[[server.certificate]]
+cert = "{dir}/cert.pem"
+key = "{dir}/key.pem"
+[admin]
+metrics = "127.0.0.1:{metrics}"
+[session.store]
+kind = "disk"
+path = "{store}"
+[session.lifetime]
+idle = "{idle}s"
+[session.rotation]
+every = "10s"
+grace = "5s"
+[session.binding.user_agent]
+mode = "family"
+answer = "end"
+[session.binding.ip]
+mode = "prefix"
+answer = "end"
+[login.local]
+users = "{dir}/users.toml"
+[[upstream]]
+name = "app"
+servers = ["http://127.0.0.1:{application}"]
+[[upstream]]
+name = "echo"
+servers = ["http://127.0.0.1:{echo}"]
+[[route]]
+path = "/"
+upstream = "app"
+access = "authenticated"
+[[route]]
+path = "{ws}"
+upstream = "echo"
+access = "authenticated"
+"#,
+        dir = dir.display(),
+        store = store.display(),
+        ws = MESSAGE.path
+    )
+}

@@ -128,10 +128,25 @@ pub(crate) fn own(label: &str, on_disk: bool) -> Result<GatewayBinary, String> {
 
 /// Starts a gateway and waits until it serves.
 pub(crate) fn start_gateway(what: &GatewayStart<'_>, tools: &Tools, lab: &Lab) -> Result<Contestant, String> {
-    let label = what.binary.label.as_str();
     lab.write("users.toml", b"")?;
-    let store = what.binary.on_disk.then(|| lab.path(&format!("{label}.redb")));
+    let store = what.binary.on_disk.then(|| store_of(what.binary, lab));
     let config = configs::gateway(lab.dir(), what.port, what.behind, what.room, store.as_deref());
+    start_configured(what, &config, tools, lab)
+}
+
+/// Where a gateway that keeps its sessions on disk does so.
+pub(crate) fn store_of(binary: &GatewayBinary, lab: &Lab) -> PathBuf {
+    lab.path(&format!("{}.redb", binary.label))
+}
+
+/// Starts a gateway with this configuration, and waits until it serves.
+pub(crate) fn start_configured(
+    what: &GatewayStart<'_>,
+    config: &str,
+    tools: &Tools,
+    lab: &Lab,
+) -> Result<Contestant, String> {
+    let label = what.binary.label.as_str();
     let config = lab.write(&format!("{label}.toml"), config.as_bytes())?;
     let cookies = lab.path(&format!("{label}.cookies"));
     let mut command = tools.pinned(what.core, &what.binary.path);

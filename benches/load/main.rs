@@ -11,7 +11,8 @@
 //! gateway under test (see [`gateway`]), `handshakes` the generator of the `hs` case, `websockets` that of the `ws` case,
 //! and `echo` the application behind the latter. Other modes measure what other than CPU time grows with load: memory
 //! (`--memory`, `--idle`, `--websockets`, `--files`), the patience of others (`--slow`, with `visitors`; `origin` is the
-//! application behind these two), and what starting again costs (`--restart`).
+//! application behind these two), what starting again costs (`--restart`), and what grows with time when it should
+//! not (`--soak`).
 
 mod cases;
 mod client;
@@ -36,6 +37,7 @@ mod report;
 mod restart;
 mod run;
 mod slow;
+mod soak;
 mod tls_client;
 mod tools;
 mod visitors;
@@ -89,6 +91,7 @@ fn harness(options: &Options) -> ExitCode {
         Mode::Files(gib) => files::run(options, gib, &tools),
         Mode::Slow => slow::run(options, &tools),
         Mode::Restart => restart::run(options, &tools),
+        Mode::Soak(minutes) => soak::run(options, minutes, &tools),
     })
 }
 

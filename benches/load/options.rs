@@ -46,7 +46,13 @@ pub(crate) enum Mode {
     Slow,
     /// Starting again with sessions on disk.
     Restart,
+    /// Mixed load for so many minutes.
+    Soak(u64),
 }
+
+/// The longest mixed load, in minutes: half of the day for which ended sessions are remembered, so that how many of them
+/// there are is how many have ended.
+const LONGEST_SOAK: u64 = 12 * 60;
 
 /// How many connections are open at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +91,10 @@ pub(crate) struct Options {
     pub(crate) binaries: Vec<GatewayBinary>,
     /// Where to write the measurements.
     pub(crate) json: Option<PathBuf>,
+    /// Where to write every sample of a soak, too.
+    pub(crate) csv: Option<PathBuf>,
+    /// Where to draw them.
+    pub(crate) plot: Option<PathBuf>,
     /// What is measured.
     pub(crate) mode: Mode,
     /// Connections of an attack.
@@ -106,7 +116,7 @@ impl Options {
 #[derive(Debug)]
 pub(crate) enum Parsed {
     /// A run.
-    Run(Options),
+    Run(Box<Options>),
     /// The help text.
     Help,
 }
@@ -128,6 +138,9 @@ struct Typed {
     files: Option<usize>,
     slow: bool,
     restart: Option<usize>,
+    soak: Option<u64>,
+    csv: Option<PathBuf>,
+    plot: Option<PathBuf>,
     attackers: Option<usize>,
     server_core: usize,
     load_core: Option<usize>,
@@ -147,6 +160,9 @@ pub(crate) fn parse(args: &[String]) -> Result<Parsed, String> {
             "--memory" => typed.memory = true,
             "--slow" => typed.slow = true,
             "--restart" => typed.restart = Some(positive(flag, &value()?)?),
+            "--soak" => typed.soak = Some(positive(flag, &value()?)? as u64),
+            "--csv" => typed.csv = Some(PathBuf::from(value()?)),
+            "--plot" => typed.plot = Some(PathBuf::from(value()?)),
             "--idle" => typed.idle = Some(positive(flag, &value()?)?),
             "--websockets" => typed.websockets = Some(positive(flag, &value()?)?),
             "--attackers" => typed.attackers = Some(positive(flag, &value()?)?),
@@ -163,7 +179,7 @@ pub(crate) fn parse(args: &[String]) -> Result<Parsed, String> {
             _ => return Err(format!("unknown flag {flag}")),
         }
     }
-    meant(typed).map(Parsed::Run)
+    meant(typed).map(|options| Parsed::Run(Box::new(options)))
 }
 
 /// From flags as typed to options as meant.
@@ -186,7 +202,7 @@ fn meant(typed: Typed) -> Result<Options, String> {
         Mode::Memory => (3, 5, 1_000_000),
         Mode::Crowd(crowd) => (1, 5, crowd.websockets.max(1)),
         Mode::Restart => (3, 5, typed.restart.unwrap_or(1)),
-        Mode::Load | Mode::Files(_) => (3, 5, 100_000),
+        Mode::Load | Mode::Files(_) | Mode::Soak(_) => (3, 5, 100_000),
     };
     let (rounds, seconds) = if typed.quick { (1, 2) } else { (rounds, seconds) };
     let options = Options {
@@ -197,6 +213,8 @@ fn meant(typed: Typed) -> Result<Options, String> {
         sessions: typed.sessions.unwrap_or(sessions),
         binaries: typed.binaries,
         json: typed.json,
+        csv: typed.csv,
+        plot: typed.plot,
         mode,
         attackers: typed.attackers.unwrap_or(1000),
         server_core: typed.server_core,
@@ -217,13 +235,20 @@ fn mode(typed: &Typed) -> Result<Mode, String> {
         typed.files.map(Mode::Files),
         typed.slow.then_some(Mode::Slow),
         typed.restart.map(|_| Mode::Restart),
+        typed.soak.map(Mode::Soak),
     ];
     let mut asked = asked.into_iter().flatten();
     match (asked.next(), asked.next()) {
-        (mode, None) => Ok(mode.unwrap_or(Mode::Load)),
-        (_, Some(_)) => {
-            Err("--memory, --idle with --websockets, --files, --slow and --restart are runs of their own".to_owned())
+        (Some(Mode::Soak(minutes)), None) if minutes > LONGEST_SOAK => {
+            Err(format!("--soak {minutes}: at most {LONGEST_SOAK}"))
         }
+        (Some(Mode::Soak(_)), None) if typed.json.is_some() => Err("--soak writes --csv, not --json".to_owned()),
+        (Some(soak @ Mode::Soak(_)), None) => Ok(soak),
+        (_, None) if typed.csv.is_some() || typed.plot.is_some() => Err("--csv and --plot are for --soak".to_owned()),
+        (mode, None) => Ok(mode.unwrap_or(Mode::Load)),
+        (_, Some(_)) => Err("--memory, --idle with --websockets, --files, --slow, --restart and --soak are runs of \
+                             their own"
+            .to_owned()),
     }
 }
 

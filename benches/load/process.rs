@@ -125,7 +125,22 @@ impl Process {
 
     /// Stops it, or lets it go on.
     pub(crate) fn set_stopped(&self, is_stopped: bool) -> Result<(), String> {
-        let signal = if is_stopped { "-STOP" } else { "-CONT" };
+        self.signal(if is_stopped { "-STOP" } else { "-CONT" })
+    }
+
+    /// Sends it SIGHUP, if it has said that it wants to know of it; others would end. Whether it was sent.
+    pub(crate) fn hang_up(&self) -> Result<bool, String> {
+        let caught = self.status_field("SigCgt:")?;
+        let caught = u64::from_str_radix(&caught, 16).map_err(|error| format!("{}: {caught}: {error}", self.name))?;
+        // SIGHUP is number 1, and has the lowest bit.
+        let is_caught = caught & 1 == 1;
+        if is_caught {
+            self.signal("-HUP")?;
+        }
+        Ok(is_caught)
+    }
+
+    fn signal(&self, signal: &str) -> Result<(), String> {
         // The shell has its own, so that nothing need be installed.
         let status =
             Command::new("sh").args(["-c", "kill \"$@\"", "sh", signal, &self.child.id().to_string()]).status();
@@ -144,11 +159,17 @@ impl Process {
 
     /// A line of what the kernel says of it, in bytes.
     fn status(&self, field: &str) -> Result<u64, String> {
+        let value = self.status_field(field)?;
+        let kib: Option<u64> = value.strip_suffix(" kB").and_then(|kib| kib.trim().parse().ok());
+        kib.map(|kib| kib * 1024).ok_or_else(|| format!("{}: {field} {value}", self.name))
+    }
+
+    /// A line of what the kernel says of it.
+    fn status_field(&self, field: &str) -> Result<String, String> {
         let path = format!("/proc/{}/status", self.child.id());
         let text = fs::read_to_string(&path).map_err(|error| format!("{}: {path}: {error}", self.name))?;
-        let kib = text.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
-        let kib: u64 = kib.and_then(|kib| kib.trim().parse().ok()).ok_or_else(|| format!("{path}: no {field}"))?;
-        Ok(kib * 1024)
+        let value = text.lines().find_map(|line| line.strip_prefix(field));
+        value.map(|value| value.trim().to_owned()).ok_or_else(|| format!("{path}: no {field}"))
     }
 
     /// The end of what it said on stderr, for an error message.

@@ -1,0 +1,125 @@
+//! What is looked at while the load goes on: the process from outside, and what the gateway says of its sessions.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use crate::process::Process;
+use crate::soak::tally::Tally;
+
+/// How long the gateway may take to tell its numbers.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// One look.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sample {
+    /// Since the load began.
+    pub(super) seconds: f64,
+    /// Bytes of resident memory.
+    pub(super) memory: u64,
+    /// Open file descriptors.
+    pub(super) files: u64,
+    /// Bytes of the session store.
+    pub(super) store: u64,
+    /// Sessions that last.
+    pub(super) active: u64,
+    /// Sessions that have ended and are remembered: all that ever did, because none is forgotten within a day.
+    pub(super) remembered: u64,
+    /// Secrets of sessions replaced by their successor.
+    pub(super) rotations: u64,
+    /// Seconds of CPU time so far.
+    pub(super) cpu: f64,
+    /// Requests so far.
+    pub(super) requests: u64,
+    /// What went wrong so far.
+    pub(super) failed: u64,
+}
+
+/// What goes up and down between two looks.
+#[derive(Debug, Default)]
+pub(super) struct Glances {
+    memory: u64,
+    files: Vec<usize>,
+}
+
+impl Glances {
+    /// Glances. Of memory, the most counts: hashing a password takes 19 MiB, and gives them back soon after. Of open
+    /// files, the median: visitors do the same things at the same times.
+    pub(super) fn glance(&mut self, process: &Process) -> Result<(), String> {
+        self.memory = process.memory()?.max(self.memory);
+        self.files.push(process.open_files()?);
+        Ok(())
+    }
+
+    fn files(&mut self) -> u64 {
+        self.files.sort_unstable();
+        self.files.get(self.files.len() / 2).copied().unwrap_or(0) as u64
+    }
+}
+
+/// Where to look.
+pub(super) struct Sampler {
+    /// Where the gateway tells its numbers.
+    pub(super) metrics: SocketAddr,
+    /// Its session store.
+    pub(super) store: PathBuf,
+}
+
+impl Sampler {
+    /// Looks, after some glances.
+    pub(super) async fn look(
+        &self,
+        process: &Process,
+        mut glances: Glances,
+        tally: &Tally,
+        begin: Instant,
+    ) -> Result<Sample, String> {
+        let numbers = timeout(LIMIT, self.numbers()).await;
+        let numbers = numbers.unwrap_or_else(|_| Err(format!("nothing within {LIMIT:?}")));
+        let numbers = numbers.map_err(|error| format!("the gateway's numbers: {error}"))?;
+        let store = fs::metadata(&self.store).map_err(|error| format!("{}: {error}", self.store.display()))?;
+        let dropped = sum(&numbers, "vestibule_log_dropped_total");
+        if dropped > 0 || sum(&numbers, "vestibule_store_errors_total") > 0 {
+            return Err(format!("the store failed, or {dropped} pieces of the log were dropped:\n{numbers}"));
+        }
+        Ok(Sample {
+            seconds: begin.elapsed().as_secs_f64(),
+            memory: glances.memory,
+            files: glances.files(),
+            store: store.len(),
+            active: sum(&numbers, "vestibule_sessions_active"),
+            remembered: sum(&numbers, "vestibule_sessions_ended_total"),
+            rotations: sum(&numbers, "vestibule_session_rotations_total"),
+            cpu: process.cpu_time()?.used_ns as f64 / 1e9,
+            requests: tally.requests(),
+            failed: tally.failed(),
+        })
+    }
+
+    async fn numbers(&self) -> Result<String, String> {
+        let broken = |error: std::io::Error| error.to_string();
+        let mut stream = TcpStream::connect(self.metrics).await.map_err(broken)?;
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.metrics);
+        stream.write_all(request.as_bytes()).await.map_err(broken)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.map_err(broken)?;
+        if answer.starts_with("HTTP/1.1 200 ") { Ok(answer) } else { Err(answer) }
+    }
+}
+
+/// The sum of all lines of this name, whatever their labels.
+fn sum(numbers: &str, name: &str) -> u64 {
+    let values = numbers.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        if !rest.starts_with([' ', '{']) {
+            return None;
+        }
+        rest.rsplit(' ').next()?.parse::<u64>().ok()
+    });
+    values.sum()
+}
