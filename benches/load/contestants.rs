@@ -11,6 +11,7 @@ use crate::lab::Lab;
 use crate::options::{GatewayBinary, Options};
 use crate::process::Process;
 use crate::tools::Tools;
+use vestibule::login::users::hash_password;
 
 /// How long nginx and HAProxy may take to listen.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -128,10 +129,29 @@ pub(crate) fn own(label: &str, on_disk: bool) -> Result<GatewayBinary, String> {
 
 /// Starts a gateway and waits until it serves.
 pub(crate) fn start_gateway(what: &GatewayStart<'_>, tools: &Tools, lab: &Lab) -> Result<Contestant, String> {
-    lab.write("users.toml", b"")?;
+    if !lab.path("users.toml").exists() {
+        // Once: a gateway that runs already would read it again.
+        lab.write("users.toml", users()?.as_bytes())?;
+    }
     let store = what.binary.on_disk.then(|| store_of(what.binary, lab));
     let config = configs::gateway(lab.dir(), what.port, what.behind, what.room, store.as_deref());
     start_configured(what, &config, tools, lab)
+}
+
+/// How many people have the sessions of a gateway that keeps them on disk: at its next start it asks the users file who
+/// may still have one.
+const USERS: usize = 1000;
+
+/// A users file with all of them, under one password that nobody signs in with.
+fn users() -> Result<String, String> {
+    let hash = hash_password("nobody signs in with this", [7; 16]).map_err(|error| error.to_string())?;
+    let user = |at: usize| {
+        format!(
+            "[[user]]\nname = \"user-{at}\"\npassword = \"{hash}\"\nemail = \"user-{at}@example.test\"\ngroups = \
+             [\"staff\"]\nroles = [\"reader\"]\n"
+        )
+    };
+    Ok((0..USERS).map(user).collect())
 }
 
 /// Where a gateway that keeps its sessions on disk does so.
@@ -152,6 +172,9 @@ pub(crate) fn start_configured(
     let mut command = tools.pinned(what.core, &what.binary.path);
     command.arg("gateway").arg("--config").arg(config);
     command.arg("--sessions").arg(what.sessions.to_string()).arg("--cookies-out").arg(&cookies);
+    if what.binary.on_disk {
+        command.arg("--users").arg(USERS.to_string());
+    }
     let mut process = Process::start(label, command, lab.dir())?;
     process.wait_until(GATEWAY_START_LIMIT, |process| Ok(process.output()?.lines().any(|line| line == READY)))?;
     Ok(Contestant {

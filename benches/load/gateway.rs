@@ -2,10 +2,10 @@
 //!
 //! The contract with the harness, which other builds of this binary must keep too (`--gateway-binary`):
 //!
-//! 1. Arguments: `--config FILE --sessions N --cookies-out FILE`. The configuration is [`crate::configs::gateway`]'s.
+//! 1. Arguments: `--config FILE --sessions N --cookies-out FILE`, and for some `--users N`. The configuration is [`crate::configs::gateway`]'s.
 //! 2. Start the library as the shipped binary would: system clock, the same allocator (a `#[global_allocator]` belongs
 //!    in this file), one worker.
-//! 3. Make `N` sessions straight through the store, each of another user, signed in just now, bound to the address
+//! 3. Make `N` sessions straight through the store, each of another user or of so many in turn, signed in just now, bound to the address
 //!    127.0.0.1 and to [`crate::cases::USER_AGENT`], as a login would have left them. `N` may be 0.
 //! 4. Write one `Cookie:` header's value a line (`__Host-session=…`) to the cookies' file, and have it complete before
 //!    going on. Write while making them: `--memory` measures this process, which must not keep the cookies.
@@ -42,6 +42,8 @@ struct Arguments {
     config: PathBuf,
     /// Sessions to make before serving.
     sessions: usize,
+    /// How many people have them.
+    users: usize,
     /// Where their cookies go.
     cookies_out: PathBuf,
 }
@@ -71,7 +73,7 @@ async fn make_sessions(shared: &Shared, arguments: &Arguments) -> Result<(), Str
     let bound = Bound::of(IpAddr::from([127, 0, 0, 1]), crate::cases::USER_AGENT.as_bytes());
     for first in (0..arguments.sessions).step_by(AT_ONCE) {
         let records = (first..arguments.sessions.min(first + AT_ONCE)).map(|at| {
-            let user = format!("user-{at}");
+            let user = format!("user-{}", at % arguments.users);
             let email = format!("{user}@example.test");
             let principal = Principal::new(&user, Some(&email), &["staff".to_owned()], &["reader".to_owned()]);
             Record::new(&shared.random, Some(Arc::new(principal)), bound, now)
@@ -96,7 +98,9 @@ fn parse(args: &[String]) -> Result<Arguments, String> {
         at.and_then(|at| args.get(at + 1)).ok_or_else(|| format!("gateway: {flag} is missing"))
     };
     let sessions = value("--sessions")?;
+    let users = value("--users").ok().and_then(|users| users.parse().ok()).unwrap_or(usize::MAX);
     Ok(Arguments {
+        users,
         config: PathBuf::from(value("--config")?),
         sessions: sessions.parse().map_err(|_| format!("gateway: --sessions {sessions}: not a number"))?,
         cookies_out: PathBuf::from(value("--cookies-out")?),
