@@ -54,6 +54,9 @@ pub(crate) enum Mode {
 /// there are is how many have ended.
 const LONGEST_SOAK: u64 = 12 * 60;
 
+/// The shortest: a visit takes half a minute, and then a session that was left must have ended.
+const SHORTEST_SOAK: u64 = 2;
+
 /// How many connections are open at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Crowd {
@@ -239,8 +242,8 @@ fn mode(typed: &Typed) -> Result<Mode, String> {
     ];
     let mut asked = asked.into_iter().flatten();
     match (asked.next(), asked.next()) {
-        (Some(Mode::Soak(minutes)), None) if minutes > LONGEST_SOAK => {
-            Err(format!("--soak {minutes}: at most {LONGEST_SOAK}"))
+        (Some(Mode::Soak(minutes)), None) if !(SHORTEST_SOAK..=LONGEST_SOAK).contains(&minutes) => {
+            Err(format!("--soak {minutes}: at least {SHORTEST_SOAK} minutes, at most {LONGEST_SOAK}"))
         }
         (Some(Mode::Soak(_)), None) if typed.json.is_some() => Err("--soak writes --csv, not --json".to_owned()),
         (Some(soak @ Mode::Soak(_)), None) => Ok(soak),
