@@ -9,7 +9,8 @@
 //!    127.0.0.1 and to [`crate::cases::USER_AGENT`], as a login would have left them. `N` may be 0.
 //! 4. Write one `Cookie:` header's value a line (`__Host-session=…`) to the cookies' file, and have it complete before
 //!    going on. Write while making them: `--memory` measures this process, which must not keep the cookies.
-//! 5. Listen, then print `ready` as a line of its own on standard output, and serve until killed.
+//! 5. Listen, then print `ready` as a line of its own on standard output, and serve until killed. SIGHUP has the
+//!    configuration read again.
 //!
 //! Whatever goes wrong is an `Err`; it is printed and ends the process, and the harness repeats it.
 
@@ -18,11 +19,14 @@ use std::io::{BufWriter, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 
+use tokio::signal::unix::{SignalKind, signal};
 use vestibule::app::{self, Parts};
 use vestibule::config::Plan;
 use vestibule::enforce::establish;
 use vestibule::enforce::shared::Shared;
+use vestibule::reload;
 use vestibule::session::binding::Bound;
 use vestibule::session::principal::Principal;
 use vestibule::session::record::Record;
@@ -56,9 +60,18 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
 /// Starts the gateway, makes its sessions, says `ready`, serves.
 fn serve(arguments: &Arguments) -> Result<(), String> {
     let plan = Plan::load(&arguments.config).map_err(|mistakes| mistakes.to_string())?;
-    let running = app::start(&plan, Parts { log: Box::new(std::io::sink()), ..Parts::default() })?;
-    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| error.to_string())?;
+    let mut running = app::start(&plan, Parts { log: Box::new(std::io::sink()), ..Parts::default() })?;
+    reload::start(&mut running, &arguments.config);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
     runtime.block_on(make_sessions(&running.shared, arguments))?;
+    let mut hangup = runtime.block_on(async { signal(SignalKind::hangup()) }).map_err(|error| error.to_string())?;
+    let shared = Arc::clone(&running.shared);
+    thread::spawn(move || {
+        while runtime.block_on(hangup.recv()).is_some() {
+            shared.reloads.ask_for();
+        }
+    });
     println!("ready");
     running.wait();
     Ok(())

@@ -83,13 +83,19 @@ pub(crate) fn run(options: &Options, minutes: u64, tools: &Tools) -> Result<(), 
     let runtime = runtime.map_err(|error| format!("runtime: {error}"))?;
     let (samples, reloads) = runtime.block_on(load(&visits, &mut field, length))?;
     let peak = field.gateway.process.peak_memory()?;
-    print!("{}", report::table(minutes, &samples, &tally, reloads, peak));
+    print!("{}", report::table(minutes, &samples, &tally, peak));
     let write = |path: &PathBuf, text: String| fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()));
     options.csv.as_ref().map(|path| write(path, report::csv(&samples))).transpose()?;
     options.plot.as_ref().map(|path| write(path, plot::svg(&samples))).transpose()?;
     let flat = verdict::judge(&samples);
     print!("{}", verdict::table(&flat));
     tally.verdict()?;
+    let taken = samples.last().map_or(0, |last| last.reloads);
+    if taken < reloads {
+        return Err(format!(
+            "told {reloads} times to read its configuration again, the gateway has done so {taken} times"
+        ));
+    }
     if minutes < JUDGED_FROM {
         println!(
             "\nA run of less than {JUDGED_FROM} minutes shows that it works; whether anything grows is not judged."
@@ -122,7 +128,8 @@ async fn load(visits: &Arc<Visits>, field: &mut Field, length: Duration) -> Resu
         }
         next += LOOK_EVERY;
         samples.push(field.sampler.look(process, std::mem::take(&mut glances), &visits.tally, begin).await?);
-        if Instant::now() >= next_reload {
+        // Not at the very end: nobody would look whether it was taken.
+        if Instant::now() >= next_reload && next <= end {
             next_reload += RELOAD_EVERY;
             reloads += u64::from(process.hang_up()?);
         }

@@ -8,7 +8,7 @@ use crate::soak::verdict::median;
 const PARTS: usize = 10;
 
 /// The table, and what was done.
-pub(super) fn table(minutes: u64, samples: &[Sample], tally: &Tally, reloads: u64, peak: u64) -> String {
+pub(super) fn table(minutes: u64, samples: &[Sample], tally: &Tally, peak: u64) -> String {
     let mib = |bytes: f64| bytes / f64::from(1 << 20);
     let mut text =
         "| minutes | requests a second | CPU, % of a core | memory, MiB | open files | session store, MiB | \
@@ -38,13 +38,12 @@ pub(super) fn table(minutes: u64, samples: &[Sample], tally: &Tally, reloads: u6
     for (deed, name) in DEEDS {
         text += &format!("- {}: {name}\n", tally.count(deed));
     }
-    let reloaded = match reloads {
-        0 => "never: this build does not read its configuration again".to_owned(),
-        times => format!("{times} times"),
-    };
-    let rotations = samples.last().map_or(0, |last| last.rotations);
+    let Sample { rotations, reloads, .. } = samples.last().copied().unwrap_or_default();
     text += &format!("- {rotations}: cookies replaced by their successor\n");
-    text + &format!("- SIGHUP sent: {reloaded}\n- memory at the peak: {:.1} MiB\n", mib(peak as f64))
+    text + &format!(
+        "- {reloads}: times the configuration was read again\n- memory at the peak: {:.1} MiB\n",
+        mib(peak as f64)
+    )
 }
 
 /// Every sample, a line each.

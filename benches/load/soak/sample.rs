@@ -15,6 +15,13 @@ use crate::soak::tally::Tally;
 /// How long the gateway may take to tell its numbers.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// What must stay at nought.
+const NONE: [(&str, &str); 3] = [
+    ("vestibule_store_errors", "_total"),
+    ("vestibule_log_lost", "_total"),
+    ("vestibule_reloads", "_total{reason=\"refused\"}"),
+];
+
 /// One look.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Sample {
@@ -32,6 +39,8 @@ pub(super) struct Sample {
     pub(super) remembered: u64,
     /// Secrets of sessions replaced by their successor.
     pub(super) rotations: u64,
+    /// How often the configuration was read again, and taken.
+    pub(super) reloads: u64,
     /// Seconds of CPU time so far.
     pub(super) cpu: f64,
     /// Requests so far.
@@ -83,18 +92,20 @@ impl Sampler {
         let numbers = numbers.unwrap_or_else(|_| Err(format!("nothing within {LIMIT:?}")));
         let numbers = numbers.map_err(|error| format!("the gateway's numbers: {error}"))?;
         let store = fs::metadata(&self.store).map_err(|error| format!("{}: {error}", self.store.display()))?;
-        let dropped = sum(&numbers, "vestibule_log_dropped_total");
-        if dropped > 0 || sum(&numbers, "vestibule_store_errors_total") > 0 {
-            return Err(format!("the store failed, or {dropped} pieces of the log were dropped:\n{numbers}"));
+        for (family, line) in NONE {
+            if sum(&numbers, family, line)? > 0 {
+                return Err(format!("{family}{line} should be nought:\n{numbers}"));
+            }
         }
         Ok(Sample {
             seconds: begin.elapsed().as_secs_f64(),
             memory: glances.memory,
             files: glances.files(),
             store: store.len(),
-            active: sum(&numbers, "vestibule_sessions_active"),
-            remembered: sum(&numbers, "vestibule_sessions_ended_total"),
-            rotations: sum(&numbers, "vestibule_session_rotations_total"),
+            active: sum(&numbers, "vestibule_sessions_active", "")?,
+            remembered: sum(&numbers, "vestibule_sessions_ended", "_total")?,
+            rotations: sum(&numbers, "vestibule_session_rotations", "_total")?,
+            reloads: sum(&numbers, "vestibule_reloads", "_total{reason=\"taken\"}")?,
             cpu: process.cpu_time()?.used_ns as f64 / 1e9,
             requests: tally.requests(),
             failed: tally.failed(),
@@ -112,14 +123,15 @@ impl Sampler {
     }
 }
 
-/// The sum of all lines of this name, whatever their labels.
-fn sum(numbers: &str, name: &str) -> u64 {
-    let values = numbers.lines().filter_map(|line| {
-        let rest = line.strip_prefix(name)?;
-        if !rest.starts_with([' ', '{']) {
-            return None;
-        }
-        rest.rsplit(' ').next()?.parse::<u64>().ok()
-    });
-    values.sum()
+/// The sum of all of a family's lines that begin like this.
+fn sum(numbers: &str, family: &str, line: &str) -> Result<u64, String> {
+    // One that is called otherwise by now would be nought for ever.
+    if !numbers.contains(&format!("# TYPE {family} ")) {
+        return Err(format!("the gateway does not tell {family}"));
+    }
+    let of_line = |text: &str| {
+        let rest = text.strip_prefix(family)?.strip_prefix(line)?;
+        if rest.starts_with([' ', '{']) { rest.rsplit(' ').next()?.parse::<u64>().ok() } else { None }
+    };
+    Ok(numbers.lines().filter_map(of_line).sum())
 }
