@@ -38,6 +38,9 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// certificate that is being renewed. The largest users file takes a fraction of a second to read.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
 
+/// How often files that change while they are read are read once more when somebody has asked for it.
+const RE_READINGS: usize = 3;
+
 /// Reads `config` again from now on, as long as `running` does: when somebody asks for it, and when it or a file that it
 /// names has changed.
 pub fn start(running: &mut Running, config: &Path) {
@@ -70,6 +73,16 @@ async fn run(reloader: Arc<Mutex<(Reloader, Receiver<Asker>)>>) {
     }
 }
 
+/// What a reading brought.
+struct Read {
+    /// The configuration, or what is wrong with it.
+    plan: Result<Plan, String>,
+    /// The files that it was read from, each as it was before.
+    files: Vec<Seen>,
+    /// Whether they were still so afterwards: otherwise, what was read may be half of one and half of another.
+    is_at_rest: bool,
+}
+
 /// Reads a configuration again.
 struct Reloader {
     config: PathBuf,
@@ -95,9 +108,16 @@ impl Reloader {
 
     /// Reads it because somebody says so.
     async fn asked(&mut self) -> Outcome {
-        let (read, files) = self.read().await?;
+        let mut read = self.read().await?;
+        for _ in 0..RE_READINGS {
+            if read.is_at_rest {
+                break;
+            }
+            read = self.read().await?;
+        }
+        let Read { plan, files, .. } = read;
         self.told = None;
-        self.settle(read, files).await
+        self.settle(plan, files).await
     }
 
     /// Looks whether files have changed, and reads them if they have.
@@ -119,9 +139,9 @@ impl Reloader {
         if self.refused_at.is_some() {
             self.refused_at = Some(now);
         }
-        let Ok((read, files)) = self.read().await else { return };
+        let Ok(Read { plan, files, is_at_rest }) = self.read().await else { return };
         let has_rested = |file: &Seen| self.resting.as_ref().is_some_and(|resting| resting.contains(file));
-        if !files.iter().all(has_rested) {
+        if !is_at_rest || !files.iter().all(has_rested) {
             // Another file counts now, or one has just changed again.
             self.seen.retain(|known| !files.iter().any(|file| file.file == known.file));
             self.seen.extend(files.into_iter().map(|file| Seen { stamp: None, ..file }));
@@ -129,14 +149,15 @@ impl Reloader {
             return;
         }
         // Whoever wants to know is told in the log.
-        let _ = self.settle(read, files).await;
+        let _ = self.settle(plan, files).await;
     }
 
-    async fn read(&self) -> Result<(Result<Plan, String>, Vec<Seen>), String> {
+    async fn read(&self) -> Result<Read, String> {
         let config = self.config.clone();
         let read = spawn_blocking(move || {
             let (read, files) = Plan::read(&config);
-            (read.map_err(|mistakes| mistakes.to_string()), files)
+            let is_at_rest = files.iter().all(Seen::is_as_it_was);
+            Read { plan: read.map_err(|mistakes| mistakes.to_string()), files, is_at_rest }
         });
         read.await.map_err(|error| format!("the configuration could not be read: {error}"))
     }
@@ -189,7 +210,8 @@ impl Reloader {
             move || (Seen::now(&file), Users::load(&file))
         });
         let Ok((seen, Ok(users))) = load.await else { return };
-        if users == *known {
+        // What changes while it is read is looked at again.
+        if users == *known || !seen.is_as_it_was() {
             return;
         }
         let mut plan = self.kit.plan.clone();
