@@ -394,6 +394,7 @@ fn open_store(
         StoreKind::Memory => return Ok(Arc::new(MemoryStore::default())),
         StoreKind::Disk(path) => path.clone(),
     };
+    let known = plan.users.iter().flat_map(|local| local.users.iter());
     let (store, is_new) = DiskStore::open(DiskSettings {
         path: path.clone(),
         ring: Arc::clone(ring),
@@ -401,6 +402,7 @@ fn open_store(
         idle: plan.session.rules.lifetime.idle,
         random: random.clone(),
         clock: clock.clone(),
+        known: known.map(|user| (user.name.as_str().into(), Arc::new(user.principal()))).collect(),
     })?;
     if is_new {
         tracing::info!("a new session store was made: {}", path.display());
