@@ -1,15 +1,16 @@
-//! What hyper takes in the head of a request, as it may (RFC 9112 sections 2.2, 3.2 and 6.3), and what is refused here
-//! all the same, because somebody else on the way may read it otherwise: a line that ends without a carriage return, a
-//! length beside an encoding, a fragment in the target, and bytes behind a request for a WebSocket that nobody has
-//! granted yet.
+//! What hyper takes in a request, as it may (RFC 9112 sections 2.2, 3.2 and 6.3), and what is refused here all the same,
+//! because somebody else on the way may read it otherwise: a line that ends without a carriage return, in a head or
+//! around chunks; a length beside an encoding, and an encoding said twice; their names with an underscore, which CGI reads
+//! as a hyphen; a fragment in the target; and bytes behind a request for a WebSocket that nobody has granted yet.
 //!
 //! hyper keeps none of this for its caller. So the bytes are followed as they come in, from one head to the next, and in
 //! a head that must not pass, a byte is made one that hyper does not take either.
 
 use memchr::memchr;
 
-/// How much of a line is kept whose end has not come yet, in bytes: a field's name, and a length's digits.
-const KEPT: usize = 64;
+/// How much of a line is kept whose end has not come yet, in bytes: a field's name and its value. What says how a request
+/// is framed may not be longer: nobody writes a length in so many digits, and it must mean the same however it arrives.
+const KEPT: usize = 256;
 
 /// What takes the place of a byte: it may stand nowhere in a head (RFC 9110 section 5.5).
 const UNREADABLE: u8 = 0;
@@ -19,8 +20,9 @@ const UNREADABLE: u8 = 0;
 pub struct HeadWatch {
     place: Place,
     head: Head,
-    /// The beginning of a line whose end has not come yet.
+    /// The beginning of a line whose end has not come yet, and how much of it has come.
     line: Vec<u8>,
+    length: usize,
     /// Whether what has come of that line ends in a carriage return.
     has_return: bool,
     /// Whether that line is a head's first, and its method has come.
@@ -102,6 +104,7 @@ impl HeadWatch {
             self.is_in_target = target.is_some() && end.is_none();
             self.is_refused |= target.is_some_and(|target| memchr(b'#', &piece[target..]).is_some());
         }
+        self.length += piece.len();
         let Some(end) = end else {
             self.keep(piece);
             return bytes.len();
@@ -114,7 +117,7 @@ impl HeadWatch {
             self.line_ended(&line)
         };
         self.is_refused |= !may_pass;
-        self.has_return = false;
+        (self.has_return, self.length) = (false, 0);
         end + 1
     }
 
@@ -123,8 +126,7 @@ impl HeadWatch {
         self.line.extend_from_slice(&piece[..room.min(piece.len())]);
     }
 
-    /// Takes note of a line that has ended, or of its beginning if it is a long one. Whether it may pass. What is wrong
-    /// with lines in a body, hyper refuses by itself.
+    /// Takes note of a line that has ended, or of its beginning if it is a long one. Whether it may pass.
     fn line_ended(&mut self, line: &[u8]) -> bool {
         let line = if self.has_return { line.strip_suffix(b"\r").unwrap_or(line) } else { line };
         match self.place {
@@ -141,23 +143,21 @@ impl HeadWatch {
                 };
                 self.has_return && !(self.head.is_encoded && self.head.length.is_some())
             }
-            Place::Fields => {
-                self.head.field(line);
-                self.has_return
-            }
+            Place::Fields => self.head.field(line, self.length) && self.has_return,
             Place::ChunkLine => {
+                // What is no length at all, hyper refuses by itself.
                 match chunk_length(line) {
                     Some(0) => self.place = Place::Trailers,
                     Some(length) => self.place = Place::Chunk(length),
                     None => {}
                 }
-                true
+                self.has_return && self.length <= KEPT
             }
             Place::Trailers => {
                 if line.is_empty() {
                     self.place = Place::Start;
                 }
-                true
+                self.has_return
             }
             Place::Body(_) | Place::Chunk(_) => true,
         }
@@ -165,8 +165,9 @@ impl HeadWatch {
 }
 
 impl Head {
-    fn field(&mut self, line: &[u8]) {
-        let Some(at) = memchr(b':', line) else { return };
+    /// Takes note of a field, whose line has `length` bytes. Whether it may pass.
+    fn field(&mut self, line: &[u8], length: usize) -> bool {
+        let Some(at) = memchr(b':', line) else { return true };
         let (name, value) = (&line[..at], &line[at + 1..]);
         // By their length first: most fields are none of these.
         match name.len() {
@@ -174,15 +175,25 @@ impl Head {
                 let mut protocols = value.split(|byte| *byte == b',');
                 self.is_for_websocket |=
                     protocols.any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(b"websocket"));
+                length <= KEPT
             }
             // A length that is none is refused by hyper.
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
+            14 if is_read_as(name, b"content-length") => {
                 self.length = Some(number(value.trim_ascii(), 10).unwrap_or_default());
+                name[7] == b'-' && length <= KEPT
             }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.is_encoded = true,
-            _ => {}
+            17 if is_read_as(name, b"transfer-encoding") => {
+                let is_first = !std::mem::replace(&mut self.is_encoded, true);
+                is_first && name[8] == b'-' && length <= KEPT
+            }
+            _ => true,
         }
     }
+}
+
+/// Whether somebody reads a name as `known`: CGI does not tell an underscore from a hyphen.
+fn is_read_as(name: &[u8], known: &[u8]) -> bool {
+    name.iter().zip(known).all(|(byte, known)| byte.eq_ignore_ascii_case(known) || (*known == b'-' && *byte == b'_'))
 }
 
 /// The length of a chunk, in a line that says it (RFC 9112 section 7.1).
@@ -244,6 +255,17 @@ mod tests {
             "\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET /#part HTTP/1.1\r\nHost: h\r\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer_Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent_length: 5\r\n\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\n\r\n",
+            &format!("POST / HTTP/1.1\r\nContent-Length: {}1\r\n\r\nx", "0".repeat(KEPT)),
+            &format!("POST / HTTP/1.1\r\nContent-Length: {}1\r\n\r\nx", " ".repeat(KEPT)),
+            &format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{}1\r\nx\r\n0\r\n\r\n", "0".repeat(KEPT)),
+            &format!("GET / HTTP/1.1\r\nUpgrade:{}websocket\r\n\r\n", " ".repeat(KEPT)),
             "POST / HTTP/1.1\r\nTransfer-encoding : x\r\nTRANSFER-ENCODING: chunked\r\nContent-length: 0\r\n\r\n0\r\n\r\n",
         ] {
             let before = b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n\n\n";

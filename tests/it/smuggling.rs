@@ -85,6 +85,44 @@ fn a_length_beside_an_encoding_is_refused() {
 }
 
 #[test]
+fn an_encoding_is_said_once_and_in_its_own_name() {
+    let gateway = Setup::new().unlimited().start();
+    for headers in [
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+        "Transfer_Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Content_Length: 5\r\nTransfer-Encoding: chunked\r\n",
+    ] {
+        assert_refused(&gateway, &post(headers, "0\r\n\r\n"));
+    }
+}
+
+#[test]
+fn nothing_before_it_blinds_the_watch_over_heads() {
+    let gateway = Setup::new().unlimited().start();
+    let refused = post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n");
+    let long = format!("Content-Length: {}5\r\n", "0".repeat(300));
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    let blind = "POST /x HTTP/1.1\r\nContent-Length: 100000\r\n\r\n";
+    for (first, cut) in [
+        (post(chunked, &format!("0\r\n\n{blind}")), 0),
+        (post(chunked, &format!("0\r\nX: y\n{blind}")), 0),
+        (post(&long, "hello"), 120),
+        (post(chunked, &format!("{}5\r\nhello\r\n0\r\n\r\n", "0".repeat(300))), 200),
+    ] {
+        gateway.application.forget();
+        let mut connection = Raw::to(gateway.address);
+        connection.send(&first[..cut]);
+        connection.send(&first[cut..]);
+        connection.send(&refused);
+        connection.send(HIDDEN);
+        let answers = connection.rest();
+        assert!(!answers.contains("HTTP/1.1 200") && !answers.contains("HTTP/1.1 401"), "{answers}");
+        assert!(gateway.application.received().iter().all(|received| received.body.is_empty()));
+    }
+}
+
+#[test]
 fn what_comes_after_a_good_request_is_refused_as_well() {
     let gateway = Setup::new().start();
     for refused in [
@@ -138,6 +176,10 @@ fn broken_chunks_never_make_a_whole_request() {
         "5\r\nhello\r\n0\r\nX: y\nZ: z\r\n\r\n",
         "5\r\nhello\r\n0\r\n bad: trailer\r\n\r\n",
         "5\r\nhello\r\n0\r\nbad trailer\r\n\r\n",
+        "5\r\nhello\n0\r\n\r\n",
+        "0\r\n\n",
+        "0\r\nX: y\n",
+        "0\r\nX: y\n\n",
     ] {
         gateway.application.forget();
         let mut connection = Raw::to(gateway.address);
