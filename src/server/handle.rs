@@ -43,6 +43,8 @@ use crate::server::worker::{Current, Worker};
 use crate::session::live::Live;
 use crate::upstream::forward::{Way, forward, rewrite};
 use crate::upstream::headers::ClientSide;
+use crate::upstream::http1::Broken;
+use crate::upstream::pool::UpstreamError;
 use crate::upstream::rewriting::{self, Asked};
 use crate::upstream::upload::{Upload, discard};
 use crate::upstream::websocket;
@@ -360,6 +362,12 @@ async fn pass(
         return Err(Refusal::Unauthenticated(crate::policy::verdict::Reason::Ended(reason)));
     }
     let mut response = answered?;
+    if sent.is_websocket && version == Version::HTTP_2 && response.status().is_success() {
+        // There, any success says that the stream is a tunnel from now on (RFC 9113 section 8.5).
+        let server = pool.upstream().settings.name.clone();
+        let source = Broken::NoWebSocket(response.status());
+        return Err(Refusal::Upstream(UpstreamError::Exchange { server, source }));
+    }
     let lease = || lease().map(|lease| lease.holding(sent.under_way));
     if let Some(changes) = &sent.route.rewriting {
         let asked = Asked::with(&parts.headers, &sent.authority, &pool.upstream().settings.servers);

@@ -91,7 +91,7 @@ impl Tls {
             .map_err(|error| format!("TLS cannot be set up: {error}"))?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&certificates) as _);
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = [&b"h2"[..], b"http/1.1", b"http/1.0"].map(<[u8]>::to_vec).to_vec();
         config.send_tls13_tickets = TICKETS;
         config.ticketer =
             aws_lc_rs::Ticketer::new().map_err(|error| format!("TLS tickets cannot be set up: {error}"))?;

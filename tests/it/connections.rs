@@ -202,6 +202,8 @@ fn alpn_chooses_http_2_or_1_1_and_without_it_there_is_1_1() {
     assert_eq!(agreed(&[b"h2", b"http/1.1"]).expect("agreed").as_deref(), Some(&b"h2"[..]));
     assert_eq!(agreed(&[b"http/1.1", b"h2"]).expect("agreed").as_deref(), Some(&b"h2"[..]));
     assert_eq!(agreed(&[b"http/1.1"]).expect("agreed").as_deref(), Some(&b"http/1.1"[..]));
+    // What `curl --http1.0` asks for: it speaks HTTP/1.0, and nothing else is different.
+    assert_eq!(agreed(&[b"http/1.0"]).expect("agreed").as_deref(), Some(&b"http/1.0"[..]));
     assert_eq!(agreed(&[b"spdy/3", b"http/1.1"]).expect("agreed").as_deref(), Some(&b"http/1.1"[..]));
     assert!(agreed(&[b"spdy/3"]).is_err(), "RFC 7301 section 3.2: nothing in common is fatal");
     assert_eq!(agreed(&[]).expect("agreed"), None);

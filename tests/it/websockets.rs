@@ -166,6 +166,23 @@ fn an_application_that_does_not_agree_has_answered() {
     }
 }
 
+#[test]
+fn an_ordinary_answer_is_no_open_websocket_over_http_2() {
+    for status in ["200 OK", "204 No Content", "201 Created"] {
+        let server = Scripted::start(move |mut line| {
+            while line.request().is_some() {
+                line.say(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n"));
+            }
+        });
+        let gateway = gateway(&server);
+        let mut connection = over_http_2(&gateway, "/public", "");
+        let answer = connection.next_of(HEADERS);
+        // No success by any name (RFC 7541 appendix A), and no page of the application's.
+        assert!(!matches!(answer.payload.first(), Some(0x88..=0x8a)), "{status}: {answer:?}");
+        gateway.log.wait_for(&["/public", "502", "upstream_broken"]);
+    }
+}
+
 const ASK: &str = "GET /public HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 

@@ -31,6 +31,9 @@ pub enum Broken {
     /// It wants to speak another protocol, which nobody asked for.
     #[error("it switches protocols unasked")]
     Switched,
+    /// It gives another answer to who asks for a WebSocket by HTTP/2, which would there be read as one that is open.
+    #[error("it answers {0} and opens no WebSocket")]
+    NoWebSocket(http::StatusCode),
     /// The stream or the connection broke, over HTTP/2.
     #[error("HTTP/2 broke: {0}")]
     Http2(#[from] h2::Error),
@@ -58,6 +61,7 @@ impl Broken {
             | Self::NotHttp(_)
             | Self::HeadTooLarge
             | Self::Switched
+            | Self::NoWebSocket(_)
             | Self::Silent
             | Self::SlowUpload
             | Self::Upload(_) => false,
