@@ -405,7 +405,8 @@ fn open_store(
         known: known.map(|user| (user.name.as_str().into(), Arc::new(user.principal()))).collect(),
     })?;
     if is_new {
-        tracing::info!("a new session store was made: {}", path.display());
+        // Where there was one, everybody has been signed out by this.
+        tracing::warn!("there was no session store, and a new one was made: {}", path.display());
     }
     Ok(Arc::new(store))
 }

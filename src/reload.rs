@@ -248,7 +248,10 @@ impl Reloader {
         let followed = people::follow(&shared, former.users.as_deref(), snapshot.users.as_deref(), now).await;
         let Followed { ended, changed, failed } = followed.unwrap_or(Followed { failed: 1, ..Followed::default() });
         if failed > 0 {
-            tracing::error!("sessions of users that have changed could not all be ended: the session store fails");
+            tracing::error!(
+                "users have changed, and for {failed} sessions of theirs this could not be written down: it holds, and is \
+                 tried again, but a restart before the session store works again would bring back what was; reload then"
+            );
         }
         retired.stop(&shared.metrics).await;
         if let Some(Err(error)) = match resealed {
@@ -257,13 +260,13 @@ impl Reloader {
         } {
             tracing::error!("{error}: keep the former keys until it works again and everybody has signed in anew");
         }
-        let reloaded = Reloaded { version: snapshot.version, takes_restart, ended, changed };
+        let reloaded = Reloaded { version: snapshot.version, takes_restart, ended, changed, unwritten: failed };
         tell(&shared, &reloaded);
         Ok(reloaded)
     }
 }
 
-fn tell(shared: &Shared, Reloaded { version, takes_restart, ended, changed }: &Reloaded) {
+fn tell(shared: &Shared, Reloaded { version, takes_restart, ended, changed, unwritten: _ }: &Reloaded) {
     Metrics::count(&shared.metrics.reloads, "taken");
     let reason = format!("version_{version}");
     let fields = AuditFields { reason: Some(&reason), ..AuditFields::default() };

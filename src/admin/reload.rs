@@ -15,9 +15,9 @@ pub(super) async fn answer(shared: &Shared, method: &Method) -> Response<Full<By
         (StatusCode::METHOD_NOT_ALLOWED, json!({ "error": "write POST" }))
     } else {
         match shared.reloads.ask().await {
-            Ok(Reloaded { version, takes_restart, ended, changed }) => (
+            Ok(Reloaded { version, takes_restart, ended, changed, unwritten }) => (
                 StatusCode::OK,
-                json!({ "version": version, "takes_restart": takes_restart, "ended": ended, "changed": changed }),
+                json!({ "version": version, "takes_restart": takes_restart, "ended": ended, "changed": changed, "unwritten": unwritten }),
             ),
             Err(words) => (StatusCode::UNPROCESSABLE_ENTITY, json!({ "error": words })),
         }

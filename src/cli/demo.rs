@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use crate::app::{self, Parts};
 use crate::base::random::Random;
 use crate::cli::notify::Notify;
-use crate::cli::serve::OnHangup;
+use crate::cli::serve::{OnHangup, Signals};
 use crate::cli::{demo_app, serve};
 use crate::config::Plan;
 use crate::config::upstream_server;
@@ -95,7 +95,7 @@ pub(super) fn run(command: &DemoCommand) -> Result<(), String> {
     let running = app::start(&plan, Parts::default())
         .map_err(|error| format!("{error}\nwrite --listen 127.0.0.1:PORT to choose another address for the demo"))?;
     print!("{}", welcome(&running.addresses, &upstream, &users, has_demo_app));
-    serve::wait_for_stop(running, OnHangup::Stop, &Notify::default())
+    serve::wait_for_stop(Signals::listen()?, running, OnHangup::Stop, &Notify::default())
 }
 
 /// A password that can be typed: twelve letters and digits that nobody mixes up.

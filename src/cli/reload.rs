@@ -34,6 +34,13 @@ fn in_words(said: &Value) -> String {
         let (ended, changed) = (number("ended"), number("changed"));
         words += &format!("\nusers have changed: sessions ended: {ended}, with other rights: {changed}");
     }
+    if number("unwritten") > 0 {
+        let unwritten = number("unwritten");
+        words += &format!(
+            "\nthe session store cannot be written to: for {unwritten} sessions of users who have changed this holds until \
+             a restart; reload again when it works"
+        );
+    }
     let keys = said.get("takes_restart").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let keys: Vec<&str> = keys.iter().filter_map(Value::as_str).collect();
     if !keys.is_empty() {

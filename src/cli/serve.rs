@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -19,6 +20,8 @@ use crate::reload;
 /// Runs the gateway until it is told to stop.
 pub(super) fn run(config: &Path) -> Result<(), String> {
     log_to_stderr();
+    // From the beginning on, so that whoever rotates logs while it starts does not end it.
+    let signals = Signals::listen()?;
     let notify = Notify::from_environment();
     let given = process::given_sockets()?;
     let mut plan = Plan::load(config).map_err(|mistakes| mistakes.to_string())?;
@@ -54,7 +57,33 @@ pub(super) fn run(config: &Path) -> Result<(), String> {
         StoreKind::Memory => tracing::info!("sessions are kept in memory: a restart signs everybody out"),
         StoreKind::Disk(path) => tracing::info!("sessions are kept in {}; live ones: {count}", path.display()),
     }
-    wait_for_stop(running, OnHangup::Reload, &notify)
+    wait_for_stop(signals, running, OnHangup::Reload, &notify)
+}
+
+/// The signals that this process heeds, from when they are listened to.
+pub(super) struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Listens to them.
+    ///
+    /// # Errors
+    /// A sentence, when the system does not let it.
+    pub(super) fn listen() -> Result<Self, String> {
+        let failed = |error: std::io::Error| format!("signals cannot be waited for: {error}");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let listening = {
+            let _entered = runtime.enter();
+            let listen = |kind| signal(kind).map_err(failed);
+            (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?)
+        };
+        let (terminate, interrupt, hangup) = listening;
+        Ok(Self { runtime, terminate, interrupt, hangup })
+    }
 }
 
 /// Operational messages, for whoever runs the gateway, go to standard error.
@@ -78,13 +107,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Says that the gateway is there, waits for SIGTERM or Ctrl-C, lets what is under way end, and returns. A second signal
 /// ends at once.
-pub(super) fn wait_for_stop(running: Running, on_hangup: OnHangup, notify: &Notify) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("signals cannot be waited for: {error}");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+pub(super) fn wait_for_stop(
+    signals: Signals,
+    running: Running,
+    on_hangup: OnHangup,
+    notify: &Notify,
+) -> Result<(), String> {
+    let Signals { runtime, mut terminate, mut interrupt, mut hangup } = signals;
     runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
         notify.say("READY=1");
         let mut reloading = None;
         loop {

@@ -119,7 +119,8 @@ fn execute(
             edit(&who.file.path, |document| set_password(document, &who.name, &hash))?;
             let Who { name, file } = who;
             format!(
-                "Changed the password of \"{name}\" in {}. Restart the gateway for it to count.",
+                "Changed the password of \"{name}\" in {}. A running gateway takes it within seconds, and ends the sessions \
+                 that \"{name}\" has.",
                 file.path.display()
             )
         }
@@ -127,13 +128,15 @@ fn execute(
             edit(&who.file.path, |document| set_disabled(document, &who.name, true))?;
             let Who { name, file } = who;
             let path = file.path.display();
-            format!("Disabled \"{name}\" in {path}. Restart the gateway, and \"{name}\" can no longer sign in.")
+            format!(
+                "Disabled \"{name}\" in {path}. A running gateway signs \"{name}\" out within seconds, on every device."
+            )
         }
         Action::Enable(who) => {
             edit(&who.file.path, |document| set_disabled(document, &who.name, false))?;
             let Who { name, file } = who;
             let path = file.path.display();
-            format!("Enabled \"{name}\" in {path}. Restart the gateway, and \"{name}\" can sign in again.")
+            format!("Enabled \"{name}\" in {path}. Within seconds \"{name}\" can sign in again.")
         }
         Action::List { file, json } => {
             let users = Users::load(&file.path).map_err(|error| error.to_string())?;
@@ -165,7 +168,7 @@ fn add(
          the gateway runs as somebody else."
             .to_owned()
     } else {
-        format!("Restart the gateway, and \"{name}\" can sign in.")
+        format!("Within seconds \"{name}\" can sign in.")
     };
     Ok(format!("Added \"{name}\" to {path}. {next}"))
 }
@@ -287,10 +290,7 @@ mod tests {
             call("add alice --roles admin,staff,admin --groups x --email a@b.test --password-stdin", "first pass\r\n");
         assert!(added.is_ok_and(|line| line.starts_with("Added \"alice\" to users.toml. The file is new")));
         let added = call("add bob", " second pass ");
-        assert_eq!(
-            added.as_deref(),
-            Ok("Added \"bob\" to users.toml. Restart the gateway, and \"bob\" can sign in.\n")
-        );
+        assert_eq!(added.as_deref(), Ok("Added \"bob\" to users.toml. Within seconds \"bob\" can sign in.\n"));
         let users = || Users::load(&folder.path().join("users.toml")).expect("users");
         let opens =
             |name: &str, password: &str| verify_password(&users().get(name).expect("a user").password, password);

@@ -47,7 +47,11 @@ pub async fn follow(
     });
     let all = done.buffer_unordered(AT_ONCE).fold(Followed::default(), |sum, one| async move {
         match one {
-            Ok(one) => Followed { ended: sum.ended + one.ended, changed: sum.changed + one.changed, ..sum },
+            Ok(one) => Followed {
+                ended: sum.ended + one.ended,
+                changed: sum.changed + one.changed,
+                failed: sum.failed + one.failed,
+            },
             Err(_) => Followed { failed: sum.failed + 1, ..sum },
         }
     });
@@ -91,8 +95,11 @@ fn fate(before: Option<&User>, now: Option<&User>) -> Fate {
 async fn follow_one(shared: &Shared, name: &str, fate: &Fate, at: Timestamp) -> Result<Followed, StoreError> {
     let mut all = Followed::default();
     for live in shared.asked("list", shared.store.list(Owner::User(name.into()))).await? {
-        let one = apply(shared, &live, fate, at).await?;
-        all = Followed { ended: all.ended + one.ended, changed: all.changed + one.changed, ..all };
+        // One that could not be written down holds here all the same, and so must those behind it.
+        all = match apply(shared, &live, fate, at).await {
+            Ok(one) => Followed { ended: all.ended + one.ended, changed: all.changed + one.changed, ..all },
+            Err(_) => Followed { failed: all.failed + 1, ..all },
+        };
     }
     Ok(all)
 }

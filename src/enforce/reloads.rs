@@ -22,6 +22,8 @@ pub struct Reloaded {
     pub ended: usize,
     /// How many have other rights.
     pub changed: usize,
+    /// How many of both hold here and could not be written down yet: a restart before that would bring the former back.
+    pub unwritten: usize,
 }
 
 /// Somebody who waits for what comes of it.

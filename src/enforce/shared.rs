@@ -113,7 +113,11 @@ impl Shared {
     /// # Errors
     /// When the store fails.
     pub async fn end_all_sessions(&self, owner: Owner, reason: EndReason, now: Timestamp) -> Result<usize, StoreError> {
-        let ended = self.asked("revoke_all", self.store.revoke_all(owner, reason, now)).await?;
+        let held = self.asked("list", self.store.list(owner.clone())).await?;
+        let ended = self.asked("revoke_all", self.store.revoke_all(owner, reason, now)).await;
+        // Also where it could not be written down: they have ended here.
+        held.iter().filter(|live| live.ended().is_some()).for_each(|live| self.leases.end(live.handle()));
+        let ended = ended?;
         for handle in &ended {
             self.leases.end(*handle);
             self.note_end(*handle, reason, None);

@@ -44,7 +44,7 @@ use crate::session::live::Live;
 use crate::upstream::forward::{Way, forward, rewrite};
 use crate::upstream::headers::ClientSide;
 use crate::upstream::http1::Broken;
-use crate::upstream::pool::UpstreamError;
+use crate::upstream::pool::{Pool, UpstreamError};
 use crate::upstream::rewriting::{self, Asked};
 use crate::upstream::upload::{Upload, discard};
 use crate::upstream::websocket;
@@ -362,11 +362,8 @@ async fn pass(
         return Err(Refusal::Unauthenticated(crate::policy::verdict::Reason::Ended(reason)));
     }
     let mut response = answered?;
-    if sent.is_websocket && version == Version::HTTP_2 && response.status().is_success() {
-        // There, any success says that the stream is a tunnel from now on (RFC 9113 section 8.5).
-        let server = pool.upstream().settings.name.clone();
-        let source = Broken::NoWebSocket(response.status());
-        return Err(Refusal::Upstream(UpstreamError::Exchange { server, source }));
+    if sent.is_websocket && version == Version::HTTP_2 {
+        opens_or_fails(response.status(), pool)?;
     }
     let lease = || lease().map(|lease| lease.holding(sent.under_way));
     if let Some(changes) = &sent.route.rewriting {
@@ -386,6 +383,16 @@ async fn pass(
         Some(_) | None => AnswerBody::Upstream(Leased::new(body, lease())),
     };
     Ok(Response::from_parts(head, body))
+}
+
+/// Refuses an answer to who asks for a WebSocket by HTTP/2 that opens none and is a success: there, any success says that
+/// the stream is a tunnel from now on (RFC 9113 section 8.5).
+fn opens_or_fails(status: StatusCode, pool: &Pool) -> Result<(), Refusal> {
+    if !status.is_success() {
+        return Ok(());
+    }
+    let (server, source) = (pool.upstream().settings.name.clone(), Broken::NoWebSocket(status));
+    Err(Refusal::Upstream(UpstreamError::Exchange { server, source }))
 }
 
 /// Makes a request the one that its application is sent.

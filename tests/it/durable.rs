@@ -236,6 +236,27 @@ fn a_disk_that_fills_up_loses_nobody() {
 }
 
 #[test]
+fn whoever_is_disabled_while_the_disk_is_full_is_out_on_every_device() {
+    let application = Application::start();
+    let folder = folder(&application);
+    let gateway = serve_within_limits(folder.path());
+    let address = gateway.address();
+    let devices: Vec<Client> = (0..4).map(|_| signed_in(address, BOB)).collect();
+    limit_files(&gateway, "4096");
+    assert_eq!(Client::new(address).sign_in(ALICE, "/").status, 503);
+    assert_eq!(run(folder.path(), &["user", "disable", "bob", "--users", "users.toml"], "").code(), Some(0));
+    patiently("none of them is let in", || devices.iter().all(|client| tried(address, &client.session()).0 == 401));
+    gateway.stderr.wait_for(&["this could not be written down: it holds"]);
+    limit_files(&gateway, "unlimited");
+    gateway.stderr.wait_for(&["can be written to again"]);
+    gateway.stop("KILL");
+    let next = Process::serve(folder.path());
+    for client in devices {
+        assert_eq!(tried(next.address(), &client.session()).0, 401);
+    }
+}
+
+#[test]
 fn what_is_wrong_with_the_store_is_said_at_once_and_nothing_is_replaced() {
     let application = Application::start();
     let folder = folder(&application);
