@@ -25,7 +25,11 @@ thread_local! {
 
 /// The id of a request: the one it came with as `name`, or a new one.
 pub fn request_id(headers: &HeaderMap, name: &HeaderName, random: &Random) -> HeaderValue {
-    taken(headers, name).unwrap_or_else(|| made(random))
+    let mut id = taken(headers, name).unwrap_or_else(|| made(random));
+    // No two messages have the same: in the table of headers that a connection of HTTP/2 keeps (RFC 7541 section 2.3.2) it
+    // would only push out others, and be compared with all that were there before.
+    id.set_sensitive(true);
+    id
 }
 
 /// An id that the request came with, if it is a single one, not long, and of characters that mean nothing to anybody.
@@ -118,6 +122,10 @@ mod tests {
         }
         let (one, two) = (made(&Random::System), made(&Random::System));
         assert_ne!(one, two);
+        for id in ["", "1"] {
+            let id = request_id(&with("x-request-id", &[id]), &NAME, &Random::System);
+            assert!(id.is_sensitive(), "HTTP/2 keeps nothing of it");
+        }
     }
 
     #[test]
