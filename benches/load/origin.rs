@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::net::TcpListener;
 
 use crate::cases::SMALL;
@@ -21,6 +22,11 @@ use crate::lab;
 
 /// Where the files are.
 pub(crate) const FILES: &str = "/bytes/";
+
+/// How much of an answer that is not taken its system holds, in bytes. Left to itself, it would take two megabytes for each:
+/// an application has a machine of its own for that, or a share of this one's memory for connections, but here it would
+/// have nearly all.
+const UNSENT: usize = 128 * 1024;
 
 /// What it says of a file that came as it was sent.
 pub(crate) const AS_SENT: &str = "as it was sent";
@@ -41,6 +47,7 @@ async fn serve(port: u16) -> Result<(), String> {
     loop {
         let (stream, _) = listener.accept().await.map_err(|error| format!("accept: {error}"))?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        SockRef::from(&stream).set_send_buffer_size(UNSENT).map_err(|error| error.to_string())?;
         let (pattern, small) = (pattern.clone(), small.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request| answer(request, pattern.clone(), small.clone()));

@@ -7,8 +7,8 @@
 //!
 //! They come when the attacker has opened all that it could: opening a thousand connections, and filling the kernel's
 //! buffers for each, is a load like any other. And slowhttptest spins while it waits, which takes a core: on a machine
-//! with two, visitors on the same core would measure that. So once the attack stands, it runs for a twentieth of the time
-//! only, in moments of a millisecond, and drips what is due. Its connections stay open all the time.
+//! with two, visitors on the same core would measure that. So once the attack stands, it runs for a moment every few
+//! seconds only, in which it drips what is due on every connection. Its connections stay open all the time.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -38,10 +38,9 @@ const REMAINDER: u64 = 120;
 const STANDS: Duration = Duration::from_millis(1500);
 const LOOK: Duration = Duration::from_millis(250);
 const STANDS_LIMIT: Duration = Duration::from_secs(60);
-/// How often it then runs, and for how long. A thousand real attackers are not of one mind: in longer moments, hundreds of
-/// its connections would drip at once, and visitors would measure that.
-const DRIP_EVERY: Duration = Duration::from_millis(20);
-const DRIP: Duration = Duration::from_millis(1);
+/// How often it then runs, and for how long: for less than one request in a hundred.
+const DRIP_EVERY: Duration = Duration::from_secs(5);
+const DRIP: Duration = Duration::from_millis(30);
 /// How much longer than asked for the visitors may take.
 const OVERTIME: Duration = Duration::from_secs(30);
 /// The most that the p99 may grow.

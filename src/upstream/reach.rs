@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
-use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::upstream::group::Upstream;
 use crate::upstream::http1::link::Stream;
@@ -16,12 +16,6 @@ use crate::upstream::tls::HTTP_2;
 /// that does not read, and a thousand such clients have all the memory that it has for connections, everybody else's
 /// included. A quarter of a megabyte is a gigabit a second over two milliseconds: applications are near.
 const UNREAD: usize = 256 * 1024;
-
-/// The longest segment that a server may send, in bytes: what fits the longest frames on a wire, of 9,000. So it counts only
-/// for an application on this machine, whose segments would be of 64 KiB: the system lets a connection queue some dozens of
-/// the longest for sending, which made 2 MiB of each answer that a client does not read, outside of anybody's memory but
-/// all connections'.
-const SEGMENT: u32 = 8_960;
 
 /// Whether a server is known by a name that may mean another address tomorrow.
 pub fn has_name(server: &ServerAddress) -> bool {
@@ -73,20 +67,11 @@ pub async fn reach(
     }
 }
 
-/// A connection to the first of `addresses` that takes one.
 async fn tcp(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
-    let mut failure = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in addresses {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // Both are said to the server as the connection begins. Where they cannot be, it is as the system likes it.
-        let _ = SockRef::from(&socket).set_recv_buffer_size(UNREAD);
-        let _ = SockRef::from(&socket).set_tcp_mss(SEGMENT);
-        match socket.connect(*address).await {
-            Ok(stream) => return stream.set_nodelay(true).map(|()| stream),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
+    let stream = TcpStream::connect(addresses).await?;
+    // Where it cannot be said, it is as it was.
+    let _ = SockRef::from(&stream).set_recv_buffer_size(UNREAD);
+    stream.set_nodelay(true).map(|()| stream)
 }
 
 /// The host in `host:port`.
