@@ -89,7 +89,7 @@ impl DiskStore {
     /// Opens the file, making it if there is none, and fills memory from it.
     ///
     /// # Errors
-    /// A sentence that says what is wrong and what to do. Nothing has been changed then.
+    /// A sentence that says what is wrong and what to do. No session has been changed then.
     pub fn open(settings: DiskSettings) -> Result<Opened, String> {
         let DiskSettings { path, ring, tenant, idle, random, clock, known } = settings;
         let (mut file, is_new) = SessionFile::open(&path)?;

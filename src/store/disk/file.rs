@@ -4,6 +4,11 @@
 //! check all of it takes as long as reading it three times. So what was read is checked here. A row that was altered does
 //! not open. That none is missing, comes twice or is of yesterday, is told by a sum over the seals of all rows, which is
 //! written with every change of them.
+//!
+//! What that does not tell: a change of the one bit that says which of the last two commits counts takes the last one back,
+//! sum and all, as does whoever puts an older file in its place. A named value that is missing is not missed, because
+//! nothing reads all of them; one that was altered does not open. What is only read to be written again, as the list of
+//! free pages, is found damaged when it is used, and what came of it at the next start.
 
 use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
