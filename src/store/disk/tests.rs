@@ -238,14 +238,14 @@ fn what_is_no_store_is_refused_and_left_as_it_is() {
     }
 }
 
-/// A store of some hundreds of sessions, some of them written more than once so that there are pages of before, and the
+/// A store of two hundred sessions, some of them written more than once so that there are pages of before, and the
 /// bytes of its file: as after `kill -9`, and closed.
-fn some_hundreds(folder: &Path) -> (Vec<Record>, [Vec<u8>; 2]) {
+fn two_hundred(folder: &Path) -> (Vec<Record>, [Vec<u8>; 2]) {
     let path = folder.join("good.redb");
     let store = open(&path);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let all: Vec<Record> = (0..400).map(|at| record(&format!("user-{}", at % 50))).collect();
-    for part in all.chunks(100) {
+    let all: Vec<Record> = (0..200).map(|at| record(&format!("user-{}", at % 50))).collect();
+    for part in all.chunks(50) {
         let creating = part.iter().map(|record| store.create(record.clone(), None));
         for created in runtime.block_on(futures_util::future::join_all(creating)) {
             created.expect("the store works");
@@ -288,7 +288,7 @@ fn hold_against_damage(path: &Path, all: &[Record], at: &str) -> bool {
 #[test]
 fn a_damaged_byte_is_a_refusal_or_harmless_and_never_another_session_or_one_less() {
     let folder = TempDir::new().expect("a folder");
-    let (all, files) = some_hundreds(folder.path());
+    let (all, files) = two_hundred(folder.path());
     let path = folder.path().join("tried.redb");
     let random = Random::seeded(20_261_129);
     let mut refused = 0;
