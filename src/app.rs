@@ -49,7 +49,7 @@ use crate::server::tls::Tls;
 use crate::server::worker::Worker;
 use crate::session::cookie::SessionCookie;
 use crate::session::store::SessionStore;
-use crate::store::disk::{DiskSettings, DiskStore};
+use crate::store::disk::{DiskSettings, DiskStore, Opened};
 use crate::store::memory::MemoryStore;
 use crate::upstream::forward::Rewriting;
 use crate::upstream::group::Upstream;
@@ -59,6 +59,9 @@ const BACKGROUND_END: Duration = Duration::from_secs(1);
 
 /// The only tenant there is so far.
 const TENANT: &str = "default";
+
+/// The people whose restored sessions are unlike what the users file says of them, where the store has compared the two.
+type Unlike = Option<Vec<Box<str>>>;
 
 /// What a gateway is given from outside.
 pub struct Parts {
@@ -129,13 +132,14 @@ pub fn start_on(sockets: Sockets, plan: &Plan, parts: Parts) -> Result<Running, 
     let metrics_listener = plan.admin.metrics.map(|address| sockets::bind(address, 1)).transpose()?;
     let (door, admin_address) = open_door(plan.admin.listen.as_ref())?;
     // Where another gateway runs already, nothing of its is touched.
-    let shared = Arc::new(share(plan, parts)?);
+    let (shared, unlike) = share_with_store(plan, parts)?;
+    let shared = Arc::new(shared);
     let Sockets { https: mut listeners, http: mut plain_listeners } = sockets;
     let (addresses, redirect_addresses) = (sockets::addresses_of(&listeners), sockets::addresses_of(&plain_listeners));
     let metrics_listener = metrics_listener.and_then(|mut listeners| listeners.pop());
     let metrics_address = metrics_listener.as_ref().and_then(|listener| listener.local_addr().ok());
     let (background, checkers) = background::start(&shared, &renewal, metrics_listener, door)?;
-    admit_known(&background, &shared)?;
+    admit_known(&background, &shared, unlike)?;
     let challenges = plan.server.acme_challenges.clone();
     let challenges = challenges.map(|folder| Challenges::new(folder, background.handle().clone()));
     let plain = Arc::new(PlainHttp::new(addresses.first().map_or(0, SocketAddr::port), challenges));
@@ -171,10 +175,16 @@ pub fn start_on(sockets: Sockets, plan: &Plan, parts: Parts) -> Result<Running, 
     })
 }
 
-/// Ends the restored sessions of whoever is not among the users any more, and gives the others the rights they have now.
-fn admit_known(background: &runtime::Runtime, shared: &Shared) -> Result<(), String> {
-    let users = shared.snapshot.load().users.clone();
-    let followed = background.block_on(people::follow(shared, None, users.as_deref(), shared.clock.now()));
+/// Ends the restored sessions of whoever is not among the users any more or has another password, and gives the others
+/// the rights they have now. It looks at the sessions of those `unlike` the users, or of everybody.
+fn admit_known(background: &runtime::Runtime, shared: &Shared, unlike: Unlike) -> Result<(), String> {
+    let (users, now) = (shared.snapshot.load().users.clone(), shared.clock.now());
+    let followed = background.block_on(async {
+        match unlike {
+            Some(names) => Ok(people::follow_these(shared, names, users.as_deref(), now).await),
+            None => people::follow(shared, users.as_deref(), now).await,
+        }
+    });
     match followed {
         Ok(Followed { ended: 0, changed: 0, failed: 0 }) => Ok(()),
         Ok(Followed { ended, changed, failed: 0 }) => {
@@ -326,17 +336,22 @@ fn open_door(place: Option<&Place>) -> Result<(Option<Door>, Option<SocketAddr>)
 /// # Errors
 /// A sentence that says which thread could not be started, or what is wrong with the session store or its keys.
 pub fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
+    share_with_store(plan, parts).map(|(shared, _)| shared)
+}
+
+/// The same, and whose sessions are to be looked at before anybody is served.
+fn share_with_store(plan: &Plan, parts: Parts) -> Result<(Shared, Unlike), String> {
     let thread = |error: std::io::Error| format!("a thread cannot be started: {error}");
     let ring = Arc::new(key_ring(plan, &parts.random)?);
-    let store = match parts.store {
-        Some(store) => store,
+    let (store, unlike) = match parts.store {
+        Some(store) => (store, None),
         None => open_store(plan, &ring, &parts.random, &parts.clock)?,
     };
     let logs = Logs::open(plan.log.access.as_ref(), &plan.log.audit, parts.log)?;
     // Half of the cores, so that a crowd that signs in leaves the rest to those who are.
     let hashing = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
     let started_at = parts.clock.now();
-    Ok(Shared {
+    let shared = Shared {
         connections: OpenConnections::default(),
         snapshot: ArcSwap::from_pointee(snapshot(plan, &ring, &parts.clock, None)?),
         store,
@@ -350,7 +365,8 @@ pub fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
         is_ready: AtomicBool::new(false),
         started_at,
         reloads: Reloads::default(),
-    })
+    };
+    Ok((shared, unlike))
 }
 
 /// The keys that are configured, or those of the gateway's own making: beside the sessions, so that they last as long.
@@ -384,18 +400,19 @@ pub(crate) fn key_ring(plan: &Plan, random: &Random) -> Result<KeyRing, String> 
     of(&keys)
 }
 
+/// The configured store, and whose sessions in it are to be looked at.
 fn open_store(
     plan: &Plan,
     ring: &Arc<KeyRing>,
     random: &Random,
     clock: &Clock,
-) -> Result<Arc<dyn SessionStore>, String> {
+) -> Result<(Arc<dyn SessionStore>, Unlike), String> {
     let path = match &plan.session.store {
-        StoreKind::Memory => return Ok(Arc::new(MemoryStore::default())),
+        StoreKind::Memory => return Ok((Arc::new(MemoryStore::default()), Some(Vec::new()))),
         StoreKind::Disk(path) => path.clone(),
     };
-    let known = plan.users.iter().flat_map(|local| local.users.iter());
-    let (store, is_new) = DiskStore::open(DiskSettings {
+    let known = plan.users.iter().flat_map(|local| local.users.iter()).filter(|user| !user.disabled);
+    let Opened { store, is_new, unlike } = DiskStore::open(DiskSettings {
         path: path.clone(),
         ring: Arc::clone(ring),
         tenant: TENANT.into(),
@@ -408,7 +425,7 @@ fn open_store(
         // Where there was one, everybody has been signed out by this.
         tracing::warn!("there was no session store, and a new one was made: {}", path.display());
     }
-    Ok(Arc::new(store))
+    Ok((Arc::new(store), Some(unlike)))
 }
 
 /// The snapshot of a plan. What is alive in the one `before`, and what its plan has in common with this one, is carried

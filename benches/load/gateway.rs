@@ -26,6 +26,7 @@ use vestibule::app::{self, Parts};
 use vestibule::config::Plan;
 use vestibule::enforce::establish;
 use vestibule::enforce::shared::Shared;
+use vestibule::login::users::User;
 use vestibule::reload;
 use vestibule::session::binding::Bound;
 use vestibule::session::principal::Principal;
@@ -88,7 +89,10 @@ async fn make_sessions(shared: &Shared, arguments: &Arguments) -> Result<(), Str
         let records = (first..arguments.sessions.min(first + AT_ONCE)).map(|at| {
             let user = format!("user-{}", at % arguments.users);
             let email = format!("{user}@example.test");
-            let principal = Principal::new(&user, Some(&email), &["staff".to_owned()], &["reader".to_owned()]);
+            let known = snapshot.users.as_ref().and_then(|users| users.get(&user));
+            let principal = known
+                .map(User::principal)
+                .unwrap_or_else(|| Principal::new(&user, Some(&email), &["staff".to_owned()], &["reader".to_owned()]));
             Record::new(&shared.random, Some(Arc::new(principal)), bound, now)
         });
         let creating = records.map(|record| shared.store.create(record, None));

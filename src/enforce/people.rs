@@ -29,20 +29,19 @@ pub struct Followed {
     pub failed: usize,
 }
 
-/// Makes every session one that `now` allows. `before` is who there was when it was last so; without it, as at the start,
-/// nobody knows which password a session was begun with. The snapshot with `now` in it must be in force already.
+/// Makes every session one that `now` allows. The snapshot with `now` in it must be in force already.
 ///
 /// # Errors
 /// When the store cannot say who has sessions.
-pub async fn follow(
-    shared: &Shared,
-    before: Option<&Users>,
-    now: Option<&Users>,
-    at: Timestamp,
-) -> Result<Followed, StoreError> {
+pub async fn follow(shared: &Shared, now: Option<&Users>, at: Timestamp) -> Result<Followed, StoreError> {
     let names = shared.asked("users", shared.store.users()).await?;
+    Ok(follow_these(shared, names, now, at).await)
+}
+
+/// The same for the sessions of some alone.
+pub async fn follow_these(shared: &Shared, names: Vec<Box<str>>, now: Option<&Users>, at: Timestamp) -> Followed {
     let done = stream::iter(names).map(|name: Box<str>| async move {
-        let fate = fate(before.and_then(|users| users.get(&name)), now.and_then(|users| users.get(&name)));
+        let fate = fate(now.and_then(|users| users.get(&name)));
         follow_one(shared, &name, &fate, at).await
     });
     let all = done.buffer_unordered(AT_ONCE).fold(Followed::default(), |sum, one| async move {
@@ -55,7 +54,7 @@ pub async fn follow(
             Err(_) => Followed { failed: sum.failed + 1, ..sum },
         }
     });
-    Ok(all.await)
+    all.await
 }
 
 /// Makes a session that has just begun one that the users of this moment allow: whoever signed in may have been looked up
@@ -65,30 +64,26 @@ pub async fn follow(
 /// When the store fails.
 pub async fn catch_up(shared: &Shared, began_with: &Snapshot, live: &Arc<Live>) -> Result<(), StoreError> {
     let newest = shared.snapshot.load_full();
-    let (before, now) = (began_with.users.as_ref(), newest.users.as_ref());
-    let is_same = match (before, now) {
+    let is_same = match (&began_with.users, &newest.users) {
         (Some(before), Some(now)) => Arc::ptr_eq(before, now),
         (None, None) => true,
         (Some(_), None) | (None, Some(_)) => false,
     };
-    let Some(name) = live.principal().filter(|_| !is_same).map(|principal| principal.user.clone()) else {
-        return Ok(());
-    };
-    let fate = fate(before.and_then(|users| users.get(&name)), now.and_then(|users| users.get(&name)));
+    let Some(principal) = live.principal().filter(|_| !is_same) else { return Ok(()) };
+    let fate = fate(newest.users.as_ref().and_then(|users| users.get(&principal.user)));
     apply(shared, live, &fate, shared.clock.now()).await.map(drop)
 }
 
-/// What becomes of somebody's sessions.
+/// What becomes of somebody's sessions, those aside that were begun with another password.
 enum Fate {
     End(EndReason),
     Have(Arc<Principal>),
 }
 
-fn fate(before: Option<&User>, now: Option<&User>) -> Fate {
-    match (before, now.filter(|user| !user.disabled)) {
-        (_, None) => Fate::End(EndReason::AccountDisabled),
-        (Some(before), Some(now)) if before.password != now.password => Fate::End(EndReason::PasswordChanged),
-        (_, Some(now)) => Fate::Have(Arc::new(now.principal())),
+fn fate(now: Option<&User>) -> Fate {
+    match now.filter(|user| !user.disabled) {
+        None => Fate::End(EndReason::AccountDisabled),
+        Some(now) => Fate::Have(Arc::new(now.principal())),
     }
 }
 
@@ -111,9 +106,14 @@ async fn apply(shared: &Shared, live: &Arc<Live>, fate: &Fate, at: Timestamp) ->
     };
     let principal = match fate {
         Fate::End(reason) => return end(*reason).await,
-        Fate::Have(principal) if live.principal() == Some(principal) => return Ok(Followed::default()),
         Fate::Have(principal) => principal,
     };
+    if live.principal() == Some(principal) {
+        return Ok(Followed::default());
+    }
+    if live.principal().is_some_and(|began| began.password.differs(principal.password)) {
+        return end(EndReason::PasswordChanged).await;
+    }
     let change = shared.store.change_principal(live.handle(), Arc::clone(principal), live.version());
     let is_changed = shared.asked("change_principal", change).await;
     // Also where it could not be written down: it holds here.

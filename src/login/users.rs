@@ -29,7 +29,7 @@ pub use password::{
 use crate::base::shell;
 use crate::reader::mistake::Mistakes;
 use crate::reader::{Document, Section};
-use crate::session::principal::Principal;
+use crate::session::principal::{PasswordStamp, Principal};
 
 /// The largest users file that is read, in bytes: 16 MiB, some fifty thousand users.
 pub const MAX_USERS_BYTES: u64 = 16 << 20;
@@ -63,7 +63,8 @@ pub struct User {
 impl User {
     /// Who they are once they have signed in.
     pub fn principal(&self) -> Principal {
-        Principal::new(&self.name, self.email.as_deref(), &self.groups, &self.roles)
+        let password = PasswordStamp::of(&self.password);
+        Principal { password, ..Principal::new(&self.name, self.email.as_deref(), &self.groups, &self.roles) }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -14,11 +13,11 @@ use crate::base::secret::Secret;
 use crate::crypto::keyring::{KeyId, KeyRing, Purpose};
 use crate::session::binding::{Bound, Factor, TlsFingerprint};
 use crate::session::handle::SessionHandle;
-use crate::session::principal::Principal;
+use crate::session::principal::{PasswordStamp, Principal, PrincipalRef};
 use crate::session::rotation::Rotation;
 
 /// The codec's version, the first byte of an encoded record.
-const CODEC_VERSION: u8 = 2;
+const CODEC_VERSION: u8 = 3;
 
 /// The largest encoded record that is read, in bytes: a principal with many groups is a few kilobytes.
 pub const MAX_ENCODED: usize = 64 * 1024;
@@ -150,18 +149,33 @@ pub struct Record {
     pub ended: Option<(EndReason, Timestamp)>,
 }
 
-/// What [`Record`] is encoded as, with what it is bound to as that version has it.
+/// What [`Record`] is encoded as, with who is signed in and what it is bound to as that version has them.
 #[derive(Serialize, Deserialize)]
-struct Encoded<B> {
+struct Encoded<P, B> {
     version: u64,
     seed: [u8; 32],
-    principal: Option<Arc<Principal>>,
+    principal: Option<P>,
     authenticated_at: Timestamp,
     active_at: Timestamp,
     generation: u32,
     presented_at: Timestamp,
     bound: B,
     ended: Option<(EndReason, Timestamp)>,
+}
+
+/// [`PrincipalRef`] in versions 1 and 2, which knew of no stamps.
+#[derive(Serialize, Deserialize)]
+struct PrincipalV2<'parts> {
+    user: &'parts str,
+    email: Option<&'parts str>,
+    groups: &'parts str,
+    roles: &'parts str,
+}
+
+impl<'parts> From<PrincipalV2<'parts>> for PrincipalRef<'parts> {
+    fn from(PrincipalV2 { user, email, groups, roles }: PrincipalV2<'parts>) -> Self {
+        Self { user, email, groups, roles, password: PasswordStamp::UNKNOWN }
+    }
 }
 
 /// [`Bound`] in version 1, which knew of no TLS fingerprints.
@@ -219,7 +233,7 @@ impl Record {
         let record = Encoded {
             version: self.version,
             seed: *self.seed.expose(),
-            principal: self.principal.clone(),
+            principal: self.principal.as_deref().map(Principal::parts),
             authenticated_at: self.authenticated_at,
             active_at: self.active_at,
             generation: self.rotation.generation,
@@ -236,23 +250,37 @@ impl Record {
     /// # Errors
     /// [`RecordError::Version`] or [`RecordError::Damaged`].
     pub fn decode(handle: SessionHandle, bytes: &[u8]) -> Result<Self, RecordError> {
+        Self::decode_with(handle, bytes, own)
+    }
+
+    fn decode_with(
+        handle: SessionHandle,
+        bytes: &[u8],
+        who: impl FnOnce(&PrincipalRef<'_>) -> Arc<Principal>,
+    ) -> Result<Self, RecordError> {
         let (&version, rest) = bytes.split_first().ok_or(RecordError::Damaged)?;
         if bytes.len() > MAX_ENCODED {
             return Err(RecordError::Damaged);
         }
         match version {
             0 => Err(RecordError::Damaged),
-            1 => Self::decode_bound::<BoundV1>(handle, rest),
-            CODEC_VERSION => Self::decode_bound::<Bound>(handle, rest),
+            1 => Self::decode_as::<PrincipalV2<'_>, BoundV1>(handle, rest, who),
+            2 => Self::decode_as::<PrincipalV2<'_>, Bound>(handle, rest, who),
+            CODEC_VERSION => Self::decode_as::<PrincipalRef<'_>, Bound>(handle, rest, who),
             later => Err(RecordError::Version(later)),
         }
     }
 
-    fn decode_bound<B>(handle: SessionHandle, bytes: &[u8]) -> Result<Self, RecordError>
+    fn decode_as<'bytes, P, B>(
+        handle: SessionHandle,
+        bytes: &'bytes [u8],
+        who: impl FnOnce(&PrincipalRef<'_>) -> Arc<Principal>,
+    ) -> Result<Self, RecordError>
     where
-        B: DeserializeOwned + Into<Bound>,
+        P: Deserialize<'bytes> + Into<PrincipalRef<'bytes>>,
+        B: Deserialize<'bytes> + Into<Bound>,
     {
-        let (record, left) = postcard::take_from_bytes::<Encoded<B>>(bytes).map_err(|_| RecordError::Damaged)?;
+        let (record, left) = postcard::take_from_bytes::<Encoded<P, B>>(bytes).map_err(|_| RecordError::Damaged)?;
         if !left.is_empty() {
             return Err(RecordError::Damaged);
         }
@@ -260,7 +288,7 @@ impl Record {
             handle,
             version: record.version,
             seed: Secret::new(record.seed),
-            principal: record.principal,
+            principal: record.principal.map(|principal| who(&principal.into())),
             authenticated_at: record.authenticated_at,
             active_at: record.active_at,
             rotation: Rotation { generation: record.generation, presented_at: record.presented_at },
@@ -284,12 +312,30 @@ impl Record {
     /// # Errors
     /// [`RecordError::Sealed`] when it does not open, otherwise as [`Record::decode`].
     pub fn open(handle: SessionHandle, ring: &KeyRing, tenant: &str, sealed: &[u8]) -> Result<Self, RecordError> {
-        let (id, sealed): (&KeyId, _) = sealed.split_first_chunk().ok_or(RecordError::Sealed)?;
-        let key = ring.derive(*id, Purpose::Record, tenant, handle.as_bytes()).ok_or(RecordError::Sealed)?;
-        let mut sealed = Zeroizing::new(sealed.to_vec());
-        let plain = key.open(handle.as_bytes(), &mut sealed).ok_or(RecordError::Sealed)?;
-        Self::decode(handle, plain)
+        Self::open_with(handle, ring, tenant, &mut Zeroizing::new(sealed.to_vec()), own)
     }
+
+    /// Opens it in place, and asks `who` for the person: of a million sessions most share theirs, and none needs memory
+    /// for one that is there already.
+    ///
+    /// # Errors
+    /// As [`Record::open`].
+    pub fn open_with(
+        handle: SessionHandle,
+        ring: &KeyRing,
+        tenant: &str,
+        sealed: &mut [u8],
+        who: impl FnOnce(&PrincipalRef<'_>) -> Arc<Principal>,
+    ) -> Result<Self, RecordError> {
+        let (id, sealed): (&mut KeyId, _) = sealed.split_first_chunk_mut().ok_or(RecordError::Sealed)?;
+        let key = ring.derive(*id, Purpose::Record, tenant, handle.as_bytes()).ok_or(RecordError::Sealed)?;
+        let plain = key.open(handle.as_bytes(), sealed).ok_or(RecordError::Sealed)?;
+        Self::decode_with(handle, plain, who)
+    }
+}
+
+fn own(parts: &PrincipalRef<'_>) -> Arc<Principal> {
+    Arc::new(Principal::from(*parts))
 }
 
 #[cfg(test)]
@@ -299,6 +345,7 @@ mod tests {
     fn record() -> Record {
         let principal =
             Principal::new("alice", Some("alice@example.test"), &["staff".to_owned()], &["admin".to_owned()]);
+        let principal = Principal { password: PasswordStamp::of("$argon2id$"), ..principal };
         let tls = TlsFingerprint::of([0x1301, 0x1303], [0x001d], [0x0403]);
         let bound = Bound { tls, ..Bound::of("2001:db8::1".parse().expect("an address"), b"agent/1") };
         let mut record = Record::new(
@@ -325,26 +372,52 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_version_1_is_read_and_has_no_fingerprint() {
+    fn records_of_former_versions_are_read_without_what_they_do_not_know() {
         let record = record();
         let Bound { address, agent, agent_family, .. } = record.bound;
-        for ended in EndReason::ALL.into_iter().filter(|reason| *reason != EndReason::Binding(Factor::Tls)) {
+        let known = record.principal.clone().expect("a person");
+        let person = Some(Arc::new(Principal { password: PasswordStamp::UNKNOWN, ..Principal::clone(&known) }));
+        for ended in EndReason::ALL {
             let ended = Some((ended, Timestamp::from_millis(1_700_000_100_000)));
-            let old = Encoded {
+            let second = Encoded {
                 version: record.version,
                 seed: *record.seed.expose(),
-                principal: record.principal.clone(),
+                principal: Some(PrincipalV2 {
+                    user: &known.user,
+                    email: known.email.as_deref(),
+                    groups: &known.groups,
+                    roles: &known.roles,
+                }),
                 authenticated_at: record.authenticated_at,
                 active_at: record.active_at,
                 generation: record.rotation.generation,
                 presented_at: record.rotation.presented_at,
-                bound: BoundV1 { address, agent, agent_family },
+                bound: record.bound,
                 ended,
             };
-            let encoded = postcard::to_extend(&old, vec![1]).expect("bytes");
+            let encoded = postcard::to_extend(&second, vec![2]).expect("bytes");
+            let expected = Record { principal: person.clone(), ended, ..record.clone() };
+            assert_eq!(Record::decode(record.handle, &encoded), Ok(expected.clone()));
+            if ended.is_some_and(|(reason, _)| reason == EndReason::Binding(Factor::Tls)) {
+                continue;
+            }
+            let Encoded { version, seed, principal, authenticated_at, active_at, generation, presented_at, .. } =
+                second;
+            let bound = BoundV1 { address, agent, agent_family };
+            let first = Encoded {
+                version,
+                seed,
+                principal,
+                authenticated_at,
+                active_at,
+                generation,
+                presented_at,
+                bound,
+                ended,
+            };
+            let encoded = postcard::to_extend(&first, vec![1]).expect("bytes");
             let bound = Bound { tls: TlsFingerprint::UNKNOWN, ..record.bound };
-            let expected = Record { bound, ended, ..record.clone() };
-            assert_eq!(Record::decode(record.handle, &encoded), Ok(expected));
+            assert_eq!(Record::decode(record.handle, &encoded), Ok(Record { bound, ..expected }));
         }
     }
 
@@ -366,8 +439,8 @@ mod tests {
         let mut longer = encoded.to_vec();
         longer.push(0);
         assert_eq!(Record::decode(record.handle, &longer), Err(RecordError::Damaged));
-        longer[0] = 3;
-        assert_eq!(Record::decode(record.handle, &longer), Err(RecordError::Version(3)));
+        longer[0] = 4;
+        assert_eq!(Record::decode(record.handle, &longer), Err(RecordError::Version(4)));
         for at in 1..encoded.len() {
             let mut mutated = encoded.to_vec();
             mutated[at] = mutated[at].wrapping_add(101);

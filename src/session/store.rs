@@ -68,11 +68,6 @@ pub trait SessionStore: Send + Sync {
         expected_version: u64,
     ) -> BoxFuture<'_, Result<bool, StoreError>>;
 
-    /// Puts a changed record in place of one whose version is `expected_version`, if that session still lasts. Returns
-    /// whether it did. Whoever holds the session from before keeps that state of it, its end included: a caller that
-    /// replaces also ends what is open of the former.
-    fn replace(&self, record: Record, expected_version: u64) -> BoxFuture<'_, Result<bool, StoreError>>;
-
     /// Makes `generation` the current one if it is the successor and the session lasts. Returns whether it is the
     /// current one now.
     fn rotate(&self, handle: SessionHandle, generation: u32, now: Timestamp)

@@ -7,6 +7,7 @@
 //! them yet that anybody would miss.
 
 mod file;
+mod restore;
 mod sealing;
 mod values;
 mod writer;
@@ -26,10 +27,11 @@ use crate::session::handle::SessionHandle;
 use crate::session::kv::{Entry, Expected, KvStore, Space, check};
 use crate::session::live::Live;
 use crate::session::principal::Principal;
-use crate::session::record::{EndReason, Owner, Record, RecordError};
+use crate::session::record::{EndReason, Owner, Record};
 use crate::session::store::{Created, Lookup, Page, SessionStore, StoreError};
 use crate::session::timeouts::Lifetime;
 use crate::store::disk::file::SessionFile;
+use crate::store::disk::restore::{Restored, restore};
 use crate::store::disk::sealing::Sealing;
 use crate::store::disk::values::{Answer, What, Wish};
 use crate::store::disk::writer::Writer;
@@ -58,9 +60,20 @@ pub struct DiskSettings {
     pub random: Random,
     /// By which writing is tried again.
     pub clock: Clock,
-    /// What is known of people already: a session of somebody with just these rights shares it, and a start with a
-    /// million of them takes a quarter less of memory.
+    /// Who may have sessions, and what is known of them: a session of just such a person shares it, so that a start with a
+    /// million of them takes a quarter less of memory, and whoever has others is told.
     pub known: HashMap<Box<str>, Arc<Principal>>,
+}
+
+/// What opening a disk store comes to.
+pub struct Opened {
+    /// The store.
+    pub store: DiskStore,
+    /// Whether its file was made, because there was none.
+    pub is_new: bool,
+    /// The people whose sessions, some of them at least, are not as [`DiskSettings::known`] has them: they are not in it
+    /// any more, have other rights or another password.
+    pub unlike: Vec<Box<str>>,
 }
 
 /// The store.
@@ -73,37 +86,19 @@ pub struct DiskStore {
 }
 
 impl DiskStore {
-    /// Opens the file, making it if there is none, and fills memory from it. Whether it was made.
+    /// Opens the file, making it if there is none, and fills memory from it.
     ///
     /// # Errors
-    /// A sentence that says what is wrong and what to do. Nothing has been changed then.
-    pub fn open(settings: DiskSettings) -> Result<(Self, bool), String> {
+    /// A sentence that says what is wrong and what to do. No session has been changed then.
+    pub fn open(settings: DiskSettings) -> Result<Opened, String> {
         let DiskSettings { path, ring, tenant, idle, random, clock, known } = settings;
-        let (file, is_new) = SessionFile::open(&path)?;
-        let (memory, sealing) = (MemoryStore::with_room_for(file.count()), Sealing::new(ring, &tenant, random));
-        file.read_all(|handle, sealed| match sealing.open(handle, sealed) {
-            Ok(mut record) => {
-                if let Some(principal) = &mut record.principal
-                    && let Some(known) = known.get(&principal.user).filter(|known| *known == principal)
-                {
-                    *principal = Arc::clone(known);
-                }
-                memory.add(record, None);
-                Ok(())
-            }
-            Err(RecordError::Sealed) => Err(format!(
-                "the session store {} has sessions that its keys do not open: put back the key that it was written with, \
-                 behind the others, or move the file away, and everybody signs in again",
-                path.display()
-            )),
-            Err(error @ (RecordError::Damaged | RecordError::Version(_))) => {
-                Err(format!("the session store {} cannot be read: {error}", path.display()))
-            }
-        })?;
+        let (mut file, is_new) = SessionFile::open(&path)?;
+        let sealing = Sealing::new(ring, &tenant, random);
+        let Restored { memory, unlike } = restore(&mut file, &path, &sealing, known)?;
         let (memory, sealing) = (Arc::new(memory), Arc::new(sealing));
         let writer = Writer::start(&path, file, &memory, &sealing, clock)?;
         let store = Self { memory, sealing, writer, touch_every: AtomicU64::new(touch_every(idle)) };
-        Ok((store, is_new))
+        Ok(Opened { store, is_new, unlike })
     }
 
     /// Whether activity at `now` is to be written. Each session has moments of its own at which it is, so that they do
@@ -186,17 +181,6 @@ impl SessionStore for DiskStore {
             self.reseal().await?;
             self.sealing.ring.store(ring);
             Ok(())
-        })
-    }
-
-    fn replace(&self, record: Record, expected_version: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move {
-            let handle = record.handle;
-            let is_done = self.memory.put_if(record, expected_version);
-            if is_done {
-                self.writer.written(handle).await?;
-            }
-            Ok(is_done)
         })
     }
 

@@ -23,15 +23,19 @@ pub const REMEMBER_ENDED: Duration = Duration::from_secs(24 * 3600);
 /// at four million sessions instead of 65.
 const SHARDS: usize = 1024;
 
-/// Hashes a handle by taking eight of its bytes: they are random already, and strangers cannot choose them. The first is
-/// the highest, so that handles in their order, as a file has them, meet one part of the map after the other.
+/// Hashes a handle by taking eight of its bytes: they are random already, and strangers cannot choose them. The first of
+/// them say which part of the map it is in, so that handles in their order, as a file has them, fill one part after the
+/// other: each part stays in the processor's cache meanwhile.
 #[derive(Default)]
 struct HandleHasher(u64);
+
+/// How many of the highest bits of a hash the map keeps for itself, before those that say the part.
+const TAG_BITS: u32 = 7;
 
 impl Hasher for HandleHasher {
     fn write(&mut self, bytes: &[u8]) {
         if let Some(first) = bytes.first_chunk() {
-            self.0 = u64::from_be_bytes(*first);
+            self.0 = u64::from_be_bytes(*first).rotate_right(TAG_BITS);
         }
     }
 
@@ -90,7 +94,7 @@ pub struct MemoryStore {
 
 impl Default for MemoryStore {
     fn default() -> Self {
-        Self::with_room_for(0)
+        Self::with_room_for(0, 0)
     }
 }
 
@@ -104,12 +108,32 @@ pub(super) struct Swept {
 }
 
 impl MemoryStore {
-    /// An empty store that need not grow before it has so many sessions.
-    pub(super) fn with_room_for(count: usize) -> Self {
+    /// An empty store that need not grow before it has so many sessions of so many owners.
+    pub(super) fn with_room_for(sessions: usize, owners: usize) -> Self {
+        let hasher = BuildHasherDefault::default();
         Self {
-            sessions: DashMap::with_capacity_and_hasher_and_shard_amount(count, BuildHasherDefault::default(), SHARDS),
-            by_owner: DashMap::with_capacity_and_shard_amount(count, SHARDS),
+            sessions: DashMap::with_capacity_and_hasher_and_shard_amount(sessions, hasher, SHARDS),
+            by_owner: DashMap::with_capacity_and_shard_amount(owners, SHARDS),
             active: AtomicUsize::new(0),
+        }
+    }
+
+    /// Takes in a session that was there before. If it has not ended, [`Self::restore_owner`] is still to be told.
+    pub(super) fn restore(&self, record: Record) {
+        self.sessions.insert(record.handle, Arc::new(Live::new(record)));
+    }
+
+    /// Notes whose these sessions are, once for all of them: a look at the map of owners for each session would take a
+    /// tenth of a second for a million.
+    pub(super) fn restore_owner(&self, owner: Owner, handles: Vec<SessionHandle>) {
+        self.active.fetch_add(handles.len(), Ordering::Relaxed);
+        match self.by_owner.entry(owner) {
+            Entry::Occupied(mut there) => handles.into_iter().for_each(|handle| there.get_mut().add(handle)),
+            Entry::Vacant(place) => match handles[..] {
+                [] => {}
+                [only] => drop(place.insert(Handles::One(only))),
+                [_, _, ..] => drop(place.insert(Handles::Several(Box::new(handles)))),
+            },
         }
     }
 
@@ -147,7 +171,6 @@ impl MemoryStore {
     }
 
     pub(super) fn end(&self, handle: SessionHandle, reason: EndReason, now: Timestamp) -> bool {
-        // Ended while the map's part is held, so that `replace` cannot put a copy that lasts in its place.
         let ended = self.sessions.get(&handle).filter(|live| live.end(reason, now)).map(|live| Arc::clone(&live));
         let Some(live) = ended else { return false };
         self.active.fetch_sub(1, Ordering::Relaxed);
@@ -159,7 +182,6 @@ impl MemoryStore {
     }
 
     pub(super) fn change(&self, handle: SessionHandle, principal: Arc<Principal>, expected_version: u64) -> bool {
-        // While the map's part is held, so that `put_if` cannot put a copy in its place that knows nothing of it.
         self.sessions.get(&handle).is_some_and(|live| live.change_principal(principal, expected_version))
     }
 
@@ -169,15 +191,6 @@ impl MemoryStore {
             Owner::Address(_) => None,
         };
         self.by_owner.iter().filter_map(|handles| name(handles.key())).collect()
-    }
-
-    pub(super) fn put_if(&self, record: Record, expected_version: u64) -> bool {
-        let Some(mut place) = self.sessions.get_mut(&record.handle) else { return false };
-        let fits = place.version() == expected_version && place.ended().is_none() && place.owner() == record.owner();
-        if fits {
-            *place = Arc::new(Live::new(record));
-        }
-        fits
     }
 
     pub(super) fn make_current(&self, handle: SessionHandle, generation: u32, now: Timestamp) -> bool {
@@ -278,10 +291,6 @@ impl SessionStore for MemoryStore {
 
     fn users(&self) -> BoxFuture<'_, Result<Vec<Box<str>>, StoreError>> {
         Box::pin(async move { Ok(self.names()) })
-    }
-
-    fn replace(&self, record: Record, expected_version: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.put_if(record, expected_version)) })
     }
 
     fn rotate(

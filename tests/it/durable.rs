@@ -256,6 +256,37 @@ fn whoever_is_disabled_while_the_disk_is_full_is_out_on_every_device() {
     }
 }
 
+/// While nobody looks, the users file changes: the next start finds out, as a reload would have.
+#[test]
+fn users_who_changed_while_it_was_stopped_are_treated_as_by_a_reload() {
+    let application = Application::start();
+    let folder = folder(&application);
+    for (signal, other) in [("TERM", "another horse battery"), ("KILL", "a third horse battery")] {
+        fs::write(folder.path().join("users.toml"), users()).expect("written");
+        let gateway = Process::serve(folder.path());
+        let (alice, elsewhere) = (signed_in(gateway.address(), ALICE), signed_in(gateway.address(), ALICE));
+        let bob = signed_in(gateway.address(), BOB);
+        gateway.stop(signal);
+        let set = run(folder.path(), &["user", "passwd", "alice", "--users", "users.toml", "--password-stdin"], other);
+        assert_eq!(set.code(), Some(0), "{}", set.stderr);
+        let next = Process::serve(folder.path());
+        next.stderr.wait_for(&["sessions ended: 2, with other rights: 0"]);
+        let address = next.address();
+        for hers in [&alice, &elsewhere] {
+            assert_eq!(tried(address, &hers.session()), (401, "password_changed".to_owned()));
+        }
+        assert_eq!(tried(address, &bob.session()).0, 200);
+        let hers = signed_in(address, (ALICE.0, other)).session();
+        // What ended then stays ended, and what was begun with the new password lasts.
+        next.stop(signal);
+        let last = Process::serve(folder.path());
+        assert_eq!(tried(last.address(), &alice.session()).0, 401);
+        assert_eq!(tried(last.address(), &hers).0, 200);
+        assert_eq!(tried(last.address(), &bob.session()).0, 200);
+        last.stop("TERM");
+    }
+}
+
 #[test]
 fn what_is_wrong_with_the_store_is_said_at_once_and_nothing_is_replaced() {
     let application = Application::start();

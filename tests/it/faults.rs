@@ -115,10 +115,6 @@ impl SessionStore for Faulty {
         self.inner.users()
     }
 
-    fn replace(&self, record: Record, expected_version: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
-        self.write(self.inner.replace(record, expected_version))
-    }
-
     fn rotate(
         &self,
         handle: SessionHandle,

@@ -1,10 +1,22 @@
 //! The file of the disk store: a redb database, one row a session, each sealed under a key of its own handle.
+//!
+//! redb believes what stands in a page that it reads: after a crash it checks the beginning of the file alone, because to
+//! check all of it takes as long as reading it three times. So what was read is checked here. A row that was altered does
+//! not open. That none is missing, comes twice or is of yesterday, is told by a sum over the seals of all rows, which is
+//! written with every change of them.
+//!
+//! What that does not tell: a change of the one bit that says which of the last two commits counts takes the last one back,
+//! sum and all, as does whoever puts an older file in its place. A named value that is missing is not missed, because
+//! nothing reads all of them; one that was altered does not open. What is only read to be written again, as the list of
+//! free pages, is found damaged when it is used, and what came of it at the next start.
 
+use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use redb::backends::FileBackend;
 use redb::{
@@ -23,9 +35,16 @@ const SESSIONS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("se
 /// What the file says of itself.
 const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
 
-/// The name of the layout's version in [`ABOUT`], and the one that is written and read.
+/// The name of the layout's version in [`ABOUT`], the one that is written, and one that is read and brought up to it.
 const FORMAT: &str = "format";
-const FORMAT_NOW: u64 = 1;
+const FORMAT_NOW: u64 = 2;
+const FORMAT_WITHOUT_SUM: u64 = 1;
+
+/// The name of the sum in [`ABOUT`]: of the last bytes of every sealed record, which are random, as [`mark`] has it.
+const SUM: &str = "sum";
+
+/// The least that a row takes in the file, in bytes: a handle, and the key's id, nonce and tag of a sealed record.
+const LEAST_ROW: u64 = 16 + 4 + 12 + 16;
 
 /// How much of the file is held in memory, in bytes: what writes touch again and again. The sessions themselves are in
 /// memory anyway.
@@ -39,6 +58,8 @@ pub(super) struct SessionFile {
     path: PathBuf,
     /// `None` while it cannot be opened again after a failure.
     database: Option<Database>,
+    /// Of the file as it was opened.
+    format: u64,
 }
 
 impl SessionFile {
@@ -58,46 +79,70 @@ impl SessionFile {
             Err(error) => return Err(unusable(path, &error)),
         };
         let database = open_database(path)?;
-        match format_of(&database) {
-            Ok(Some(FORMAT_NOW)) => Ok((Self { path: path.to_owned(), database: Some(database) }, is_new)),
-            Ok(Some(other)) => Err(no_store(path, &format!("a later version of vestibule wrote it (format {other})"))),
-            Ok(None) => Err(no_store(path, "it is a database of something else")),
-            Err(error) => Err(no_store(path, &error.to_string())),
+        match believing(|| about(&database, FORMAT)) {
+            Ok(Ok(Some(format @ (FORMAT_NOW | FORMAT_WITHOUT_SUM)))) => {
+                Ok((Self { path: path.to_owned(), database: Some(database), format }, is_new))
+            }
+            Ok(Ok(Some(other))) => {
+                Err(no_store(path, &format!("a later version of vestibule wrote it (format {other})")))
+            }
+            Ok(Ok(None)) => Err(no_store(path, "it is a database of something else")),
+            Ok(Err(error)) => Err(no_store(path, &error.to_string())),
+            Err(_) => Err(no_store(path, "it is damaged")),
         }
     }
 
-    /// How many rows there are; nought when that cannot be read, which reading them will say.
+    /// How many rows there are, as far as that can be believed: no more than fit into the file.
     pub(super) fn count(&self) -> usize {
         let count = || {
             let table = self.database.as_ref()?.begin_read().ok()?.open_table(SESSIONS).ok()?;
-            usize::try_from(table.len().ok()?).ok()
+            let most = fs::metadata(&self.path).ok()?.len() / LEAST_ROW;
+            usize::try_from(table.len().ok()?.min(most)).ok()
         };
-        catch_unwind(AssertUnwindSafe(count)).ok().flatten().unwrap_or_default()
+        believing(count).ok().flatten().unwrap_or_default()
     }
 
-    /// Hands every row to `take`.
+    /// Hands every row to `take`, and makes sure that these were all. A file of before there was a sum is given one.
     ///
     /// # Errors
     /// A sentence that says what is wrong with the file, or what `take` says.
     pub(super) fn read_all(
-        &self,
+        &mut self,
         mut take: impl FnMut(SessionHandle, &[u8]) -> Result<(), String>,
     ) -> Result<(), String> {
         let damaged = |error: &dyn std::fmt::Display| no_store(&self.path, &format!("it is damaged ({error})"));
         let Some(database) = &self.database else { return Err(damaged(&"it is closed")) };
-        let read = catch_unwind(AssertUnwindSafe(|| {
-            let table = database
-                .begin_read()
-                .map_err(|error| damaged(&error))?
-                .open_table(SESSIONS)
-                .map_err(|error| damaged(&error))?;
+        let read = believing(|| {
+            let reading = database.begin_read().map_err(|error| damaged(&error))?;
+            let table = reading.open_table(SESSIONS).map_err(|error| damaged(&error))?;
+            let (mut sum, mut last) = (0_u64, None);
             for row in table.iter().map_err(|error| damaged(&error))? {
                 let (handle, sealed) = row.map_err(|error| damaged(&error))?;
-                take(SessionHandle::from_bytes(*handle.value()), sealed.value())?;
+                let handle = SessionHandle::from_bytes(*handle.value());
+                // A page that leads back to one before it would be read for ever.
+                if last.is_some_and(|last| last >= handle) {
+                    return Err(damaged(&"it contradicts itself"));
+                }
+                last = Some(handle);
+                sum = sum.wrapping_add(mark(sealed.value()));
+                take(handle, sealed.value())?;
             }
-            Ok(())
-        }));
-        read.unwrap_or_else(|_| Err(damaged(&"it contradicts itself")))
+            Ok(sum)
+        });
+        let sum = read.unwrap_or_else(|_| Err(damaged(&"it contradicts itself")))?;
+        if self.format == FORMAT_WITHOUT_SUM {
+            let brought = believing(|| bring_up(database, sum));
+            let brought = brought.unwrap_or_else(|_| Err(contradiction()));
+            return brought.map_err(|error| unusable(&self.path, &io_error(error)));
+        }
+        match believing(|| about(database, SUM)) {
+            Ok(Ok(Some(expected))) if expected == sum => Ok(()),
+            Ok(Ok(_)) => {
+                Err(damaged(&"it has not all the sessions that were written, or not as they were written last"))
+            }
+            Ok(Err(error)) => Err(damaged(&error)),
+            Err(_) => Err(damaged(&"it contradicts itself")),
+        }
     }
 
     /// Writes rows and does what is asked of the values, all or none; when it returns, it is on the disk. What came of each
@@ -116,18 +161,35 @@ impl SessionFile {
             None => open_database(&self.path)?,
         };
         // Kept only if all went well.
-        let written = catch_unwind(AssertUnwindSafe(|| {
+        let written = believing(|| {
             if rows.is_empty() && wishes.iter().all(Wish::only_reads) {
                 look(&database, wishes, sealing)
             } else {
                 put(&database, rows, wishes, sealing)
             }
-        }));
-        let written = written.unwrap_or_else(|_| Err(redb::Error::Corrupted("the file contradicts itself".to_owned())));
-        let answers = written.map_err(|error| error.to_string())?;
-        self.database = Some(database);
-        Ok(answers)
+        });
+        match written.unwrap_or_else(|_| Err(contradiction())) {
+            Ok(answers) => {
+                self.database = Some(database);
+                Ok(answers)
+            }
+            Err(error) => {
+                let_go(database);
+                Err(error.to_string())
+            }
+        }
     }
+}
+
+impl Drop for SessionFile {
+    fn drop(&mut self) {
+        self.database.take().into_iter().for_each(let_go);
+    }
+}
+
+/// Closes it. Something is written for that, and what stands in a damaged file may be in the way.
+fn let_go(database: Database) {
+    let _ = believing(|| drop(database));
 }
 
 fn look(
@@ -153,14 +215,21 @@ fn put(
     let mut writing = database.begin_write()?;
     // The commit says which pages are free, so that opening the file after a crash need not walk through all of it.
     writing.set_quick_repair(true);
-    {
+    if !rows.is_empty() {
         let mut table = writing.open_table(SESSIONS)?;
+        let mut change = 0_u64;
         for (handle, sealed) in rows {
-            match sealed {
-                Some(sealed) => drop(table.insert(handle.as_bytes(), sealed.as_slice())?),
-                None => drop(table.remove(handle.as_bytes())?),
-            }
+            let former = match sealed {
+                Some(sealed) => table.insert(handle.as_bytes(), sealed.as_slice())?,
+                None => table.remove(handle.as_bytes())?,
+            };
+            let [former, now] =
+                [former.as_ref().map(|row| row.value()), sealed.as_deref()].map(|row| row.map_or(0, mark));
+            change = change.wrapping_add(now).wrapping_sub(former);
         }
+        let mut about = writing.open_table(ABOUT)?;
+        let sum = about.get(SUM)?.map_or(0, |sum| sum.value());
+        about.insert(SUM, sum.wrapping_add(change))?;
     }
     if !wishes.is_empty() {
         let mut table = writing.open_table(VALUES)?;
@@ -190,11 +259,60 @@ fn fill(path: &Path) -> io::Result<()> {
         let writing = database.begin_write()?;
         writing.open_table(SESSIONS)?;
         writing.open_table(VALUES)?;
-        writing.open_table(ABOUT)?.insert(FORMAT, FORMAT_NOW)?;
+        let mut about = writing.open_table(ABOUT)?;
+        about.insert(FORMAT, FORMAT_NOW)?;
+        about.insert(SUM, 0)?;
+        drop(about);
         writing.commit()?;
         Ok(())
     };
-    fill().map_err(|error| if let redb::Error::Io(error) = error { error } else { io::Error::other(error) })
+    fill().map_err(io_error)
+}
+
+/// Gives a file of before there was a sum the one of its rows.
+fn bring_up(database: &Database, sum: u64) -> Result<(), redb::Error> {
+    let mut writing = database.begin_write()?;
+    writing.set_quick_repair(true);
+    let mut about = writing.open_table(ABOUT)?;
+    about.insert(FORMAT, FORMAT_NOW)?;
+    about.insert(SUM, sum)?;
+    drop(about);
+    writing.commit()?;
+    Ok(())
+}
+
+/// What a row adds to the sum: the end of its seal's tag, which is another one whenever it is written.
+fn mark(sealed: &[u8]) -> u64 {
+    sealed.last_chunk().map_or(0, |end| u64::from_le_bytes(*end))
+}
+
+/// What stands in a damaged file is believed, until it contradicts itself: redb then panics.
+struct Contradiction;
+
+/// Does something with the file. A contradiction is told by whoever finds it, in a sentence, and not by redb as well.
+fn believing<T>(what: impl FnOnce() -> T) -> Result<T, Contradiction> {
+    static QUIET: Once = Once::new();
+    thread_local! { static BELIEVES: Cell<bool> = const { Cell::new(false) } }
+    QUIET.call_once(|| {
+        let tell = panic::take_hook();
+        panic::set_hook(Box::new(move |what| {
+            if !BELIEVES.get() {
+                tell(what);
+            }
+        }));
+    });
+    BELIEVES.set(true);
+    let done = catch_unwind(AssertUnwindSafe(what));
+    BELIEVES.set(false);
+    done.map_err(|_| Contradiction)
+}
+
+fn contradiction() -> redb::Error {
+    redb::Error::Corrupted("the file contradicts itself".to_owned())
+}
+
+fn io_error(error: redb::Error) -> io::Error {
+    if let redb::Error::Io(error) = error { error } else { io::Error::other(error) }
 }
 
 fn builder() -> Builder {
@@ -204,15 +322,17 @@ fn builder() -> Builder {
 }
 
 fn open_database(path: &Path) -> Result<Database, String> {
-    // What stands in a damaged file is believed in places, until it contradicts itself.
-    match catch_unwind(|| builder().open(path)) {
+    match believing(|| builder().open(path)) {
         Ok(Ok(database)) => Ok(database),
         Ok(Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch)) => Err(format!(
             "the session store {} is in use by another process: a gateway is running already, or this one needs a path \
              of its own in [session.store]",
             path.display()
         )),
-        Ok(Err(DatabaseError::Storage(StorageError::Io(error)))) if error.kind() != ErrorKind::InvalidData => {
+        // What lies behind the end of the file is asked for by a damaged one.
+        Ok(Err(DatabaseError::Storage(StorageError::Io(error))))
+            if ![ErrorKind::InvalidData, ErrorKind::UnexpectedEof].contains(&error.kind()) =>
+        {
             Err(unusable(path, &error))
         }
         Ok(Err(error)) => Err(no_store(path, &error.to_string())),
@@ -220,9 +340,10 @@ fn open_database(path: &Path) -> Result<Database, String> {
     }
 }
 
-fn format_of(database: &Database) -> Result<Option<u64>, redb::Error> {
+/// What the file says of itself under this name.
+fn about(database: &Database, name: &str) -> Result<Option<u64>, redb::Error> {
     match database.begin_read()?.open_table(ABOUT) {
-        Ok(about) => Ok(about.get(FORMAT)?.map(|format| format.value())),
+        Ok(about) => Ok(about.get(name)?.map(|value| value.value())),
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }

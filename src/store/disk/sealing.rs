@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use crate::base::random::Random;
 use crate::crypto::keyring::{KeyId, KeyRing, Purpose};
 use crate::session::handle::SessionHandle;
+use crate::session::principal::{Principal, PrincipalRef};
 use crate::session::record::{Record, RecordError};
 
 /// The keys, whose records they are, and where nonces come from.
@@ -46,7 +47,29 @@ impl Sealing {
         key.open(head, &mut sealed).map(<[u8]>::to_vec)
     }
 
-    pub(super) fn open(&self, handle: SessionHandle, sealed: &[u8]) -> Result<Record, RecordError> {
-        Record::open(handle, &self.ring.load(), &self.tenant, sealed)
+    /// What opens one record after another under the keys of this moment.
+    pub(super) fn opener(&self) -> Opener<'_> {
+        Opener { ring: self.ring.load_full(), tenant: &self.tenant, opened: Zeroizing::default() }
+    }
+}
+
+/// Opens records, all in the same memory.
+pub(super) struct Opener<'sealing> {
+    ring: Arc<KeyRing>,
+    tenant: &'sealing str,
+    opened: Zeroizing<Vec<u8>>,
+}
+
+impl Opener<'_> {
+    /// As [`Record::open_with`].
+    pub(super) fn open(
+        &mut self,
+        handle: SessionHandle,
+        sealed: &[u8],
+        who: impl FnOnce(&PrincipalRef<'_>) -> Arc<Principal>,
+    ) -> Result<Record, RecordError> {
+        self.opened.clear();
+        self.opened.extend_from_slice(sealed);
+        Record::open_with(handle, &self.ring, self.tenant, &mut self.opened, who)
     }
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::base::secret::Secret;
 use crate::session::binding::Bound;
-use crate::session::principal::Principal;
+use crate::session::principal::{PasswordStamp, Principal};
 use crate::store::{contract, kv_contract};
 
 const START: Timestamp = Timestamp::from_millis(1_763_000_000_000);
@@ -33,7 +33,7 @@ fn settings(path: &Path, key: u8) -> DiskSettings {
 }
 
 fn open(path: &Path) -> DiskStore {
-    DiskStore::open(settings(path, 1)).unwrap_or_else(|error| panic!("{error}")).0
+    DiskStore::open(settings(path, 1)).unwrap_or_else(|error| panic!("{error}")).store
 }
 
 fn record(user: &str) -> Record {
@@ -108,8 +108,8 @@ fn what_was_acknowledged_is_there_when_it_is_opened_again() {
     let stranger = create(&store, "");
     assert!(wait(store.rotate(bob.handle(), 1, after(5))));
     assert!(wait(store.revoke(carol.handle(), EndReason::Logout, after(6))));
-    let principal = Some(Arc::new(Principal::new("alice", None, &[], &["admin".to_owned()])));
-    assert!(wait(store.replace(Record { version: 1, principal, ..alice.record() }, 0)));
+    let principal = Arc::new(Principal::new("alice", None, &[], &["admin".to_owned()]));
+    assert!(wait(store.change_principal(alice.handle(), principal, 0)));
     // As after `kill -9`: nothing is closed.
     let copy = folder.path().join("copy.redb");
     fs::copy(&path, &copy).expect("a copy");
@@ -196,10 +196,11 @@ fn sealed_anew_it_needs_the_former_key_no_more() {
     wait(store.put_if(Space::Factors, "alice", Expected::Nothing, b"factor".to_vec(), None, START));
     drop(store);
     let both = KeyRing::new(Secret::new([2; 32]), [Secret::new([1; 32])]);
-    let (store, _) = DiskStore::open(DiskSettings { ring: Arc::new(both), ..settings(&path, 0) }).expect("both keys");
+    let both = DiskSettings { ring: Arc::new(both), ..settings(&path, 0) };
+    let store = DiskStore::open(both).unwrap_or_else(|error| panic!("both keys: {error}")).store;
     assert_eq!(wait(store.reseal()), 3000);
     drop(store);
-    let (store, _) = DiskStore::open(settings(&path, 2)).expect("the new key is enough");
+    let store = DiskStore::open(settings(&path, 2)).unwrap_or_else(|error| panic!("the new key: {error}")).store;
     assert!(all.iter().all(|record| find(&store, record.handle).as_ref() == Some(record)));
     let factor = wait(KvStore::get(&store, Space::Factors, "alice", START)).expect("it is there");
     assert_eq!(factor.value, b"factor");
@@ -237,25 +238,199 @@ fn what_is_no_store_is_refused_and_left_as_it_is() {
     }
 }
 
+/// A store of two hundred sessions, some of them written more than once so that there are pages of before, and the
+/// bytes of its file: as after `kill -9`, and closed.
+fn two_hundred(folder: &Path) -> (Vec<Record>, [Vec<u8>; 2]) {
+    let path = folder.join("good.redb");
+    let store = open(&path);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let all: Vec<Record> = (0..200).map(|at| record(&format!("user-{}", at % 50))).collect();
+    for part in all.chunks(50) {
+        let creating = part.iter().map(|record| store.create(record.clone(), None));
+        for created in runtime.block_on(futures_util::future::join_all(creating)) {
+            created.expect("the store works");
+        }
+        wait(store.rotate(part[0].handle, 1, after(5)));
+        wait(store.revoke(part[1].handle, EndReason::Logout, after(6)));
+    }
+    let all = all.iter().map(|record| find(&store, record.handle).expect("it is there")).collect();
+    let killed = fs::read(&path).expect("the file");
+    store.close();
+    (all, [killed, fs::read(&path).expect("the file")])
+}
+
+/// Opens a store whose file is damaged `at` a place: a clear refusal, or every session as it was, also when it is opened
+/// once more. Whether it was refused.
+fn hold_against_damage(path: &Path, all: &[Record], at: &str) -> bool {
+    for _ in 0..2 {
+        match DiskStore::open(settings(path, 1)) {
+            Ok(Opened { store, is_new, .. }) => {
+                assert!(!is_new, "{at}");
+                assert_eq!(store.memory.handles().len(), all.len(), "{at}");
+                for record in all {
+                    assert_eq!(find(&store, record.handle).as_ref(), Some(record), "{at}");
+                }
+            }
+            Err(refusal) => {
+                let path = path.display().to_string();
+                let is_clear = ["cannot be used as the session store", "the file is damaged", "cannot be read"];
+                assert!(
+                    refusal.contains(&path) && is_clear.iter().any(|said| refusal.contains(said)),
+                    "{at}: {refusal}"
+                );
+                return true;
+            }
+        }
+    }
+    false
+}
+
 #[test]
-fn damage_is_an_error_or_harmless_and_never_another_session() {
+fn a_damaged_byte_is_a_refusal_or_harmless_and_never_another_session_or_one_less() {
+    let folder = TempDir::new().expect("a folder");
+    let (all, files) = two_hundred(folder.path());
+    let path = folder.path().join("tried.redb");
+    let random = Random::seeded(20_261_129);
+    let mut refused = 0;
+    for (good, file) in files.iter().zip(["killed", "closed"]) {
+        let at_random = (0..100).map(|_| usize::from_le_bytes(random.bytes()) % good.len());
+        // The header with its two commits, and the rows that say where each table begins and how long it is.
+        let header = (0..64).chain((64..320).step_by(5));
+        let tables = good.windows(8).enumerate().filter(|(_, name)| name == b"sessions").map(|(at, _)| at);
+        let near_tables = tables.flat_map(|at| at..(at + 80).min(good.len())).step_by(3);
+        for at in at_random.chain(header).chain(near_tables.take(100)) {
+            // Which of the two commits is the newer one is told by the lowest bit of byte 9 alone. Closing makes one more
+            // that changes nothing.
+            let bit = if at == 9 && file == "closed" { 1 } else { 1 << (1 + random.bytes::<1>()[0] % 7) };
+            let mut bad = good.clone();
+            bad[at] ^= bit;
+            fs::write(&path, &bad).expect("a file");
+            refused += usize::from(hold_against_damage(&path, &all, &format!("{file}, byte {at}, bit {bit:#x}")));
+        }
+    }
+    assert!(refused > 50, "{refused}");
+}
+
+/// What no seal tells: a page of before in the place of the one of now, or one that nothing leads to any more.
+#[test]
+fn a_session_that_is_missing_or_of_before_is_told() {
+    const SESSIONS: redb::TableDefinition<'_, &[u8; 16], &[u8]> = redb::TableDefinition::new("sessions");
     let folder = TempDir::new().expect("a folder");
     let path = folder.path().join("sessions.redb");
     let store = open(&path);
-    let all: Vec<Record> = (0..20).map(|at| create(&store, &format!("user-{at}")).record()).collect();
+    let (alice, bob) = (create(&store, "alice"), create(&store, "bob"));
     store.close();
-    let good = fs::read(&path).expect("the file");
-    let step = good.len() / 97;
-    for at in (0..good.len()).step_by(step) {
-        let mut bad = good.clone();
-        bad[at] ^= 0x55;
-        fs::write(&path, &bad).expect("a file");
-        let Ok((store, is_new)) = DiskStore::open(settings(&path, 1)) else { continue };
-        assert!(!is_new);
-        for record in &all {
-            assert!(find(&store, record.handle).is_none_or(|found| found == *record), "byte {at}");
+    let change = |handle: SessionHandle, row: Option<&[u8]>| {
+        let database = redb::Database::open(&path).expect("the file");
+        let writing = database.begin_write().expect("it begins");
+        let former = {
+            let mut table = writing.open_table(SESSIONS).expect("the table");
+            let former = match row {
+                Some(row) => table.insert(handle.as_bytes(), row),
+                None => table.remove(handle.as_bytes()),
+            };
+            former.expect("it is written").map(|row| row.value().to_vec())
+        };
+        writing.commit().expect("it commits");
+        former.expect("it was there")
+    };
+    let before = change(bob.handle(), None);
+    let refusal = DiskStore::open(settings(&path, 1)).err().expect("one is missing");
+    assert!(refusal.contains("it has not all the sessions"), "{refusal}");
+    let put_back = |row: &[u8]| {
+        let database = redb::Database::open(&path).expect("the file");
+        let writing = database.begin_write().expect("it begins");
+        writing.open_table(SESSIONS).expect("the table").insert(bob.handle().as_bytes(), row).expect("written");
+        writing.commit().expect("it commits");
+    };
+    put_back(&before);
+    let store = open(&path);
+    assert!(wait(store.revoke(bob.handle(), EndReason::Logout, after(1))));
+    store.close();
+    let now = change(bob.handle(), Some(&before));
+    let refusal = DiskStore::open(settings(&path, 1)).err().expect("one is of before, and would be back");
+    assert!(refusal.contains("not as they were written last"), "{refusal}");
+    change(bob.handle(), Some(&now));
+    let store = open(&path);
+    assert_eq!(find(&store, alice.handle()), Some(alice.record()));
+    assert!(find(&store, bob.handle()).is_some_and(|record| record.ended.is_some()));
+}
+
+/// Files of the first format have no sum. They are opened and given one; what wrote them knows the new format for a later
+/// one.
+#[test]
+fn a_file_of_before_there_was_a_sum_is_taken_up() {
+    const ABOUT: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("about");
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("sessions.redb");
+    let store = open(&path);
+    let alice = create(&store, "alice");
+    store.close();
+    {
+        let database = redb::Database::open(&path).expect("the file");
+        let writing = database.begin_write().expect("it begins");
+        {
+            let mut about = writing.open_table(ABOUT).expect("the table");
+            about.insert("format", 1).expect("written");
+            about.remove("sum").expect("removed");
         }
+        writing.commit().expect("it commits");
     }
+    for _ in 0..2 {
+        let store = open(&path);
+        assert_eq!(find(&store, alice.handle()), Some(alice.record()));
+        create(&store, "bob");
+        store.close();
+    }
+    let database = redb::Database::open(&path).expect("the file");
+    let about = redb::ReadableDatabase::begin_read(&database).expect("it reads").open_table(ABOUT).expect("the table");
+    assert_eq!(about.get("format").expect("it reads").map(|format| format.value()), Some(2));
+}
+
+#[test]
+fn whoever_is_not_as_known_is_told_and_who_is_shares_it() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("sessions.redb");
+    let store = open(&path);
+    let person = |user: &str, role: &str, password: PasswordStamp| {
+        Arc::new(Principal { password, ..Principal::new(user, None, &[], &[role.to_owned()]) })
+    };
+    let (new, old) = (PasswordStamp::of("new"), PasswordStamp::of("old"));
+    let began = [
+        person("same", "staff", new),
+        person("same", "staff", PasswordStamp::UNKNOWN),
+        person("other-role", "staff", new),
+        person("other-role", "admin", new),
+        person("other-password", "staff", new),
+        person("other-password", "staff", old),
+        person("gone", "staff", new),
+        person("gone-and-ended", "staff", new),
+    ];
+    let began = began.map(|principal| {
+        let record = Record { principal: Some(principal), ..record("") };
+        wait(store.create(record.clone(), None));
+        record
+    });
+    assert!(wait(store.revoke(began[7].handle, EndReason::Logout, after(1))));
+    store.close();
+    let known = ["same", "other-role", "other-password", "never-seen"].map(|user| person(user, "staff", new));
+    let known: HashMap<_, _> = known.into_iter().map(|person| (person.user.clone(), person)).collect();
+    let opened = DiskStore::open(DiskSettings { known: known.clone(), ..settings(&path, 1) });
+    let Opened { store, mut unlike, .. } = opened.unwrap_or_else(|error| panic!("{error}"));
+    unlike.sort();
+    assert_eq!(unlike, ["gone", "other-password", "other-role"].map(Box::from));
+    for (record, shares) in began.iter().zip([true, true, true, false, true, false, false, false]) {
+        let principal = find(&store, record.handle).and_then(|found| found.principal).expect("a person");
+        let shared = known.get(&principal.user).is_some_and(|known| Arc::ptr_eq(known, &principal));
+        assert_eq!(shared, shares, "{principal:?}");
+    }
+    // Everybody's sessions are found by their name, however they came to be there.
+    let count = |user: &str| wait(SessionStore::list(&store, Owner::User(user.into()))).len();
+    let counts = ["same", "other-role", "other-password", "gone", "gone-and-ended", "never-seen"].map(count);
+    assert_eq!((counts, store.active()), ([2, 2, 2, 1, 0, 0], 7));
+    let mut users = wait(store.users());
+    users.sort();
+    assert_eq!(users, ["gone", "other-password", "other-role", "same"].map(Box::from));
 }
 
 #[test]

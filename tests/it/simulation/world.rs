@@ -82,10 +82,6 @@ impl SessionStore for Turnstile {
         Box::pin(turn().then(move |()| self.inner.users()))
     }
 
-    fn replace(&self, record: Record, expected: u64) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(turn().then(move |()| self.inner.replace(record, expected)))
-    }
-
     fn rotate(&self, handle: SessionHandle, to: u32, now: Timestamp) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(turn().then(move |()| self.inner.rotate(handle, to, now)))
     }
