@@ -6,6 +6,10 @@ use std::net::TcpListener;
 use listenfd::ListenFd;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Uid, geteuid, initgroups, setgid, setuid};
+use rustix::io::Errno;
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
+};
 
 use crate::config::{Plan, ServiceUser};
 
@@ -49,6 +53,15 @@ pub(super) fn raise_file_limit(plan: &Plan) -> Option<String> {
     })
 }
 
+/// Sees to it that no program could give this process rights that it does not have: a gateway starts none. No other thread
+/// may have been started.
+///
+/// # Errors
+/// A sentence that says why it cannot be done; then nothing must be served.
+pub(super) fn gain_no_rights() -> Result<(), String> {
+    set_no_new_privs(true).map_err(|error| format!("the gateway cannot bar itself from gaining rights: {error}"))
+}
+
 /// Gives root's rights away for good. No other thread may have been started.
 ///
 /// # Errors
@@ -68,9 +81,29 @@ pub(super) fn become_user(user: &ServiceUser) -> Result<(), String> {
     let shown = CString::new(&**name).map_err(|_| format!("\"{name}\" is not a name of a user"))?;
     initgroups(&shown, *gid).map_err(failed)?;
     setgid(*gid).map_err(failed)?;
+    let held = |error: Errno| format!("the gateway, as \"{name}\", would keep some of root's rights: {error}");
+    bound_rights().map_err(held)?;
     setuid(*uid).map_err(failed)?;
+    let none = CapabilitySet::empty();
+    // What could be inherited is left by the change of user, and with it goes what is ambient.
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none }).map_err(held)?;
     if setuid(Uid::from_raw(0)).is_ok() {
         return Err(format!("the gateway became \"{name}\", and could become root again"));
+    }
+    Ok(())
+}
+
+/// Takes every right out of what this process and its children could ever have (the capability bounding set).
+fn bound_rights() -> Result<(), Errno> {
+    for bit in 0..u64::BITS {
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
+            Ok(()) => {}
+            // This system knows no more of them.
+            Err(Errno::INVAL) => break,
+            // A container's root may lack the right to (CAP_SETPCAP). What bars from gaining rights holds without it.
+            Err(Errno::PERM) => break,
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }

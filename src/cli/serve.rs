@@ -20,6 +20,7 @@ use crate::reload;
 /// Runs the gateway until it is told to stop.
 pub(super) fn run(config: &Path) -> Result<(), String> {
     log_to_stderr();
+    process::gain_no_rights()?;
     // From the beginning on, so that whoever rotates logs while it starts does not end it.
     let signals = Signals::listen()?;
     let notify = Notify::from_environment();

@@ -204,9 +204,11 @@ fn root_is_nobody_once_the_ports_are_open() {
     assert!(threads.len() > 3 && threads.iter().all(|ids| *ids == format!("{uid} {uid} {uid} {uid}")), "{threads:?}");
     assert!(of_threads(&gateway, "Gid:").iter().all(|ids| *ids == format!("{gid} {gid} {gid} {gid}")));
     assert!(of_threads(&gateway, "Groups:").iter().all(|groups| *groups == gid.to_string()));
-    for rights in ["CapEff:", "CapPrm:"] {
-        assert!(of_threads(&gateway, rights).iter().all(|rights| rights.chars().all(|digit| digit == '0')));
+    for rights in ["CapEff:", "CapPrm:", "CapInh:", "CapAmb:", "CapBnd:"] {
+        let of_threads = of_threads(&gateway, rights);
+        assert!(of_threads.iter().all(|rights| rights.chars().all(|digit| digit == '0')), "{rights} {of_threads:?}");
     }
+    assert!(of_threads(&gateway, "NoNewPrivs:").iter().all(|barred| barred == "1"), "no program gives it any");
     // What it made is its own to use: the certificate, the log, the socket.
     for name in ["certs/c.key", "access.log", "admin.sock"] {
         assert_eq!(fs::metadata(folder.path().join(name)).expect("a file").uid(), uid, "{name}");
@@ -264,6 +266,7 @@ fn a_user_that_cannot_be_is_a_mistake() {
     let gateway = start(&mut vestibule(folder.path(), &["serve"]));
     gateway.stderr.wait_for(&["listening on"]);
     assert_eq!(gateway.stderr.text().contains("running as root"), geteuid().is_root());
+    assert!(of_threads(&gateway, "NoNewPrivs:").iter().all(|barred| barred == "1"), "whoever it runs as");
     assert_eq!(gateway.stop("TERM").code(), Some(0));
 }
 
