@@ -8,11 +8,12 @@
 
 mod file;
 mod sealing;
+mod untouched;
 mod values;
 mod writer;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,7 +30,7 @@ use crate::session::principal::Principal;
 use crate::session::record::{EndReason, Owner, Record, RecordError};
 use crate::session::store::{Created, Lookup, Page, SessionStore, StoreError};
 use crate::session::timeouts::Lifetime;
-use crate::store::disk::file::SessionFile;
+use crate::store::disk::file::{Seen, SessionFile};
 use crate::store::disk::sealing::Sealing;
 use crate::store::disk::values::{Answer, What, Wish};
 use crate::store::disk::writer::Writer;
@@ -63,6 +64,17 @@ pub struct DiskSettings {
     pub known: HashMap<Box<str>, Arc<Principal>>,
 }
 
+/// What was found of a store that was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// There is none yet, and it could be made.
+    ToBeMade,
+    /// Another process has it open.
+    InUse,
+    /// One that can be opened, with keys that open all that is in it.
+    Good,
+}
+
 /// The store.
 pub struct DiskStore {
     memory: Arc<MemoryStore>,
@@ -81,29 +93,33 @@ impl DiskStore {
         let DiskSettings { path, ring, tenant, idle, random, clock, known } = settings;
         let (file, is_new) = SessionFile::open(&path)?;
         let (memory, sealing) = (MemoryStore::with_room_for(file.count()), Sealing::new(ring, &tenant, random));
-        file.read_all(|handle, sealed| match sealing.open(handle, sealed) {
-            Ok(mut record) => {
-                if let Some(principal) = &mut record.principal
-                    && let Some(known) = known.get(&principal.user).filter(|known| *known == principal)
-                {
-                    *principal = Arc::clone(known);
-                }
-                memory.add(record, None);
-                Ok(())
+        read_all(&path, &file, &sealing, |mut record| {
+            if let Some(principal) = &mut record.principal
+                && let Some(known) = known.get(&principal.user).filter(|known| *known == principal)
+            {
+                *principal = Arc::clone(known);
             }
-            Err(RecordError::Sealed) => Err(format!(
-                "the session store {} has sessions that its keys do not open: put back the key that it was written with, \
-                 behind the others, or move the file away, and everybody signs in again",
-                path.display()
-            )),
-            Err(error @ (RecordError::Damaged | RecordError::Version(_))) => {
-                Err(format!("the session store {} cannot be read: {error}", path.display()))
-            }
+            memory.add(record, None);
         })?;
         let (memory, sealing) = (Arc::new(memory), Arc::new(sealing));
         let writer = Writer::start(&path, file, &memory, &sealing, clock)?;
         let store = Self { memory, sealing, writer, touch_every: AtomicU64::new(touch_every(idle)) };
         Ok((store, is_new))
+    }
+
+    /// Looks at the file as [`DiskStore::open`] would open it, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`DiskStore::open`].
+    pub fn look(path: &Path, ring: Arc<KeyRing>, tenant: &str) -> Result<Found, String> {
+        match SessionFile::look(path)? {
+            Seen::ToBeMade => Ok(Found::ToBeMade),
+            Seen::InUse => Ok(Found::InUse),
+            Seen::File(file) => {
+                let sealing = Sealing::new(ring, tenant, Random::System);
+                read_all(path, &file, &sealing, drop).map(|()| Found::Good)
+            }
+        }
     }
 
     /// Whether activity at `now` is to be written. Each session has moments of its own at which it is, so that they do
@@ -115,6 +131,32 @@ impl DiskStore {
         let turn = |at: Timestamp| at.as_millis().saturating_add(shift) / every;
         turn(before) != turn(now)
     }
+}
+
+/// Hands every session of a file to `take`.
+fn read_all(path: &Path, file: &SessionFile, sealing: &Sealing, mut take: impl FnMut(Record)) -> Result<(), String> {
+    file.read_all(|handle, sealed| match sealing.open(handle, sealed) {
+        Ok(record) => {
+            take(record);
+            Ok(())
+        }
+        Err(RecordError::Sealed) => Err(format!(
+            "the session store {} has sessions that its keys do not open: put back the key that it was written with, \
+             behind the others, or move the file away, and everybody signs in again",
+            path.display()
+        )),
+        Err(error @ (RecordError::Damaged | RecordError::Version(_))) => {
+            Err(format!("the session store {} cannot be read: {error}", path.display()))
+        }
+    })
+}
+
+/// Whether a file could be made there that is not there yet.
+///
+/// # Errors
+/// A sentence that says why not.
+pub fn can_be_made(path: &Path) -> Result<(), String> {
+    file::can_be_made(path)
 }
 
 fn touch_every(idle: Duration) -> u64 {

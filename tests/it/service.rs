@@ -296,3 +296,35 @@ fn it_opens_as_many_files_as_it_may_and_says_when_they_are_too_few() {
     assert_eq!(Client::new(gateway.address()).get("/public").send().status, 200);
     assert_eq!(gateway.stop("TERM").code(), Some(0));
 }
+
+#[test]
+fn a_reload_that_asks_for_more_connections_than_files_says_so() {
+    let application = Application::start();
+    let folder = folder(&application, "127.0.0.1:0", "max_connections = 300");
+    let config = folder.path().join("gateway.toml");
+    let gateway = limited(folder.path(), 256, 1700);
+    let text = fs::read_to_string(&config).expect("the configuration");
+    let ask_for = |connections: u32| {
+        let line = format!("max_connections = {connections}");
+        fs::write(&config, text.replace("max_connections = 300", &line)).expect("written");
+        let ended = run(folder.path(), &["reload"], "");
+        assert_eq!((ended.code(), ended.stderr.as_str()), (Some(0), ""));
+        assert!(ended.stdout.contains("in force"), "{}", ended.stdout);
+        ended.stdout
+    };
+    let said = ask_for(1_000);
+    for words in ["only 1700 files may be open", "LimitNOFILE=2280", "1000 of clients"] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+    gateway.stderr.wait_for(&["WARN", "only 1700 files may be open"]);
+    // It is told once, and not for what was there before or is less.
+    assert!(!ask_for(1_000).contains("files may be open") && !ask_for(900).contains("files may be open"));
+    // What may be had is had, whatever has become of it since the start.
+    let lowered = Command::new("prlimit").args(["--pid", &gateway.id().to_string(), "--nofile=256:1700"]).status();
+    assert!(lowered.expect("prlimit, of util-linux").success());
+    assert!(ask_for(1_100).contains("only 1700 files may be open"));
+    let limits = fs::read_to_string(format!("/proc/{}/limits", gateway.id())).expect("its limits");
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).expect("the line");
+    assert_eq!(files.split_whitespace().filter(|word| *word == "1700").count(), 2, "{files}");
+    assert_eq!(gateway.stop("TERM").code(), Some(0));
+}
