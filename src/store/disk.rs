@@ -112,14 +112,16 @@ impl DiskStore {
     /// # Errors
     /// As [`DiskStore::open`].
     pub fn look(path: &Path, ring: Arc<KeyRing>, tenant: &str) -> Result<Found, String> {
-        match SessionFile::look(path)? {
+        let look = || match SessionFile::look(path)? {
             Seen::ToBeMade => Ok(Found::ToBeMade),
             Seen::InUse => Ok(Found::InUse),
             Seen::File(file) => {
                 let sealing = Sealing::new(ring, tenant, Random::System);
                 read_all(path, &file, &sealing, drop).map(|()| Found::Good)
             }
-        }
+        };
+        // If somebody has come between, what was read is half of one thing and half of another.
+        look().or_else(|said| if file::is_in_use(path) { Ok(Found::InUse) } else { Err(said) })
     }
 
     /// Whether activity at `now` is to be written. Each session has moments of its own at which it is, so that they do

@@ -11,7 +11,7 @@ use crate::base::clock::Timestamp;
 use crate::base::stamp::Seen;
 use crate::session::handle::SessionHandle;
 use crate::upstream::places::{Places, TakenPlace, Waiting};
-use crate::upstream::settings::{Balance, UpstreamSettings};
+use crate::upstream::settings::{Balance, Protocol, UpstreamSettings};
 use crate::upstream::tls::{self, HTTP_1, HTTP_2};
 
 /// How often in a row no connection can be made to a server before it is left alone for a while.
@@ -117,7 +117,7 @@ impl Upstream {
     /// What becomes of one of the `former` upstreams by these settings: itself, with its connections and all that is known
     /// of its servers, when nothing has changed; otherwise a new one, that knows of each server what the former of its name
     /// did. Connections of the former are let go when what is under way on them is done. Until then they count here, if any
-    /// server is the same: what [`Upstream::bound`] does is for when it comes into force.
+    /// server is the same and HTTP/1.1 is spoken. [`Upstream::bound`] is for when it comes into force.
     ///
     /// # Errors
     /// As [`Upstream::new`].
@@ -129,11 +129,10 @@ impl Upstream {
             return Ok(Arc::clone(former));
         }
         // Where every server is another, it is another application, which shall not wait for the former's visitors to leave.
-        let places = if settings.servers.iter().any(|server| former.settings.servers.contains(server)) {
-            former.places.clone()
-        } else {
-            Places::new(settings.max_connections)
-        };
+        // Nor shall all people wait for one stream to end, as they might where each worker has one connection for them all.
+        let is_same = settings.servers.iter().any(|server| former.settings.servers.contains(server));
+        let is_http_2 = [former.settings.protocol, settings.protocol].contains(&Protocol::Http2);
+        let places = if is_same && !is_http_2 { former.places.clone() } else { Places::new(settings.max_connections) };
         let new = Self::with(settings, places)?;
         // What nobody asks any more would never be found well again.
         let is_asked = former.settings.health.is_some() && new.settings.health.is_some();

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nix::unistd::{User, geteuid};
 use tempfile::TempDir;
@@ -296,6 +297,30 @@ fn beside_a_running_gateway_check_is_no_mistake_and_disturbs_nobody() {
     assert_eq!(Client::new(gateway.address()).sign_in(BOB, "/").status, 303, "it can still write");
     assert_eq!(gateway.stop("TERM").code(), Some(0));
     assert_eq!(accepted(folder.path()), "gateway.toml: good: 1 route to 1 upstream\n");
+}
+
+#[test]
+fn a_check_while_gateways_come_and_go_finds_nothing_wrong() {
+    let application = Application::start();
+    let folder = folder(&application, "", "");
+    used(folder.path(), "KILL");
+    let (is_over, checks) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let checked = run(folder.path(), &["check"], "");
+                    assert_eq!((checked.code(), checked.stderr.as_str()), (Some(0), ""));
+                    checks.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for signal in ["TERM", "KILL", "KILL", "TERM", "KILL", "TERM"] {
+            used(folder.path(), signal);
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert!(checks.into_inner() > 6);
 }
 
 #[test]

@@ -80,16 +80,12 @@ impl SessionFile {
         }
         // The right to write is asked for, and not used.
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(|error| unusable(path, &error))?;
-        if is_held(&file) {
+        if is_in_use(path) {
             return Ok(Seen::InUse);
         }
-        let seen = file.try_clone().and_then(Untouched::new).map_err(|error| unusable(path, &error))?;
-        match opened(path, || builder().create_with_backend(seen)).and_then(|database| Self::of(path, database)) {
-            Ok(seen) => Ok(Seen::File(seen)),
-            // Somebody has come between, and what was read is half of one thing and half of another.
-            Err(_) if is_held(&file) => Ok(Seen::InUse),
-            Err(said) => Err(said),
-        }
+        let seen = Untouched::new(file).map_err(|error| unusable(path, &error))?;
+        let database = opened(path, || builder().create_with_backend(seen))?;
+        Self::of(path, database).map(Seen::File)
     }
 
     fn of(path: &Path, database: Database) -> Result<Self, String> {
@@ -226,10 +222,11 @@ pub(super) fn can_be_made(path: &Path) -> Result<(), String> {
     can.map(drop).map_err(|error| unusable(path, &error))
 }
 
-/// Whether another process has the file open as its store. It is not told, and may take it at any time.
-fn is_held(file: &File) -> bool {
-    let (all, file) = ((Bound::Unbounded, Bound::Unbounded), file.try_clone());
-    file.is_ok_and(|file| FileBackend::new(file).is_ok_and(|held| held.query_lock_range(all.0, all.1).unwrap_or(false)))
+/// Whether another process has the file open as its store. That is asked for, and nothing is locked by it: one that starts
+/// finds it free.
+pub(super) fn is_in_use(path: &Path) -> bool {
+    let Some(file) = File::open(path).ok().and_then(|file| FileBackend::new(file).ok()) else { return false };
+    file.query_lock_range(Bound::Unbounded, Bound::Unbounded).unwrap_or(false)
 }
 
 /// Makes a new file beside its place, and puts it there when it is whole: a crash leaves no half of one, and a file that
