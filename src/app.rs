@@ -1,10 +1,13 @@
 //! The composition root: from a plan to a running gateway.
 
 mod background;
+pub(crate) mod files;
+pub(crate) mod look;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,7 +52,7 @@ use crate::server::tls::Tls;
 use crate::server::worker::Worker;
 use crate::session::cookie::SessionCookie;
 use crate::session::store::SessionStore;
-use crate::store::disk::{DiskSettings, DiskStore, Opened};
+use crate::store::disk::{self, DiskSettings, DiskStore, Opened};
 use crate::store::memory::MemoryStore;
 use crate::upstream::forward::Rewriting;
 use crate::upstream::group::Upstream;
@@ -369,23 +372,23 @@ fn share_with_store(plan: &Plan, parts: Parts) -> Result<(Shared, Unlike), Strin
     Ok((shared, unlike))
 }
 
+/// The keys of a plan.
+enum Keys {
+    There(KeyRing),
+    /// In this file, beside a store that is not there either.
+    ToBeMade(PathBuf),
+}
+
 /// The keys that are configured, or those of the gateway's own making: beside the sessions, so that they last as long.
-///
-/// # Errors
-/// A sentence that says what is wrong with them.
-pub(crate) fn key_ring(plan: &Plan, random: &Random) -> Result<KeyRing, String> {
-    let of = |keys: &[Secret<[u8; 32]>]| {
-        let (active, retired) = keys.split_first().ok_or("there is no key")?;
-        Ok(KeyRing::new(active.clone(), retired.iter().cloned()))
-    };
+fn keys(plan: &Plan, random: &Random) -> Result<Keys, String> {
     if let Some(keys) = &plan.keys {
-        return of(keys);
+        return ring_of(keys).map(Keys::There);
     }
     let (StoreKind::Disk(store), Some(path)) = (&plan.session.store, plan.own_keys()) else {
-        return Ok(KeyRing::ephemeral(random));
+        return Ok(Keys::There(KeyRing::ephemeral(random)));
     };
     if let Some(keys) = key_file::read(&path)? {
-        return of(&keys);
+        return ring_of(&keys).map(Keys::There);
     }
     if store.exists() {
         return Err(format!(
@@ -395,9 +398,27 @@ pub(crate) fn key_ring(plan: &Plan, random: &Random) -> Result<KeyRing, String> 
             path.display()
         ));
     }
+    disk::can_be_made(store)?;
+    Ok(Keys::ToBeMade(path))
+}
+
+fn ring_of(keys: &[Secret<[u8; 32]>]) -> Result<KeyRing, String> {
+    let (active, retired) = keys.split_first().ok_or("there is no key")?;
+    Ok(KeyRing::new(active.clone(), retired.iter().cloned()))
+}
+
+/// The keys of a plan, made if they are to be.
+///
+/// # Errors
+/// A sentence that says what is wrong with them.
+pub(crate) fn key_ring(plan: &Plan, random: &Random) -> Result<KeyRing, String> {
+    let path = match keys(plan, random)? {
+        Keys::There(ring) => return Ok(ring),
+        Keys::ToBeMade(path) => path,
+    };
     let keys = key_file::make(&path, random)?;
     tracing::info!("keys for the sessions were made: {}. Whoever has them and the store can read it", path.display());
-    of(&keys)
+    ring_of(&keys)
 }
 
 /// The configured store, and whose sessions in it are to be looked at.

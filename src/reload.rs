@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::spawn_blocking;
 
-use crate::app::{self, Kit, Running, keep_up};
+use crate::app::{self, Kit, Running, files, keep_up};
 use crate::base::clock::Timestamp;
 use crate::base::stamp::Seen;
 use crate::config::{CertificatePlan, LocalUsers, Plan};
@@ -241,7 +241,11 @@ impl Reloader {
         let (plan, snapshot) = built?;
         let resealed =
             (!Arc::ptr_eq(&snapshot.ring, &former.ring)).then(|| shared.store.use_keys(Arc::clone(&snapshot.ring)));
+        // Connections have a place to come to before they may come.
+        let asks_for_more = files::asks_for_more(&plan, &self.kit.plan);
+        let too_few_files = files::raise_limit(&plan).filter(|_| asks_for_more);
         shared.snapshot.store(Arc::clone(&snapshot));
+        snapshot.upstreams.iter().for_each(|upstream| upstream.bound());
         self.kit.plan = plan;
         let retired = self.kit.checkers.watch(&snapshot.upstreams);
         let now = shared.clock.now();
@@ -260,13 +264,15 @@ impl Reloader {
         } {
             tracing::error!("{error}: keep the former keys until it works again and everybody has signed in anew");
         }
-        let reloaded = Reloaded { version: snapshot.version, takes_restart, ended, changed, unwritten: failed };
+        let reloaded =
+            Reloaded { version: snapshot.version, takes_restart, ended, changed, unwritten: failed, too_few_files };
         tell(&shared, &reloaded);
         Ok(reloaded)
     }
 }
 
-fn tell(shared: &Shared, Reloaded { version, takes_restart, ended, changed, unwritten: _ }: &Reloaded) {
+fn tell(shared: &Shared, reloaded: &Reloaded) {
+    let Reloaded { version, takes_restart, ended, changed, unwritten: _, too_few_files } = reloaded;
     Metrics::count(&shared.metrics.reloads, "taken");
     let reason = format!("version_{version}");
     let fields = AuditFields { reason: Some(&reason), ..AuditFields::default() };
@@ -277,6 +283,9 @@ fn tell(shared: &Shared, Reloaded { version, takes_restart, ended, changed, unwr
     }
     if !takes_restart.is_empty() {
         tracing::warn!("these have changed, and take a restart: {}", takes_restart.join(", "));
+    }
+    if let Some(said) = too_few_files {
+        tracing::warn!("{said}");
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::admin::api;
 use crate::admin::guard::{Caller, Guard};
 use crate::admin::metrics::{CONNECTION_TIME, PAUSE};
+use crate::base::place;
 use crate::base::secret::Secret;
 use crate::enforce::shared::Shared;
 
@@ -77,7 +78,7 @@ impl Drop for AdminSocket {
 fn bind(path: &Path) -> io::Result<AdminSocket> {
     if let Ok(known) = fs::symlink_metadata(path) {
         if !known.file_type().is_socket() {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is another file of that name"));
+            return Err(another_file());
         }
         if StdStream::connect(path).is_ok() {
             return Err(io::Error::new(io::ErrorKind::AddrInUse, "another gateway answers there"));
@@ -93,22 +94,42 @@ fn bind(path: &Path) -> io::Result<AdminSocket> {
     Ok(AdminSocket { listener: socket.into(), path: path.to_owned() })
 }
 
+fn another_file() -> io::Error {
+    io::Error::new(io::ErrorKind::AlreadyExists, "there is another file of that name")
+}
+
 /// Opens the socket as [`Door`].
 ///
 /// # Errors
 /// A sentence that says why it cannot be, and what to do.
 pub fn open(path: &Path) -> Result<Door, String> {
+    bind(path).map(Door::Unix).map_err(|error| cannot_open(path, &error))
+}
+
+/// Whether [`open`] could open it, without doing so. A gateway that answers there is none in the way: it may be the one
+/// whose next configuration this is.
+///
+/// # Errors
+/// As [`open`].
+pub fn can_be_opened(path: &Path) -> Result<(), String> {
+    let can = match fs::symlink_metadata(path) {
+        Ok(known) if !known.file_type().is_socket() => Err(another_file()),
+        Ok(_) if StdStream::connect(path).is_ok() => Ok(()),
+        Ok(_) | Err(_) => place::can_make_in(place::folder_of(path)),
+    };
+    can.map_err(|error| cannot_open(path, &error))
+}
+
+fn cannot_open(path: &Path, error: &io::Error) -> String {
     use std::io::ErrorKind::{NotFound, PermissionDenied};
-    bind(path).map(Door::Unix).map_err(|error| {
-        let why = if error.kind() == PermissionDenied {
-            "this user may not write there; write another path as \"listen\" in [admin]".to_owned()
-        } else if error.kind() == NotFound {
-            "there is no such folder; make it, or write another path as \"listen\" in [admin]".to_owned()
-        } else {
-            error.to_string()
-        };
-        format!("cannot open the admin socket {}: {why}", path.display())
-    })
+    let why = if error.kind() == PermissionDenied {
+        "this user may not write there; write another path as \"listen\" in [admin]".to_owned()
+    } else if error.kind() == NotFound {
+        "there is no such folder; make it, or write another path as \"listen\" in [admin]".to_owned()
+    } else {
+        error.to_string()
+    };
+    format!("cannot open the admin socket {}: {why}", path.display())
 }
 
 /// Serves the operator for as long as it is run.

@@ -15,9 +15,9 @@ pub(super) async fn answer(shared: &Shared, method: &Method) -> Response<Full<By
         (StatusCode::METHOD_NOT_ALLOWED, json!({ "error": "write POST" }))
     } else {
         match shared.reloads.ask().await {
-            Ok(Reloaded { version, takes_restart, ended, changed, unwritten }) => (
+            Ok(Reloaded { version, takes_restart, ended, changed, unwritten, too_few_files }) => (
                 StatusCode::OK,
-                json!({ "version": version, "takes_restart": takes_restart, "ended": ended, "changed": changed, "unwritten": unwritten }),
+                json!({ "version": version, "takes_restart": takes_restart, "ended": ended, "changed": changed, "unwritten": unwritten, "too_few_files": too_few_files }),
             ),
             Err(words) => (StatusCode::UNPROCESSABLE_ENTITY, json!({ "error": words })),
         }

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod deadline;
 pub mod http2;
 pub mod net;
+pub mod place;
 pub mod random;
 pub mod secret;
 pub mod shell;

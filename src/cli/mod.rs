@@ -1,5 +1,6 @@
 //! Floor 8: the command line.
 
+mod check;
 mod demo;
 mod demo_app;
 mod describe;
@@ -21,7 +22,6 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::base::random::Random;
-use crate::config::Plan;
 use crate::crypto::{key_file, keyring};
 
 /// A session gateway for applications nobody can change any more.
@@ -44,6 +44,9 @@ enum Command {
         config: PathBuf,
     },
     /// Read a configuration file and all that it names, and say what would keep the gateway from starting.
+    ///
+    /// It makes nothing and opens no port, and may be run beside the gateway whose next configuration it is. Where the file
+    /// says "user", run it as root, as the gateway is started: it then looks as that user.
     Check {
         /// The configuration file.
         #[arg(long, value_name = "FILE", default_value = "gateway.toml")]
@@ -82,7 +85,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let done = match CommandLine::parse().command {
         Command::Serve { config } => serve::run(&config),
-        Command::Check { config } => check(&config),
+        Command::Check { config } => check::run(&config),
         Command::Reload(command) => reload::run(&command),
         Command::Demo(command) => demo::run(&command),
         Command::User(command) => user::run(command, &Random::System),
@@ -125,11 +128,4 @@ fn print(out: &mut dyn io::Write, text: &str) -> Result<(), String> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         printed => printed.map_err(|error| format!("cannot print: {error}")),
     }
-}
-
-fn check(config: &Path) -> Result<(), String> {
-    let plan = Plan::load(config).map_err(|mistakes| mistakes.to_string())?;
-    let (routes, upstreams) = (counted(plan.routes.len(), "route"), counted(plan.upstreams.len(), "upstream"));
-    println!("{}: good: {routes} to {upstreams}", config.display());
-    Ok(())
 }

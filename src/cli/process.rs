@@ -1,17 +1,17 @@
-//! The gateway as a process of its machine: the sockets it is given, whose rights it has, how many files it may open.
+//! The gateway as a process of its machine: the sockets it is given, and whose rights it has.
 
 use std::ffi::CString;
 use std::net::TcpListener;
+use std::path::Path;
 
 use listenfd::ListenFd;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Uid, geteuid, initgroups, setgid, setuid};
+use rustix::io::Errno;
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
+};
 
 use crate::config::{Plan, ServiceUser};
-
-/// Files that are open beside connections: logs, the store, certificates being read, the operator's listeners and
-/// connections, and what each worker's runtime needs.
-const OTHER_FILES: usize = 256;
 
 /// The sockets that whoever started the process has passed to it (`LISTEN_FDS`, sd_listen_fds(3)).
 ///
@@ -32,28 +32,31 @@ pub(super) fn given_sockets() -> Result<Vec<TcpListener>, String> {
     Ok(all?.into_iter().flatten().collect())
 }
 
-/// Lets the process open as many files as its machine allows. Gives what is to be said when that is too few.
-pub(super) fn raise_file_limit(plan: &Plan) -> Option<String> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    let is_raised = soft >= hard || setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
-    let most = if is_raised { hard } else { soft };
-    let (clients, applications) =
-        (plan.server.max_connections, plan.upstreams.iter().map(|upstream| upstream.max_connections).sum::<usize>());
-    let needed = clients + applications + OTHER_FILES;
-    (most < needed as u64).then(|| {
-        format!(
-            "only {most} files may be open at once, and max_connections asks for {needed} ({clients} of clients and \
-             {applications} to applications): beyond that, connections fail. Write LimitNOFILE={needed} in the systemd \
-             unit, or ulimit -n {needed} in the shell, or less as max_connections"
-        )
-    })
+/// Sees to it that no program could give this process rights that it does not have: a gateway starts none. No other thread
+/// may have been started.
+///
+/// # Errors
+/// A sentence that says why it cannot be done; then nothing must be served.
+pub(super) fn gain_no_rights() -> Result<(), String> {
+    set_no_new_privs(true).map_err(|error| format!("the gateway cannot bar itself from gaining rights: {error}"))
+}
+
+/// Becomes the user whom a plan names, if it names one, and reads the plan again: what this user may not read is a mistake
+/// now, and not first when it is read again. No other thread may have been started.
+///
+/// # Errors
+/// Why the process cannot be this user, or what is wrong with the configuration for this user.
+pub(super) fn as_its_user(config: &Path, plan: Plan) -> Result<Plan, String> {
+    let Some(user) = &plan.server.user else { return Ok(plan) };
+    become_user(user)?;
+    Plan::load(config).map_err(|mistakes| format!("as the user \"{}\":\n{mistakes}", user.name))
 }
 
 /// Gives root's rights away for good. No other thread may have been started.
 ///
 /// # Errors
 /// A sentence that says why it cannot be done; then nothing must be served.
-pub(super) fn become_user(user: &ServiceUser) -> Result<(), String> {
+fn become_user(user: &ServiceUser) -> Result<(), String> {
     let ServiceUser { name, uid, gid } = user;
     if geteuid() == *uid {
         return Ok(());
@@ -68,9 +71,29 @@ pub(super) fn become_user(user: &ServiceUser) -> Result<(), String> {
     let shown = CString::new(&**name).map_err(|_| format!("\"{name}\" is not a name of a user"))?;
     initgroups(&shown, *gid).map_err(failed)?;
     setgid(*gid).map_err(failed)?;
+    let held = |error: Errno| format!("the gateway, as \"{name}\", would keep some of root's rights: {error}");
+    bound_rights().map_err(held)?;
     setuid(*uid).map_err(failed)?;
+    let none = CapabilitySet::empty();
+    // What could be inherited is left by the change of user, and with it goes what is ambient.
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none }).map_err(held)?;
     if setuid(Uid::from_raw(0)).is_ok() {
         return Err(format!("the gateway became \"{name}\", and could become root again"));
+    }
+    Ok(())
+}
+
+/// Takes every right out of what this process and its children could ever have (the capability bounding set).
+fn bound_rights() -> Result<(), Errno> {
+    for bit in 0..u64::BITS {
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
+            Ok(()) => {}
+            // This system knows no more of them.
+            Err(Errno::INVAL) => break,
+            // A container's root may lack the right to (CAP_SETPCAP). What bars from gaining rights holds without it.
+            Err(Errno::PERM) => break,
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }

@@ -46,5 +46,8 @@ fn in_words(said: &Value) -> String {
     if !keys.is_empty() {
         words += &format!("\nthese have changed, and take a restart: {}", keys.join(", "));
     }
+    if let Some(said) = said.get("too_few_files").and_then(Value::as_str) {
+        words += &format!("\n{said}");
+    }
     words
 }

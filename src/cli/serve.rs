@@ -11,7 +11,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::app::{self, Parts, Running};
+use crate::app::{self, Parts, Running, files};
 use crate::cli::notify::Notify;
 use crate::cli::process;
 use crate::config::{Plan, StoreKind};
@@ -20,20 +20,15 @@ use crate::reload;
 /// Runs the gateway until it is told to stop.
 pub(super) fn run(config: &Path) -> Result<(), String> {
     log_to_stderr();
+    process::gain_no_rights()?;
     // From the beginning on, so that whoever rotates logs while it starts does not end it.
     let signals = Signals::listen()?;
     let notify = Notify::from_environment();
     let given = process::given_sockets()?;
-    let mut plan = Plan::load(config).map_err(|mistakes| mistakes.to_string())?;
-    let too_few_files = process::raise_file_limit(&plan);
+    let plan = Plan::load(config).map_err(|mistakes| mistakes.to_string())?;
+    let too_few_files = files::raise_limit(&plan);
     let sockets = plan.server.open_sockets(given)?;
-    if let Some(user) = &plan.server.user {
-        process::become_user(user)?;
-        // What this user may not read is a mistake now, and not first when it is read again.
-        let read_again =
-            Plan::load(config).map_err(|mistakes| format!("as the user \"{}\":\n{mistakes}", user.name))?;
-        plan = read_again;
-    }
+    let plan = process::as_its_user(config, plan)?;
     let mut running = app::start_on(sockets, &plan, Parts::default())?;
     reload::start(&mut running, config);
     process::warn_of_root();

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use crate::base::place;
 use crate::base::random::Random;
 use crate::base::secret::Secret;
 use crate::crypto::keyring::{MAX_KEYS, new_key, parse_keys};
@@ -26,7 +27,7 @@ pub fn read(path: &Path) -> Result<Option<Vec<Secret<[u8; 32]>>>, String> {
     let cannot = |error: &io::Error| format!("the keys in {shown} cannot be read: {error}");
     let mut file = match OpenOptions::new().read(true).open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
         Err(error) => return Err(cannot(&error)),
     };
     let mode = file.metadata().map_err(|error| cannot(&error))?.permissions().mode();
@@ -83,8 +84,20 @@ pub fn make(path: &Path, random: &Random) -> Result<Vec<Secret<[u8; 32]>>, Strin
         // A session must not be on the disk before what opens it.
         file.sync_all()
     };
-    write().map_err(|error| format!("the keys {} cannot be made: {error}", path.display()))?;
+    write().map_err(|error| cannot_make(path, &error))?;
     parse_keys(&key)
+}
+
+/// Whether [`make`] could make the file.
+///
+/// # Errors
+/// As [`make`].
+pub fn can_be_made(path: &Path) -> Result<(), String> {
+    place::can_make(path).map_err(|error| cannot_make(path, &error))
+}
+
+fn cannot_make(path: &Path, error: &io::Error) -> String {
+    format!("the keys {} cannot be made: {error}", path.display())
 }
 
 #[cfg(test)]

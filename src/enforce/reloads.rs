@@ -24,6 +24,8 @@ pub struct Reloaded {
     pub changed: usize,
     /// How many of both hold here and could not be written down yet: a restart before that would bring the former back.
     pub unwritten: usize,
+    /// What is to be said when it asks for more connections than the process may have files open.
+    pub too_few_files: Option<String>,
 }
 
 /// Somebody who waits for what comes of it.

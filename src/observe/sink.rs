@@ -10,9 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use nix::unistd::{AccessFlags, access};
-
-use crate::base::shell;
+use crate::base::{place, shell};
 
 /// How many pieces may wait to be written. A piece is a buffer of access log lines or one audit line; when the queue
 /// is full, pieces are dropped and counted.
@@ -196,13 +194,20 @@ pub fn no_place(path: &Path) -> Option<(String, String)> {
         }
         Ok(_) => Some((format!("{shown} is no file"), other())),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let folder = place::folder_of(path);
             if !folder.exists() {
                 let help = format!("write another path, or make it with: mkdir -p {}", shell::quoted(folder));
                 return Some((format!("there is no folder {}", folder.display()), help));
             }
-            let may_write = access(folder, AccessFlags::W_OK | AccessFlags::X_OK);
-            may_write.err().map(|_| (format!("this user may not write in the folder {}", folder.display()), other()))
+            place::can_make_in(folder).err().map(|error| {
+                let shown = folder.display();
+                let message = if error.kind() == ErrorKind::PermissionDenied {
+                    format!("this user may not write in the folder {shown}")
+                } else {
+                    format!("nothing can be made in the folder {shown}: {error}")
+                };
+                (message, other())
+            })
         }
         Err(error) => Some((format!("{shown} cannot be used: {error}"), other())),
     }

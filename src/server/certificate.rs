@@ -13,7 +13,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 use zeroize::Zeroizing;
 
-use crate::base::shell;
+use crate::base::{place, shell};
 use crate::server::ocsp::Staple;
 
 /// The names of a certificate made for development.
@@ -117,8 +117,16 @@ impl CertificateFiles<'_> {
         let sides = [(Side::Cert, self.cert), (Side::Key, self.key)];
         let obstacle = |(side, path): (Side, &Path)| {
             // The folders above are made as well, so what is there already must be one.
-            let found = path.ancestors().skip(1).find(|above| is_there(above)).filter(|above| !above.is_dir())?;
-            let message = format!("{} is not a folder, so nothing can be made in it", found.display());
+            let found = path.ancestors().skip(1).find(|above| is_there(above)).unwrap_or(Path::new("."));
+            let error = place::can_make_in(found).err()?;
+            let (shown, kind) = (found.display(), error.kind());
+            let message = if kind == ErrorKind::NotADirectory {
+                format!("{shown} is not a folder, so nothing can be made in it")
+            } else if kind == ErrorKind::PermissionDenied {
+                format!("this user may not write in the folder {shown}, where this is to be made")
+            } else {
+                format!("nothing can be made in the folder {shown}: {error}")
+            };
             Some(Fault { side, message, help: "write another path".to_owned() })
         };
         sides.into_iter().filter_map(obstacle).collect()

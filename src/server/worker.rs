@@ -88,7 +88,10 @@ impl Worker {
         let newest = self.shared.snapshot.load();
         let mut current = self.current.borrow_mut();
         if !Arc::ptr_eq(&newest, &current.snapshot) {
-            *current = Rc::new(Current::new(Arc::clone(&newest), &current.pools, &self.shared, &self.deadlines));
+            let next = Current::new(Arc::clone(&newest), &current.pools, &self.shared, &self.deadlines);
+            let former = current.pools.iter().filter(|pool| !next.pools.iter().any(|kept| Rc::ptr_eq(kept, pool)));
+            former.for_each(|pool| pool.retire());
+            *current = Rc::new(next);
             self.limits.set(newest.connections);
         }
         Rc::clone(&current)

@@ -9,11 +9,12 @@
 mod file;
 mod restore;
 mod sealing;
+mod untouched;
 mod values;
 mod writer;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,8 +31,8 @@ use crate::session::principal::Principal;
 use crate::session::record::{EndReason, Owner, Record};
 use crate::session::store::{Created, Lookup, Page, SessionStore, StoreError};
 use crate::session::timeouts::Lifetime;
-use crate::store::disk::file::SessionFile;
-use crate::store::disk::restore::{Restored, restore};
+use crate::store::disk::file::{Seen, SessionFile};
+use crate::store::disk::restore::{Restored, read_through, restore};
 use crate::store::disk::sealing::Sealing;
 use crate::store::disk::values::{Answer, What, Wish};
 use crate::store::disk::writer::Writer;
@@ -76,6 +77,17 @@ pub struct Opened {
     pub unlike: Vec<Box<str>>,
 }
 
+/// What was found of a store that was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// There is none yet, and it could be made.
+    ToBeMade,
+    /// Another process has it open.
+    InUse,
+    /// One that can be opened, with keys that open all that is in it.
+    Good,
+}
+
 /// The store.
 pub struct DiskStore {
     memory: Arc<MemoryStore>,
@@ -101,6 +113,23 @@ impl DiskStore {
         Ok(Opened { store, is_new, unlike })
     }
 
+    /// Looks at the file as [`DiskStore::open`] would open it, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`DiskStore::open`].
+    pub fn look(path: &Path, ring: Arc<KeyRing>, tenant: &str) -> Result<Found, String> {
+        let look = || match SessionFile::look(path)? {
+            Seen::ToBeMade => Ok(Found::ToBeMade),
+            Seen::InUse => Ok(Found::InUse),
+            Seen::File(mut file) => {
+                let sealing = Sealing::new(ring, tenant, Random::System);
+                read_through(&mut file, path, &sealing).map(|()| Found::Good)
+            }
+        };
+        // If somebody has come between, what was read is half of one thing and half of another.
+        look().or_else(|said| if file::is_in_use(path) { Ok(Found::InUse) } else { Err(said) })
+    }
+
     /// Whether activity at `now` is to be written. Each session has moments of its own at which it is, so that they do
     /// not all come at once, and no session has to remember when it last was.
     fn is_to_be_written(&self, handle: SessionHandle, before: Timestamp, now: Timestamp) -> bool {
@@ -110,6 +139,14 @@ impl DiskStore {
         let turn = |at: Timestamp| at.as_millis().saturating_add(shift) / every;
         turn(before) != turn(now)
     }
+}
+
+/// Whether a file could be made there that is not there yet.
+///
+/// # Errors
+/// A sentence that says why not.
+pub fn can_be_made(path: &Path) -> Result<(), String> {
+    file::can_be_made(path)
 }
 
 fn touch_every(idle: Duration) -> u64 {

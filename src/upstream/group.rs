@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsConnector;
 
 use crate::base::clock::Timestamp;
 use crate::base::stamp::Seen;
 use crate::session::handle::SessionHandle;
-use crate::upstream::settings::{Balance, UpstreamSettings};
+use crate::upstream::places::{Places, TakenPlace, Waiting};
+use crate::upstream::settings::{Balance, Protocol, UpstreamSettings};
 use crate::upstream::tls::{self, HTTP_1, HTTP_2};
 
 /// How often in a row no connection can be made to a server before it is left alone for a while.
@@ -31,8 +31,7 @@ pub struct Upstream {
     /// The files that TLS was set up from, as they were before.
     files: Vec<Seen>,
     servers: Vec<Server>,
-    permits: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    places: Places,
 }
 
 /// What is known of a server.
@@ -94,21 +93,17 @@ impl Drop for UnderWay {
     }
 }
 
-/// Waits for a place; forgotten about when dropped.
-pub struct Waiting<'a>(&'a AtomicUsize);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Upstream {
     /// An upstream whose servers are all believed to work.
     ///
     /// # Errors
     /// What is wrong with the files that TLS needs.
     pub fn new(settings: UpstreamSettings) -> Result<Arc<Self>, String> {
+        let places = Places::new(settings.max_connections);
+        Self::with(settings, places)
+    }
+
+    fn with(settings: UpstreamSettings, places: Places) -> Result<Arc<Self>, String> {
         let files = if settings.has_tls() { settings.tls.files().map(Seen::now).collect() } else { Vec::new() };
         let tls = |protocol| {
             let made = settings.has_tls().then(|| tls::connector(&settings.tls, protocol));
@@ -116,13 +111,13 @@ impl Upstream {
         };
         let (tls, tls_of_http_2) = (tls(HTTP_1)?, tls(HTTP_2)?);
         let servers = settings.servers.iter().map(|_| Server::default()).collect();
-        let permits = Arc::new(Semaphore::new(settings.max_connections));
-        Ok(Arc::new(Self { settings, tls, tls_of_http_2, files, servers, permits, waiting: AtomicUsize::new(0) }))
+        Ok(Arc::new(Self { settings, tls, tls_of_http_2, files, servers, places }))
     }
 
     /// What becomes of one of the `former` upstreams by these settings: itself, with its connections and all that is known
     /// of its servers, when nothing has changed; otherwise a new one, that knows of each server what the former of its name
-    /// did. Connections of the former are let go when what is under way on them is done, and do not count here.
+    /// did. Connections of the former are let go when what is under way on them is done. Until then they count here, if any
+    /// server is the same and HTTP/1.1 is spoken. [`Upstream::bound`] is for when it comes into force.
     ///
     /// # Errors
     /// As [`Upstream::new`].
@@ -133,7 +128,12 @@ impl Upstream {
         if former.settings == settings && former.files.iter().all(Seen::is_as_it_was) {
             return Ok(Arc::clone(former));
         }
-        let new = Self::new(settings)?;
+        // Where every server is another, it is another application, which shall not wait for the former's visitors to leave.
+        // Nor shall all people wait for one stream to end, as they might where each worker has one connection for them all.
+        let is_same = settings.servers.iter().any(|server| former.settings.servers.contains(server));
+        let is_http_2 = [former.settings.protocol, settings.protocol].contains(&Protocol::Http2);
+        let places = if is_same && !is_http_2 { former.places.clone() } else { Places::new(settings.max_connections) };
+        let new = Self::with(settings, places)?;
         // What nobody asks any more would never be found well again.
         let is_asked = former.settings.health.is_some() && new.settings.health.is_some();
         for (address, server) in new.settings.servers.iter().zip(&new.servers) {
@@ -197,9 +197,14 @@ impl Upstream {
         Some(Condition { is_healthy, is_checked, since: known.map(|known| known.since), why })
     }
 
-    /// How many connections to its servers are open or being made.
+    /// How many connections to its servers are open or being made, those of its former settings included.
     pub fn connections(&self) -> usize {
-        self.settings.max_connections.saturating_sub(self.permits.available_permits())
+        self.places.taken()
+    }
+
+    /// Has as many places as its settings say: to be called when they come into force.
+    pub fn bound(&self) {
+        self.places.resize(self.settings.max_connections);
     }
 
     /// Whether a server has been asked before how it is; from now on it has.
@@ -271,25 +276,23 @@ impl Upstream {
     }
 
     /// A place for one more connection, if there is one.
-    pub fn place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.permits).try_acquire_owned().ok()
+    pub fn place(&self) -> Option<TakenPlace> {
+        self.places.take()
     }
 
     /// Waits for a place; `None` when too many wait already.
-    pub async fn wait_for_place(&self) -> Option<OwnedSemaphorePermit> {
-        let _waiting = self.queue()?;
-        Arc::clone(&self.permits).acquire_owned().await.ok()
+    pub async fn wait_for_place(&self) -> Option<TakenPlace> {
+        self.places.wait(self.settings.max_waiting).await
     }
 
     /// Counts a request that waits, until it is dropped; `None` when too many wait already.
     pub fn queue(&self) -> Option<Waiting<'_>> {
-        let waiting = Waiting(&self.waiting);
-        (self.waiting.fetch_add(1, Ordering::Relaxed) < self.settings.max_waiting).then_some(waiting)
+        self.places.queue(self.settings.max_waiting)
     }
 
     /// How many requests wait for a place.
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.places.waiting()
     }
 }
 

@@ -13,7 +13,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version, header};
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 
 use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadlines;
@@ -22,6 +22,7 @@ use crate::upstream::http1::Broken;
 use crate::upstream::http1::exchange::{MAX_ANNOUNCED, MAX_INTERIM_HEADS};
 use crate::upstream::http1::head::MAX_ANSWER_HEAD;
 use crate::upstream::http1::link::Stream;
+use crate::upstream::places::TakenPlace;
 use crate::upstream::upload::{DISCARDING, SEND_TIMEOUT, Upload, discard, stands_still};
 
 /// How much of an answer's body is taken in advance on a stream, and on all of a connection's: as much as on all streams
@@ -61,7 +62,7 @@ impl Shared {
     /// When the server does not.
     pub async fn begin(
         stream: Stream,
-        place: OwnedSemaphorePermit,
+        place: TakenPlace,
         deadlines: &Rc<Deadlines>,
         known_until: Timestamp,
     ) -> Result<Rc<Self>, h2::Error> {

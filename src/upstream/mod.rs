@@ -9,6 +9,7 @@ pub mod http1;
 pub mod http2;
 pub mod identity;
 pub mod own;
+pub mod places;
 pub mod pool;
 pub mod reach;
 pub mod rewriting;

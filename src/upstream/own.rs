@@ -4,7 +4,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +11,6 @@ use futures_util::future::{Either, select};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::Empty;
-use tokio::sync::Semaphore;
 
 use crate::base::clock::{Clock, Timestamp};
 use crate::upstream::group::Upstream;
@@ -20,6 +18,7 @@ use crate::upstream::http1::Broken;
 use crate::upstream::http1::exchange::{Exchange, Part};
 use crate::upstream::http1::link::{Link, Stream};
 use crate::upstream::http2;
+use crate::upstream::places::Places;
 use crate::upstream::reach::{look_up, reach};
 use crate::upstream::settings::Protocol;
 
@@ -87,7 +86,7 @@ async fn ask(upstream: &Upstream, server: usize, parts: &Parts) -> Result<Status
         return Ok(ask_by_http_2(stream, parts).await?);
     }
     // A place that is nobody else's.
-    let place = Arc::new(Semaphore::new(1)).acquire_owned().await.map_err(io::Error::other)?;
+    let place = Places::new(1).take().ok_or(io::Error::from(io::ErrorKind::QuotaExceeded))?;
     let link = Link::new(stream, Timestamp::default(), place);
     let mut exchange = Exchange::begin(link, parts, None::<Empty<Bytes>>, false);
     let answer = poll_fn(|context| exchange.poll_answer(context, drop)).await?;

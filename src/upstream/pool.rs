@@ -7,8 +7,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use crate::base::clock::Timestamp;
 use crate::base::deadline::{Deadline, Deadlines};
 use crate::session::handle::SessionHandle;
@@ -16,6 +14,7 @@ use crate::upstream::group::Upstream;
 use crate::upstream::http1::Broken;
 use crate::upstream::http1::link::Link;
 use crate::upstream::http2::Shared;
+use crate::upstream::places::TakenPlace;
 use crate::upstream::reach::{has_name, look_up, reach};
 use crate::upstream::settings::{Balance, Protocol};
 
@@ -92,6 +91,7 @@ pub struct Pool {
     found: Vec<RefCell<Option<Found>>>,
     turn: Cell<usize>,
     deadlines: Rc<Deadlines>,
+    is_former: Cell<bool>,
 }
 
 /// The connections to one server that carry many requests at once.
@@ -150,7 +150,7 @@ impl Pool {
             servers.iter().map(|_| RefCell::default()).collect(),
         );
         let shared = servers.iter().map(|_| Sharing::default()).collect();
-        Rc::new(Self { upstream, idle, shared, found, turn: Cell::new(0), deadlines })
+        Rc::new(Self { upstream, idle, shared, found, turn: Cell::new(0), deadlines, is_former: Cell::new(false) })
     }
 
     /// The deadlines of its worker.
@@ -269,7 +269,7 @@ impl Pool {
     }
 
     /// A place for one more connection, waited for as long as connecting may take.
-    async fn place(&self, deadline: &Deadline, now: Timestamp) -> Result<OwnedSemaphorePermit, UpstreamError> {
+    async fn place(&self, deadline: &Deadline, now: Timestamp) -> Result<TakenPlace, UpstreamError> {
         deadline.move_to(Some(now.plus(self.upstream.settings.connect_timeout)));
         let waited = deadline.limit(Box::pin(self.upstream.wait_for_place())).await;
         waited.ok().flatten().ok_or(UpstreamError::Exhausted)
@@ -288,7 +288,7 @@ impl Pool {
     }
 
     /// Connects to a server, and takes up `place` for as long as the connection is.
-    async fn connect(&self, server: usize, is_http_2: bool, place: OwnedSemaphorePermit) -> io::Result<Line> {
+    async fn connect(&self, server: usize, is_http_2: bool, place: TakenPlace) -> io::Result<Line> {
         let (addresses, known_until) = self.addresses(server).await?;
         let stream = match reach(&self.upstream, server, &addresses, is_http_2).await {
             Ok(stream) => stream,
@@ -301,7 +301,7 @@ impl Pool {
             return Ok(Line::Http1(Link::new(stream, known_until, place)));
         }
         let shared = Shared::begin(stream, place, &self.deadlines, known_until).await.map_err(io::Error::other)?;
-        if let Some(sharing) = self.shared.get(server) {
+        if let Some(sharing) = self.shared.get(server).filter(|_| !self.is_former.get()) {
             sharing.all.borrow_mut().push(Rc::clone(&shared));
         }
         Ok(Line::Http2(shared))
@@ -338,11 +338,19 @@ impl Pool {
         Ok((addresses, until))
     }
 
+    /// Lets go of what is idle, and keeps nothing from now on: the configuration has changed, and only requests that are
+    /// under way still know of it. It may be long until the last of them is done.
+    pub fn retire(&self) {
+        self.is_former.set(true);
+        self.idle.iter().for_each(|idle| idle.borrow_mut().clear());
+        self.shared.iter().for_each(|sharing| sharing.all.borrow_mut().clear());
+    }
+
     /// Takes back a connection that can be used again.
     pub fn keep(&self, server: usize, mut link: Box<Link>) {
         link.rested_at = self.deadlines.recent();
         // Its place is for whoever waits: they may be on another core, and want another server.
-        if self.upstream.waiting() > 0 {
+        if self.upstream.waiting() > 0 || self.is_former.get() {
             return;
         }
         if let Some(idle) = self.idle.get(server) {

@@ -8,6 +8,7 @@ mod harness;
 mod access;
 mod access_log;
 mod admin;
+mod beforehand;
 mod binary;
 mod binding;
 mod binding_promise;

@@ -678,3 +678,47 @@ fn sessions_that_are_restored_are_those_of_the_users_of_now() {
     process.stderr.wait_for(&["sessions ended: 1, with other rights: 1"]);
     assert_eq!(process.stop("TERM").code(), Some(0));
 }
+
+/// How many connections the application has, as the operator is told.
+fn to_application(gateway: &Gateway) -> usize {
+    snapshot(gateway).upstreams[0].connections()
+}
+
+#[test]
+fn an_upstream_that_changes_gets_no_more_connections_than_it_may_have() {
+    let mut setup = Setup::new().unlimited();
+    setup.upstream = "max_connections = 3\nmax_waiting = 0\nidle_timeout = \"1h\"".to_owned();
+    let gateway = setup.start();
+    let clients = [gateway.signed_in(ALICE), gateway.signed_in(BOB)];
+    let streams: Vec<_> = clients.iter().map(|client| streaming(client, "/stream")).collect();
+    assert_eq!(gateway.client().get("/public").send().status, 200);
+    for (version, every) in [(2, "2h"), (3, "3h"), (4, "1h")] {
+        edit(&config(&gateway), "idle_timeout = ", &format!("idle_timeout = \"{every}\" # "));
+        assert_eq!(reload(&gateway).version, version);
+        // What is idle is let go of, and its place is given to the next.
+        advance_until(&gateway, "the former connections are closed", || to_application(&gateway) == 2);
+        let third = gateway.client();
+        let held = streaming(&third, "/public/stream");
+        assert_eq!(to_application(&gateway), 3);
+        assert_eq!(gateway.client().get("/public").send().status, 503, "two streams are from before, and one from now");
+        drop(held);
+        drop(third);
+        eventually("it has ended", || to_application(&gateway) == 2);
+    }
+    edit(&config(&gateway), "max_connections = 3", "max_connections = 1");
+    reload(&gateway);
+    assert_eq!(gateway.client().get("/public").send().status, 503, "there are two, and one may be");
+    edit(&config(&gateway), "max_connections = 1", "max_connections = 4");
+    reload(&gateway);
+    assert_eq!(gateway.client().get("/public").send().status, 200);
+    edit(&config(&gateway), "max_connections = 4", "max_connections = 2");
+    reload(&gateway);
+    // Another server is another application: its people wait for nobody's streams elsewhere.
+    let other = Application::start();
+    let text = fs::read_to_string(config(&gateway)).expect("a file");
+    let moved = text.replace(&gateway.application.address().to_string(), &other.address().to_string());
+    fs::write(config(&gateway), moved).expect("written");
+    reload(&gateway);
+    assert_eq!(gateway.client().get("/public").send().status, 200);
+    drop(streams);
+}

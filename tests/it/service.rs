@@ -204,9 +204,11 @@ fn root_is_nobody_once_the_ports_are_open() {
     assert!(threads.len() > 3 && threads.iter().all(|ids| *ids == format!("{uid} {uid} {uid} {uid}")), "{threads:?}");
     assert!(of_threads(&gateway, "Gid:").iter().all(|ids| *ids == format!("{gid} {gid} {gid} {gid}")));
     assert!(of_threads(&gateway, "Groups:").iter().all(|groups| *groups == gid.to_string()));
-    for rights in ["CapEff:", "CapPrm:"] {
-        assert!(of_threads(&gateway, rights).iter().all(|rights| rights.chars().all(|digit| digit == '0')));
+    for rights in ["CapEff:", "CapPrm:", "CapInh:", "CapAmb:", "CapBnd:"] {
+        let of_threads = of_threads(&gateway, rights);
+        assert!(of_threads.iter().all(|rights| rights.chars().all(|digit| digit == '0')), "{rights} {of_threads:?}");
     }
+    assert!(of_threads(&gateway, "NoNewPrivs:").iter().all(|barred| barred == "1"), "no program gives it any");
     // What it made is its own to use: the certificate, the log, the socket.
     for name in ["certs/c.key", "access.log", "admin.sock"] {
         assert_eq!(fs::metadata(folder.path().join(name)).expect("a file").uid(), uid, "{name}");
@@ -264,6 +266,7 @@ fn a_user_that_cannot_be_is_a_mistake() {
     let gateway = start(&mut vestibule(folder.path(), &["serve"]));
     gateway.stderr.wait_for(&["listening on"]);
     assert_eq!(gateway.stderr.text().contains("running as root"), geteuid().is_root());
+    assert!(of_threads(&gateway, "NoNewPrivs:").iter().all(|barred| barred == "1"), "whoever it runs as");
     assert_eq!(gateway.stop("TERM").code(), Some(0));
 }
 
@@ -291,5 +294,37 @@ fn it_opens_as_many_files_as_it_may_and_says_when_they_are_too_few() {
     let gateway = limited(folder.path(), 256, 1500);
     gateway.stderr.wait_for(&["WARN", "only 1500 files may be open", "LimitNOFILE=1580", "less as max_connections"]);
     assert_eq!(Client::new(gateway.address()).get("/public").send().status, 200);
+    assert_eq!(gateway.stop("TERM").code(), Some(0));
+}
+
+#[test]
+fn a_reload_that_asks_for_more_connections_than_files_says_so() {
+    let application = Application::start();
+    let folder = folder(&application, "127.0.0.1:0", "max_connections = 300");
+    let config = folder.path().join("gateway.toml");
+    let gateway = limited(folder.path(), 256, 1700);
+    let text = fs::read_to_string(&config).expect("the configuration");
+    let ask_for = |connections: u32| {
+        let line = format!("max_connections = {connections}");
+        fs::write(&config, text.replace("max_connections = 300", &line)).expect("written");
+        let ended = run(folder.path(), &["reload"], "");
+        assert_eq!((ended.code(), ended.stderr.as_str()), (Some(0), ""));
+        assert!(ended.stdout.contains("in force"), "{}", ended.stdout);
+        ended.stdout
+    };
+    let said = ask_for(1_000);
+    for words in ["only 1700 files may be open", "LimitNOFILE=2280", "1000 of clients"] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+    gateway.stderr.wait_for(&["WARN", "only 1700 files may be open"]);
+    // It is told once, and not for what was there before or is less.
+    assert!(!ask_for(1_000).contains("files may be open") && !ask_for(900).contains("files may be open"));
+    // What may be had is had, whatever has become of it since the start.
+    let lowered = Command::new("prlimit").args(["--pid", &gateway.id().to_string(), "--nofile=256:1700"]).status();
+    assert!(lowered.expect("prlimit, of util-linux").success());
+    assert!(ask_for(1_100).contains("only 1700 files may be open"));
+    let limits = fs::read_to_string(format!("/proc/{}/limits", gateway.id())).expect("its limits");
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).expect("the line");
+    assert_eq!(files.split_whitespace().filter(|word| *word == "1700").count(), 2, "{files}");
     assert_eq!(gateway.stop("TERM").code(), Some(0));
 }

@@ -13,6 +13,7 @@
 use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::ops::Bound;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -20,13 +21,15 @@ use std::sync::Once;
 
 use redb::backends::FileBackend;
 use redb::{
-    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageError,
-    TableDefinition,
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend,
+    StorageError, TableDefinition,
 };
 
+use crate::base::place;
 use crate::session::handle::SessionHandle;
 use crate::session::store::StoreError;
 use crate::store::disk::sealing::Sealing;
+use crate::store::disk::untouched::Untouched;
 use crate::store::disk::values::{self, Answer, VALUES, Wish};
 
 /// The sessions: handle, sealed record.
@@ -53,6 +56,16 @@ const CACHE: usize = 32 << 20;
 /// A row to be written, or taken away.
 pub(super) type Row = (SessionHandle, Option<Vec<u8>>);
 
+/// A file that was looked at.
+pub(super) enum Seen {
+    /// There is none yet, and it could be made.
+    ToBeMade,
+    /// Another process has it open.
+    InUse,
+    /// It is good, as far as can be told without its rows.
+    File(SessionFile),
+}
+
 /// The open file. Nobody else can open it meanwhile.
 pub(super) struct SessionFile {
     path: PathBuf,
@@ -69,19 +82,37 @@ impl SessionFile {
     /// # Errors
     /// A sentence that says what is wrong and what to do.
     pub(super) fn open(path: &Path) -> Result<(Self, bool), String> {
-        let is_new = match fs::metadata(path) {
-            Ok(about) if about.len() == 0 => return Err(no_store(path, "it is empty")),
-            Ok(_) => false,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                make(path).map_err(|error| unusable(path, &error))?;
-                true
-            }
-            Err(error) => return Err(unusable(path, &error)),
-        };
-        let database = open_database(path)?;
+        let is_new = !is_there(path)?;
+        if is_new {
+            make(path).map_err(|error| unusable(path, &error))?;
+        }
+        Ok((Self::of(path, open_database(path)?)?, is_new))
+    }
+
+    /// Looks at the file as [`SessionFile::open`] would open it, and changes nothing: whoever starts meanwhile finds it
+    /// free.
+    ///
+    /// # Errors
+    /// As [`SessionFile::open`].
+    pub(super) fn look(path: &Path) -> Result<Seen, String> {
+        if !is_there(path)? {
+            can_be_made(path)?;
+            return Ok(Seen::ToBeMade);
+        }
+        // The right to write is asked for, and not used.
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(|error| unusable(path, &error))?;
+        if is_in_use(path) {
+            return Ok(Seen::InUse);
+        }
+        let seen = Untouched::new(file).map_err(|error| unusable(path, &error))?;
+        let database = opened(path, || builder().create_with_backend(seen))?;
+        Self::of(path, database).map(Seen::File)
+    }
+
+    fn of(path: &Path, database: Database) -> Result<Self, String> {
         match believing(|| about(&database, FORMAT)) {
             Ok(Ok(Some(format @ (FORMAT_NOW | FORMAT_WITHOUT_SUM)))) => {
-                Ok((Self { path: path.to_owned(), database: Some(database), format }, is_new))
+                Ok(Self { path: path.to_owned(), database: Some(database), format })
             }
             Ok(Ok(Some(other))) => {
                 Err(no_store(path, &format!("a later version of vestibule wrote it (format {other})")))
@@ -241,6 +272,32 @@ fn put(
     Ok(answers)
 }
 
+/// Whether there is a file.
+fn is_there(path: &Path) -> Result<bool, String> {
+    match fs::metadata(path) {
+        Ok(about) if about.len() == 0 => Err(no_store(path, "it is empty")),
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(unusable(path, &error)),
+    }
+}
+
+/// Whether a new file could be made by [`make`], which also reads the folder.
+///
+/// # Errors
+/// A sentence that says why not.
+pub(super) fn can_be_made(path: &Path) -> Result<(), String> {
+    let can = place::can_make(path).and_then(|()| File::open(place::folder_of(path)));
+    can.map(drop).map_err(|error| unusable(path, &error))
+}
+
+/// Whether another process has the file open as its store. That is asked for, and nothing is locked by it: one that starts
+/// finds it free.
+pub(super) fn is_in_use(path: &Path) -> bool {
+    let Some(file) = File::open(path).ok().and_then(|file| FileBackend::new(file).ok()) else { return false };
+    file.query_lock_range(Bound::Unbounded, Bound::Unbounded).unwrap_or(false)
+}
+
 /// Makes a new file beside its place, and puts it there when it is whole: a crash leaves no half of one, and a file that
 /// has come to be there meanwhile stays.
 fn make(path: &Path) -> io::Result<()> {
@@ -248,8 +305,7 @@ fn make(path: &Path) -> io::Result<()> {
     let made = fill(&unfinished).and_then(|()| fs::hard_link(&unfinished, path));
     fs::remove_file(&unfinished)?;
     made?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    File::open(place::folder_of(path))?.sync_all()
 }
 
 fn fill(path: &Path) -> io::Result<()> {
@@ -322,7 +378,11 @@ fn builder() -> Builder {
 }
 
 fn open_database(path: &Path) -> Result<Database, String> {
-    match believing(|| builder().open(path)) {
+    opened(path, || builder().open(path))
+}
+
+fn opened(path: &Path, open: impl FnOnce() -> Result<Database, DatabaseError>) -> Result<Database, String> {
+    match believing(open) {
         Ok(Ok(database)) => Ok(database),
         Ok(Err(DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch)) => Err(format!(
             "the session store {} is in use by another process: a gateway is running already, or this one needs a path \
@@ -368,6 +428,8 @@ fn unusable(path: &Path, error: &io::Error) -> String {
         "its file system is full".to_owned()
     } else if kind == ErrorKind::NotFound {
         "there is no such folder; make it, or write another \"path\" in [session.store]".to_owned()
+    } else if kind == ErrorKind::NotADirectory {
+        "what should be its folder is none; write another \"path\" in [session.store]".to_owned()
     } else {
         error.to_string()
     };

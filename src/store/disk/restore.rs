@@ -73,6 +73,18 @@ pub(super) fn restore(
     Ok(Restored { memory, unlike: unlike.into_iter().collect() })
 }
 
+/// Opens every session there is, and keeps none.
+///
+/// # Errors
+/// As [`restore`].
+pub(super) fn read_through(file: &mut SessionFile, path: &Path, sealing: &Sealing) -> Result<(), String> {
+    let mut opener = sealing.opener();
+    file.read_all(|handle, sealed| {
+        let opened = opener.open(handle, sealed, |parts| Arc::new(Principal::from(*parts)));
+        opened.map(drop).map_err(|error| refusal(path, error))
+    })
+}
+
 fn refusal(path: &Path, error: RecordError) -> String {
     let path = path.display();
     match error {

@@ -8,10 +8,10 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::client::TlsStream;
 
 use crate::base::clock::Timestamp;
+use crate::upstream::places::TakenPlace;
 
 /// How much is read at once, in bytes: at first, and at most. In between it follows what comes, so that a page with its
 /// pictures inlined comes in one read and an idle connection holds little.
@@ -53,12 +53,12 @@ pub struct Link {
     pub(super) kept_for: Option<Duration>,
     /// Until when the name of its server is taken to mean the one it leads to.
     known_until: Timestamp,
-    place: OwnedSemaphorePermit,
+    place: TakenPlace,
 }
 
 impl Link {
     /// A link over `stream`, which takes up `place` for as long as it is, to a server whose name is known until then.
-    pub fn new(stream: Stream, known_until: Timestamp, place: OwnedSemaphorePermit) -> Box<Self> {
+    pub fn new(stream: Stream, known_until: Timestamp, place: TakenPlace) -> Box<Self> {
         Box::new(Self {
             stream,
             input: BytesMut::new(),
@@ -147,7 +147,7 @@ impl Link {
 #[derive(Debug)]
 pub struct Switched {
     stream: Stream,
-    _place: OwnedSemaphorePermit,
+    _place: TakenPlace,
 }
 
 impl AsyncRead for Switched {

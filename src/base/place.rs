@@ -1,0 +1,58 @@
+//! Whether a file could be made somewhere, without making it: what is said before is what would be met later.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
+
+/// The folder that `path` is in.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether a new file could be made at `path`.
+///
+/// # Errors
+/// What the system would say if it was tried.
+pub fn can_make(path: &Path) -> io::Result<()> {
+    // A link that leads nowhere is in the way, too.
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(Errno::EEXIST.into());
+    }
+    can_make_in(folder_of(path))
+}
+
+/// Whether something could be made, or taken away, in `folder`.
+///
+/// # Errors
+/// As [`can_make`].
+pub fn can_make_in(folder: &Path) -> io::Result<()> {
+    if !fs::metadata(folder)?.is_dir() {
+        return Err(Errno::ENOTDIR.into());
+    }
+    Ok(access(folder, AccessFlags::W_OK | AccessFlags::X_OK)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_what_the_system_says() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("file"), "").expect("written");
+        std::os::unix::fs::symlink(at("nowhere"), at("link")).expect("a link");
+        for name in ["file", "link", "file/below", "no-folder/below"] {
+            let before = can_make(&at(name)).expect_err(name).to_string();
+            let made = OpenOptions::new().write(true).create_new(true).open(at(name));
+            assert_eq!(before, made.expect_err(name).to_string(), "{name}");
+        }
+        assert!(can_make(&at("new")).is_ok() && !at("new").exists());
+        assert_eq!(folder_of(Path::new("new")), Path::new("."));
+    }
+}

@@ -1,0 +1,35 @@
+//! `vestibule check`: what would keep a gateway from starting here, said without starting one and without making anything.
+
+use std::path::Path;
+
+use nix::unistd::geteuid;
+
+use crate::app::look::look;
+use crate::cli::{counted, process};
+use crate::config::Plan;
+
+/// Reads the configuration and all that it names, and looks at what a start would open, as the user whom it would be opened
+/// by.
+///
+/// # Errors
+/// Everything that is wrong, in the words of the start.
+pub(super) fn run(config: &Path) -> Result<(), String> {
+    let plan = Plan::load(config).map_err(|mistakes| mistakes.to_string())?;
+    let (routes, upstreams) = (counted(plan.routes.len(), "route"), counted(plan.upstreams.len(), "upstream"));
+    let shown = config.display();
+    if let Some(user) = plan.server.user.as_ref().filter(|user| !geteuid().is_root() && geteuid() != user.uid) {
+        println!("{shown}: good as far as this user can look: {routes} to {upstreams}");
+        println!(
+            "not looked at: what \"{name}\", which is \"user\" in [server], may read and write, and the session store. Only \
+             root can, and only root can start this gateway: run this as root, or as \"{name}\"",
+            name = user.name
+        );
+        return Ok(());
+    }
+    let said = look(&process::as_its_user(config, plan)?)?;
+    println!("{shown}: good: {routes} to {upstreams}");
+    if let Some(said) = said {
+        println!("{said}");
+    }
+    Ok(())
+}
