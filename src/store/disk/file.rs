@@ -1,7 +1,7 @@
 //! The file of the disk store: a redb database, one row a session, each sealed under a key of its own handle.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -26,6 +26,9 @@ const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
 /// The name of the layout's version in [`ABOUT`], and the one that is written and read.
 const FORMAT: &str = "format";
 const FORMAT_NOW: u64 = 1;
+
+/// What every redb database begins with (redb's docs/design.md, "Database header").
+const MAGIC: &[u8; 4] = b"redb";
 
 /// How much of the file is held in memory, in bytes: what writes touch again and again. The sessions themselves are in
 /// memory anyway.
@@ -212,12 +215,21 @@ fn open_database(path: &Path) -> Result<Database, String> {
              of its own in [session.store]",
             path.display()
         )),
-        Ok(Err(DatabaseError::Storage(StorageError::Io(error)))) if error.kind() != ErrorKind::InvalidData => {
+        Ok(Err(DatabaseError::Storage(StorageError::Io(error))))
+            if !matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+        {
             Err(unusable(path, &error))
         }
-        Ok(Err(error)) => Err(no_store(path, &error.to_string())),
+        Ok(Err(_)) if is_foreign(path) => Err(no_store(path, "it is no session store of vestibule's")),
+        Ok(Err(error)) => Err(no_store(path, &format!("it is damaged ({error})"))),
         Err(_) => Err(no_store(path, "it is damaged")),
     }
+}
+
+/// Whether a file does not begin as the store's format has it.
+fn is_foreign(path: &Path) -> bool {
+    let mut begin = [0; MAGIC.len()];
+    File::open(path).and_then(|mut file| file.read_exact(&mut begin)).is_err() || begin != *MAGIC
 }
 
 fn format_of(database: &Database) -> Result<Option<u64>, redb::Error> {
@@ -231,8 +243,8 @@ fn format_of(database: &Database) -> Result<Option<u64>, redb::Error> {
 /// What is said of a file that is there and cannot be used as a store.
 fn no_store(path: &Path, why: &str) -> String {
     format!(
-        "{} cannot be used as the session store: {why}. Put it back from a copy, or move it away: the gateway then begins \
-         with a new one, and everybody signs in again",
+        "{} cannot be used as the session store: {why}. Write another \"path\" in [session.store], or put the store back \
+         from a copy, or move this file away: the gateway then begins with a new one, and everybody signs in again",
         path.display()
     )
 }
