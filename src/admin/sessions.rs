@@ -251,8 +251,8 @@ fn told(shared: &Shared, Ended { count, failure }: &Ended, unwritten: usize) -> 
     let why = shared.store.trouble().map_or_else(|| error.to_string(), |trouble| trouble.words);
     let sessions = if unwritten == 1 { "1 session".to_owned() } else { format!("{unwritten} sessions") };
     let message = format!(
-        "this holds now, and is not on the disk yet: {why}. It is tried again every second; until then, a restart or a crash \
-         would bring {sessions} back"
+        "this holds now, and is not on the disk yet: {why}. Writing is tried again every second; until it succeeds, a restart \
+         or a crash would bring {sessions} back"
     );
     let said = json!({ "ended": count, "unwritten": unwritten, "error": message });
     private(text(StatusCode::SERVICE_UNAVAILABLE, format!("{said}\n"), "application/json"))

@@ -84,9 +84,11 @@ fn of_failed(failed: &Value) -> String {
     if failed.is_null() {
         return String::new();
     }
-    let again = match &failed["written_again_since"] {
-        Value::Null => String::new(),
-        since => format!(" It can be written to again since {}, and that has yet to hold.", moment(since)),
+    let since = &failed["written_again_since"];
+    let again = if since.is_null() {
+        String::new()
+    } else {
+        format!(" It can be written to again since {}, and that has yet to hold.", moment(since))
     };
     format!(
         "\n{}\nThis is so since {} ({} ago).{again} {}\n",

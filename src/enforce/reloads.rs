@@ -57,7 +57,7 @@ impl Cause {
 
     /// What was no good is tried again.
     pub fn another_try() -> Self {
-        Self { by: "another-try".to_owned(), client: None }
+        Self { by: "retry".to_owned(), client: None }
     }
 
     /// Both: one reading does for all who asked before it began.
