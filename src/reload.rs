@@ -199,9 +199,9 @@ impl Reloader {
         }
         self.told = Some(words.to_owned());
         let shared = &self.kit.shared;
-        let by = &*cause.by;
+        let why = &cause.words;
         tracing::warn!(
-            "the configuration was read again ({by}) and cannot be used; the one before stays in force:\n{words}"
+            "the configuration was read again, {why}, and cannot be used; the one before stays in force:\n{words}"
         );
         Metrics::count(&shared.metrics.reloads, "refused");
         let fields = AuditFields { reason: words.lines().next(), ..asked_by(cause) };
@@ -285,9 +285,9 @@ fn emptied(in_force: &Plan, next: &Plan) -> Result<(), String> {
     }
     let file = now.file.display();
     Err(format!(
-        "{file}: nobody is in it any more, as in a file that is just being written; everybody would be signed out, so the \
-         users of before stay. If that is what you want, disable them (vestibule user disable NAME --users {file}), or \
-         restart the gateway, which takes a users file that has nobody in it"
+        "{file}: nobody is in it any more, and everybody would be signed out; the users of before stay\n      = a file that is \
+         just being written looks like this. If you mean it, put them back and disable them (vestibule user disable NAME \
+         --users {file}), or restart the gateway, which takes a users file with nobody in it"
     ))
 }
 
@@ -304,8 +304,8 @@ fn tell(shared: &Shared, reloaded: &Reloaded, cause: &Cause, users: Option<&Path
         None => {
             Metrics::count(&shared.metrics.reloads, "taken");
             shared.audit(AuditEvent::ConfigurationReloaded, fields);
-            let by = &*cause.by;
-            tracing::info!("the configuration was read again ({by}) and is in force (version {version})");
+            let why = &cause.words;
+            tracing::info!("the configuration was read again, {why}, and is in force (version {version})");
         }
         Some(file) => {
             Metrics::count(&shared.metrics.reloads, "users_taken");

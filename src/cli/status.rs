@@ -41,6 +41,11 @@ fn for_people(status: &Value) -> String {
     let (refused, failed) = (&status["configuration_refused"], &status["store_failed"]);
     let note =
         |trouble: &Value, words: &str| if trouble.is_null() { String::new() } else { format!("{words}, see below") };
+    let unwritable = if failed["written_again_since"].is_null() {
+        ": CANNOT BE WRITTEN TO"
+    } else {
+        ": could not be written to until a moment ago"
+    };
     let row = |name: &str, value: String| [name.to_owned(), value];
     let itself = aligned(&[
         row("vestibule", format!("{}, {ready}", text(&status["version"]))),
@@ -58,7 +63,7 @@ fn for_people(status: &Value) -> String {
                 counted(number(&sessions["open_streams"]), "open stream")
             ),
         ),
-        row("store", store + &note(failed, ": CANNOT BE WRITTEN TO")),
+        row("store", store + &note(failed, unwritable)),
     ]);
     let troubles = of_refused(refused) + &of_failed(failed);
     format!("{itself}\n{troubles}\n{}", of_upstreams(status))
@@ -91,7 +96,7 @@ fn of_failed(failed: &Value) -> String {
         format!(" It can be written to again since {}, and that has yet to hold.", moment(since))
     };
     format!(
-        "\n{}\nThis is so since {} ({} ago).{again} {}\n",
+        "\n{}\nThis has been so since {} ({} ago).{again} {}\n",
         text(&failed["reason"]),
         moment(&failed["since"]),
         span(&failed["since_seconds"]),

@@ -40,7 +40,8 @@ fn read_unless(
     };
     let about = file.metadata().map_err(|error| cannot(&error))?;
     if about.is_dir() {
-        return Err(format!("{shown} is a folder; write the path of a file in it, like {shown}/sessions.keys"));
+        let within = path.join("sessions.keys");
+        return Err(format!("{shown} is a folder; write the path of a file in it, like {}", within.display()));
     }
     if is_refused(&about) {
         return Err(format!(

@@ -30,11 +30,13 @@ pub struct Reloaded {
     pub unwritten: usize,
 }
 
-/// Why the configuration is read again, as the logs have it.
+/// Why the configuration is read again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// Who asked, or which file has changed.
+    /// Who asked, or which file has changed, as the audit log has it.
     pub by: String,
+    /// The same for people: goes on from "the configuration was read again, ".
+    pub words: String,
     /// Where they are.
     pub client: Option<IpAddr>,
 }
@@ -42,22 +44,24 @@ pub struct Cause {
 impl Cause {
     /// Somebody has sent the process SIGHUP.
     pub fn signal() -> Self {
-        Self { by: "SIGHUP".to_owned(), client: None }
+        Self { by: "SIGHUP".to_owned(), words: "on SIGHUP".to_owned(), client: None }
     }
 
     /// An operator has asked, whom the audit log calls this.
-    pub const fn operator(by: String, client: Option<IpAddr>) -> Self {
-        Self { by, client }
+    pub fn operator(by: String, client: Option<IpAddr>) -> Self {
+        let words = format!("asked for by {by}");
+        Self { by, words, client }
     }
 
     /// This file has changed.
     pub fn changed(file: &Path) -> Self {
-        Self { by: format!("file:{}", file.display()), client: None }
+        let file = file.display();
+        Self { by: format!("file:{file}"), words: format!("because {file} has changed"), client: None }
     }
 
     /// What was no good is tried again.
     pub fn another_try() -> Self {
-        Self { by: "retry".to_owned(), client: None }
+        Self { by: "retry".to_owned(), words: "to try once more".to_owned(), client: None }
     }
 
     /// Both: one reading does for all who asked before it began.
@@ -66,7 +70,8 @@ impl Cause {
         if self.by == other.by {
             return self;
         }
-        Self { by: format!("{},{}", self.by, other.by), client: self.client.or(other.client) }
+        let (by, words) = (format!("{},{}", self.by, other.by), format!("{} and {}", self.words, other.words));
+        Self { by, words, client: self.client.or(other.client) }
     }
 }
 

@@ -63,7 +63,7 @@ fn status_says_that_the_disk_takes_nothing_since_when_why_and_what_to_do() {
     let shown = good(call(folder.path(), "status"));
     assert!(shown.contains("store          disk: CANNOT BE WRITTEN TO, see below\n"), "{shown}");
     assert!(shown.contains(&format!("\n{words}\n")), "{words} in:\n{shown}");
-    assert!(shown.contains("\nThis is so since 20") && shown.contains("Make room on its disk"), "{shown}");
+    assert!(shown.contains("\nThis has been so since 20") && shown.contains("Make room on its disk"), "{shown}");
     let failed = json_of(folder.path(), "status --json")["store_failed"].clone();
     assert_eq!((&failed["reason"], &failed["written_again_since"]), (&json!(words), &Value::Null));
     assert!(failed["since"].as_str().is_some_and(|since| since.ends_with('Z')) && failed["since_seconds"].is_u64());
@@ -205,11 +205,13 @@ fn the_audit_log_says_who_had_the_configuration_read_again() {
     let config = folder.path().join("gateway.toml");
     gateway.signal("HUP");
     gateway.stdout.wait_for(&["audit configuration.reloaded", "reason=version_2", "by=SIGHUP"]);
+    gateway.stderr.wait_for(&["the configuration was read again, on SIGHUP, and is in force (version 2)"]);
     good(call(folder.path(), "reload"));
     let uid = fs::metadata(&config).map(|found| std::os::unix::fs::MetadataExt::uid(&found)).expect("a file");
     gateway.stdout.wait_for(&["audit configuration.reloaded", "reason=version_3", &format!("by=admin:uid={uid}")]);
     edit(&config, "access = \"public\"", "access = \"optional\"");
     gateway.stdout.wait_for(&["audit configuration.reloaded", "reason=version_4", "by=file:", "gateway.toml"]);
+    gateway.stderr.wait_for(&["read again, because gateway.toml has changed, and is in force (version 4)"]);
     edit(&folder.path().join("users.toml"), "name = \"bob\"", "disabled = true\nname = \"bob\"");
     gateway.stdout.wait_for(&["audit configuration.reloaded", "reason=version_5", "by=file:", "users.toml"]);
     edit(&config, "[server]", "[sever]");
@@ -268,7 +270,7 @@ fn an_emptied_users_file_signs_nobody_out() {
         fs::write(&file, empty).expect("written");
         let words = ask().expect_err("it is refused");
         assert!(words.contains("users.toml") && words.contains("nobody is in it any more"), "{words}");
-        assert!(words.contains("user disable") && words.contains("restart"), "{words}");
+        assert!(words.contains("user disable") && words.contains("restart the gateway"), "{words}");
         assert!(fine());
     }
     (0..20).for_each(|_| gateway.advance(1));
