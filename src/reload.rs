@@ -25,7 +25,7 @@ use crate::base::stamp::Seen;
 use crate::config::{CertificatePlan, LocalUsers, Plan};
 use crate::crypto::keyring::KeyRing;
 use crate::enforce::people::{self, Followed};
-use crate::enforce::reloads::{Asker, Outcome, Reloaded};
+use crate::enforce::reloads::{Asker, Cause, Outcome, Reloaded};
 use crate::enforce::shared::Shared;
 use crate::login::users::Users;
 use crate::observe::audit::{AuditEvent, AuditFields};
@@ -60,13 +60,14 @@ async fn run(reloader: Arc<Mutex<(Reloader, Receiver<Asker>)>>) {
         tokio::select! {
             asker = asked.recv() => {
                 let Some(asker) = asker else { return };
-                let mut askers = vec![asker];
+                let (mut cause, mut waiting) = (asker.cause, vec![asker.outcome]);
                 while let Ok(another) = asked.try_recv() {
-                    askers.push(another);
+                    cause = cause.and(&another.cause);
+                    waiting.push(another.outcome);
                 }
-                let outcome = reloader.asked().await;
+                let outcome = reloader.asked(&cause).await;
                 // Who does not wait for it has it in the log.
-                askers.into_iter().for_each(|asker| drop(asker.send(outcome.clone())));
+                waiting.into_iter().for_each(|waiting| drop(waiting.send(outcome.clone())));
             }
             () = clock.sleep(LOOK_EVERY) => reloader.look().await,
         }
@@ -107,7 +108,7 @@ impl Reloader {
     }
 
     /// Reads it because somebody says so.
-    async fn asked(&mut self) -> Outcome {
+    async fn asked(&mut self, cause: &Cause) -> Outcome {
         let mut read = self.read().await?;
         for _ in 0..RE_READINGS {
             if read.is_at_rest {
@@ -117,7 +118,7 @@ impl Reloader {
         }
         let Read { plan, files, .. } = read;
         self.told = None;
-        self.settle(plan, files).await
+        self.settle(plan, files, cause).await
     }
 
     /// Looks whether files have changed, and reads them if they have.
@@ -134,6 +135,8 @@ impl Reloader {
             self.resting = Some(found);
             return;
         }
+        let changed = found.iter().zip(&self.seen).find(|(now, before)| now != before);
+        let cause = changed.map_or_else(Cause::another_try, |(now, _)| Cause::changed(&now.file));
         // Noted before, so that what makes a reading fail as a whole is not tried again and again.
         self.seen = found;
         if self.refused_at.is_some() {
@@ -149,7 +152,7 @@ impl Reloader {
             return;
         }
         // Whoever wants to know is told in the log.
-        let _ = self.settle(plan, files).await;
+        let _ = self.settle(plan, files, &cause).await;
     }
 
     async fn read(&self) -> Result<Read, String> {
@@ -163,20 +166,23 @@ impl Reloader {
     }
 
     /// Takes what was read, or tells why not.
-    async fn settle(&mut self, read: Result<Plan, String>, files: Vec<Seen>) -> Outcome {
+    async fn settle(&mut self, read: Result<Plan, String>, files: Vec<Seen>, cause: &Cause) -> Outcome {
         let taken = match read {
-            Ok(plan) => self.take(plan).await,
+            Ok(plan) => self.take(plan, cause, None).await,
             Err(mistakes) => Err(mistakes),
         };
         match taken {
             Ok(reloaded) => {
                 self.seen.clone_from(&self.kit.plan.files);
                 (self.resting, self.refused_at, self.told) = (None, None, None);
+                self.kit.shared.reloads.note_taken();
                 Ok(reloaded)
             }
-            Err(words) => {
-                self.refused(&words);
-                self.take_users().await;
+            Err(mut words) => {
+                self.refused(&words, cause);
+                if let Some(file) = self.take_users(cause).await {
+                    words += &format!("\nthe users in {} have changed and were taken all the same", file.display());
+                }
                 let in_force = self.kit.plan.files.iter().filter(|known| !files.iter().any(|at| at.file == known.file));
                 self.seen = files.iter().chain(in_force).cloned().collect();
                 (self.resting, self.refused_at) = (None, Some(self.kit.shared.clock.now()));
@@ -186,45 +192,49 @@ impl Reloader {
     }
 
     /// Tells that the configuration in force stays, and why, unless that was told already.
-    fn refused(&mut self, words: &str) {
+    fn refused(&mut self, words: &str, cause: &Cause) {
+        self.kit.shared.reloads.note_refused(self.kit.shared.clock.now(), words);
         if self.told.as_deref() == Some(words) {
             return;
         }
         self.told = Some(words.to_owned());
         let shared = &self.kit.shared;
-        tracing::warn!("the configuration was read again and cannot be used; the one before stays in force:\n{words}");
+        let why = &cause.words;
+        tracing::warn!(
+            "the configuration was read again, {why}, and cannot be used; the one before stays in force:\n{words}"
+        );
         Metrics::count(&shared.metrics.reloads, "refused");
-        let reason = words.lines().next();
-        shared.audit(AuditEvent::ConfigurationRefused, AuditFields { reason, ..AuditFields::default() });
+        let fields = AuditFields { reason: words.lines().next(), ..asked_by(cause) };
+        shared.audit(AuditEvent::ConfigurationRefused, fields);
     }
 
-    /// Takes the users of the configuration in force, if only they have changed for the good.
-    async fn take_users(&mut self) {
-        let Some(LocalUsers { file, users: known }) = self.kit.plan.users.clone() else { return };
+    /// Takes the users of the configuration in force, if only they have changed for the good; from which file.
+    async fn take_users(&mut self, cause: &Cause) -> Option<PathBuf> {
+        let LocalUsers { file, users: known } = self.kit.plan.users.clone()?;
         let is_known = |seen: &Seen| seen.file == file;
         if self.kit.plan.files.iter().find(|seen| is_known(seen)).is_none_or(Seen::is_as_it_was) {
-            return;
+            return None;
         }
         let load = spawn_blocking({
             let file = file.clone();
             move || (Seen::now(&file), Users::load(&file))
         });
-        let Ok((seen, Ok(users))) = load.await else { return };
+        let Ok((seen, Ok(users))) = load.await else { return None };
         // What changes while it is read is looked at again.
         if users == *known || !seen.is_as_it_was() {
-            return;
+            return None;
         }
         let mut plan = self.kit.plan.clone();
         plan.users = Some(LocalUsers { file: file.clone(), users: Arc::new(users) });
         plan.files.iter_mut().filter(|seen| is_known(seen)).for_each(|known| *known = seen.clone());
-        if self.take(plan).await.is_ok() {
-            tracing::warn!("the users in {} have changed, and are taken all the same", file.display());
-        }
+        self.take(plan, cause, Some(&file)).await.is_ok().then_some(file)
     }
 
-    /// Puts a plan in force. Until the first thing is changed, all that can fail has not.
-    async fn take(&mut self, mut plan: Plan) -> Outcome {
+    /// Puts a plan in force; `users` is the file of users that it was made for, where it is the one in force but for them.
+    /// Until the first thing is changed, all that can fail has not.
+    async fn take(&mut self, mut plan: Plan, cause: &Cause, users: Option<&Path>) -> Outcome {
         let shared = Arc::clone(&self.kit.shared);
+        emptied(&self.kit.plan, &plan)?;
         let takes_restart = keep_what_takes_a_restart(&self.kit.plan, &mut plan);
         let (in_force, renewal, former) =
             (self.kit.plan.clone(), Arc::clone(&self.kit.renewal), shared.snapshot.load_full());
@@ -266,18 +276,52 @@ impl Reloader {
         }
         let reloaded =
             Reloaded { version: snapshot.version, takes_restart, ended, changed, unwritten: failed, too_few_files };
-        tell(&shared, &reloaded);
+        tell(&shared, &reloaded, cause, users);
         Ok(reloaded)
     }
 }
 
-fn tell(shared: &Shared, reloaded: &Reloaded) {
+/// Refuses users who are all gone at once. Sessions follow the users, and an editor that empties a file before it writes it
+/// would sign everybody out, should it take a second for that.
+fn emptied(in_force: &Plan, next: &Plan) -> Result<(), String> {
+    let (Some(before), Some(now)) = (&in_force.users, &next.users) else { return Ok(()) };
+    if before.users.is_empty() || !now.users.is_empty() {
+        return Ok(());
+    }
+    let file = now.file.display();
+    Err(format!(
+        "{file}: nobody is in it any more, and everybody would be signed out; the users of before stay\n      = a file that is \
+         just being written looks like this. If you mean it, put them back and disable them (vestibule user disable NAME \
+         --users {file}), or restart the gateway, which takes a users file with nobody in it"
+    ))
+}
+
+/// Who had it read again.
+fn asked_by(cause: &Cause) -> AuditFields<'_> {
+    AuditFields { client: cause.client, by: Some(&cause.by), ..AuditFields::default() }
+}
+
+fn tell(shared: &Shared, reloaded: &Reloaded, cause: &Cause, users: Option<&Path>) {
     let Reloaded { version, takes_restart, ended, changed, unwritten: _, too_few_files } = reloaded;
-    Metrics::count(&shared.metrics.reloads, "taken");
     let reason = format!("version_{version}");
-    let fields = AuditFields { reason: Some(&reason), ..AuditFields::default() };
-    shared.audit(AuditEvent::ConfigurationReloaded, fields);
-    tracing::info!("the configuration was read again and is in force (version {version})");
+    let fields = AuditFields { reason: Some(&reason), ..asked_by(cause) };
+    match users {
+        None => {
+            Metrics::count(&shared.metrics.reloads, "taken");
+            shared.audit(AuditEvent::ConfigurationReloaded, fields);
+            let why = &cause.words;
+            tracing::info!("the configuration was read again, {why}, and is in force (version {version})");
+        }
+        Some(file) => {
+            Metrics::count(&shared.metrics.reloads, "users_taken");
+            shared.audit(AuditEvent::UsersReloaded, fields);
+            let file = file.display();
+            tracing::warn!(
+                "the users in {file} have changed and were taken (version {version}); the configuration is still the one of \
+                 before, because the one on disk cannot be used"
+            );
+        }
+    }
     if ended + changed > 0 {
         tracing::info!("users have changed: sessions ended: {ended}, with other rights: {changed}");
     }

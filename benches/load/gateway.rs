@@ -25,6 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use vestibule::app::{self, Parts};
 use vestibule::config::Plan;
 use vestibule::enforce::establish;
+use vestibule::enforce::reloads::Cause;
 use vestibule::enforce::shared::Shared;
 use vestibule::login::users::User;
 use vestibule::reload;
@@ -70,7 +71,7 @@ fn serve(arguments: &Arguments) -> Result<(), String> {
     let shared = Arc::clone(&running.shared);
     thread::spawn(move || {
         while runtime.block_on(hangup.recv()).is_some() {
-            shared.reloads.ask_for();
+            shared.reloads.ask_for(Cause::signal());
         }
     });
     println!("ready");

@@ -23,7 +23,7 @@ pub(super) async fn answer<B>(shared: &Arc<Shared>, request: &Request<B>, caller
         "/upstreams" => look(request, || status::upstreams(shared)),
         "/users" => look(request, || status::users(shared)),
         "/sessions/reseal" => Ok(reseal(shared, request, caller).await),
-        "/reload" => Ok(reload::answer(shared, request.method()).await),
+        "/reload" => Ok(reload::answer(shared, request.method(), caller).await),
         path => match path.strip_prefix("/sessions/") {
             Some(handle) => one(shared, request, handle, caller).await,
             None => Ok(metrics::answer(shared, request)),
@@ -123,7 +123,7 @@ pub(super) fn wrong(status: StatusCode, message: &str) -> Response<Full<Bytes>> 
 }
 
 /// It is about people, and kept by nobody.
-fn private(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+pub(super) fn private(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

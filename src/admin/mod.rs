@@ -5,7 +5,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /status` | version, since when, whether ready, configuration, sessions, store, upstreams |
+//! | `GET /status` | version, since when, whether ready, configuration, sessions, store, upstreams; and since when and why the configuration on disk is refused (`configuration_refused`) or the store cannot be written to (`store_failed`), if so |
 //! | `GET /upstreams` | every server: whether it is well, since when, why not |
 //! | `GET /users` | the local users as they were loaded: names, roles, whether disabled |
 //! | `GET /sessions` | sessions, in the order of their handles, of which [`sessions::MOST`] at a time; a `Link` header with `rel="next"` leads to more |
@@ -16,6 +16,9 @@
 //! | `POST /sessions/reseal` | seals what is stored anew under the active key; how many sessions that were |
 //! | `POST /reload` | reads the configuration again: the version in force, or what is wrong with it |
 //! | `GET /ping`, `/ready`, `/metrics` | as [`metrics`] has them |
+//!
+//! What ends sessions while the store cannot write that down is answered 503 with `ended` and `unwritten` beside `error`:
+//! they have ended, and a restart could bring them back until it is written.
 //!
 //! `GET /sessions` takes `user=NAME`, `address=` an address or a network, `older=` and `newer=` the age of a session like
 //! `30m`, `state=` `active` (the default), `ended` or `all`, `limit=`, and `after=` the handle to begin behind. Ended

@@ -9,11 +9,12 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use crate::admin::api::{ok, wrong};
+use crate::admin::api::{ok, private, wrong};
 use crate::admin::guard::Caller;
+use crate::admin::metrics::text;
 use crate::admin::query::{Query, State, Wanted};
 use crate::base::clock::Timestamp;
-use crate::enforce::shared::Shared;
+use crate::enforce::shared::{Ended, Shared};
 use crate::observe::audit::{AuditEvent, AuditFields};
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
@@ -103,58 +104,68 @@ pub(super) async fn show(shared: &Shared, handle: SessionHandle) -> Response<Ful
 
 /// Ends one session.
 pub(super) async fn end_one(shared: &Shared, handle: SessionHandle, caller: Caller) -> Response<Full<Bytes>> {
-    let ended = shared.end_session(handle, EndReason::Revoked, caller.address(), shared.clock.now()).await;
-    let count = ended.as_ref().map_or(0, |ended| usize::from(*ended));
+    let ended = shared.end_here(handle, EndReason::Revoked, caller.address(), shared.clock.now()).await;
     let fields = AuditFields { session: Some(&handle), reason: Some("one"), ..AuditFields::default() };
-    note(shared, caller, count, fields);
+    note(shared, caller, ended.count, fields);
     match ended {
-        Ok(true) => ok(&json!({ "ended": 1 })),
-        Ok(false) => wrong(StatusCode::NOT_FOUND, "there is no such session, or it has ended already"),
-        Err(error) => unavailable(&error),
+        Ended { count: 0, failure: None } => {
+            wrong(StatusCode::NOT_FOUND, "there is no such session, or it has ended already")
+        }
+        Ended { .. } => told(shared, &ended, ended.count),
     }
 }
 
 /// Ends every session of a person.
 pub(super) async fn end_of_user(shared: &Shared, user: &str, caller: Caller) -> Response<Full<Bytes>> {
     let owner = Owner::User(user.into());
-    let ended = shared.end_all_sessions(owner, EndReason::Revoked, shared.clock.now()).await;
+    let ended = shared.end_all_here(owner, EndReason::Revoked, shared.clock.now()).await;
     let fields = AuditFields { user: Some(user), reason: Some("user"), ..AuditFields::default() };
-    note(shared, caller, *ended.as_ref().unwrap_or(&0), fields);
-    match ended {
-        Ok(count) => ok(&json!({ "ended": count })),
-        Err(error) => unavailable(&error),
-    }
+    note(shared, caller, ended.count, fields);
+    told(shared, &ended, ended.count)
 }
 
 /// Ends every session that is there when it begins.
 pub(super) async fn end_all(shared: &Shared, caller: Caller) -> Response<Full<Bytes>> {
-    let mut count = 0;
-    let ended = end_page_by_page(shared, caller, &mut count).await;
+    let (mut all, mut unwritten) = (Ended::default(), 0);
+    let walked = end_page_by_page(shared, caller, &mut all, &mut unwritten).await;
+    let count = all.count;
     note(shared, caller, count, AuditFields { reason: Some("all"), ..AuditFields::default() });
-    match ended {
-        Ok(()) => ok(&json!({ "ended": count })),
+    match walked {
+        Ok(()) => told(shared, &all, unwritten),
         Err(error) => wrong(StatusCode::SERVICE_UNAVAILABLE, &format!("{error}; {count} were ended before that")),
     }
 }
 
-async fn end_page_by_page(shared: &Shared, caller: Caller, count: &mut usize) -> Result<(), StoreError> {
+/// Adds up what comes of it. What could not be written down has ended all the same, and the others are to end as well;
+/// only when one does not end, neither do those of the pages behind it.
+async fn end_page_by_page(
+    shared: &Shared,
+    caller: Caller,
+    all: &mut Ended,
+    unwritten: &mut usize,
+) -> Result<(), StoreError> {
     let mut after = None;
     loop {
         let page = shared.asked("page", shared.store.page(after, SLICE)).await?;
         let lasting = page.sessions.iter().filter(|live| live.ended().is_none()).map(|live| live.handle());
         let ends = lasting.map(|handle| {
             let now = shared.clock.now();
-            shared.end_session(handle, EndReason::Revoked, caller.address(), now)
+            shared.end_here(handle, EndReason::Revoked, caller.address(), now)
         });
         // Collected, since a borrowing iterator is more than the compiler can follow here.
         let mut ends = stream::iter(ends.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
         let mut failure = None;
         while let Some(ended) = ends.next().await {
+            all.count += ended.count;
             match ended {
-                Ok(ended) => *count += usize::from(ended),
-                Err(error) => failure = Some(error),
+                Ended { count: _, failure: None } => {}
+                Ended { count: 0, failure: Some(error) } => failure = Some(error),
+                Ended { count, failure: Some(error) } => {
+                    *unwritten += count;
+                    all.failure = Some(error);
+                }
             }
-            if count.is_multiple_of(AT_ONCE) {
+            if all.count.is_multiple_of(AT_ONCE) {
                 tokio::task::yield_now().await;
             }
         }
@@ -224,9 +235,27 @@ fn in_full(shared: &Shared, live: &Live) -> Value {
         "hash": format!("{:016x}", view.bound.agent),
         "family_hash": format!("{:016x}", view.bound.agent_family),
     });
+    // None where a proxy ended its TLS, or it is older than fingerprints.
+    all["tls_fingerprint"] = view.bound.tls.shown().into();
     all["open_streams"] = shared.leases.open_of(view.handle).into();
     all["ends"] = ends;
     all
+}
+
+/// What came of ending sessions, of which `unwritten` are not on the disk yet if the store failed.
+fn told(shared: &Shared, Ended { count, failure }: &Ended, unwritten: usize) -> Response<Full<Bytes>> {
+    let Some(error) = failure else { return ok(&json!({ "ended": count })) };
+    if *count == 0 {
+        return unavailable(error);
+    }
+    let why = shared.store.trouble().map_or_else(|| error.to_string(), |trouble| trouble.words);
+    let sessions = if unwritten == 1 { "1 session".to_owned() } else { format!("{unwritten} sessions") };
+    let message = format!(
+        "this holds now, and is not on the disk yet: {why}. Writing is tried again every second; until it succeeds, a restart \
+         or a crash would bring {sessions} back"
+    );
+    let said = json!({ "ended": count, "unwritten": unwritten, "error": message });
+    private(text(StatusCode::SERVICE_UNAVAILABLE, format!("{said}\n"), "application/json"))
 }
 
 fn unavailable(error: &StoreError) -> Response<Full<Bytes>> {

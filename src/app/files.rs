@@ -27,9 +27,10 @@ pub(crate) fn raise_limit(plan: &Plan) -> Option<String> {
     let needed = clients + applications + OTHER_FILES;
     (most < needed as u64).then(|| {
         format!(
-            "only {most} files may be open at once, and max_connections asks for {needed} ({clients} of clients and \
-             {applications} to applications): beyond that, connections fail. Write LimitNOFILE={needed} in the systemd \
-             unit, or ulimit -n {needed} in the shell, or less as max_connections"
+            "only {most} files may be open at once, and {needed} are needed: {clients} for connections of clients, \
+             {applications} for those to applications, {OTHER_FILES} for logs, the store and the like. Beyond that, \
+             connections fail. Write LimitNOFILE={needed} in the systemd unit, or ulimit -n {needed} in the shell, or less \
+             as max_connections"
         )
     })
 }

@@ -1,6 +1,8 @@
 //! A value that must not be printed and is wiped from memory when dropped.
 
 use std::fmt;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -25,4 +27,11 @@ impl<T: Zeroize> fmt::Debug for Secret<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
     }
+}
+
+/// Whether others than those it is for may read or change a file with a secret in it: anybody but its owner, or, where that
+/// is root, but its group too, which is how administrators hand a secret to a service. `OpenSSH` and `PostgreSQL` ask for as
+/// much of their keys.
+pub fn is_exposed(about: &Metadata) -> bool {
+    about.mode() & if about.uid() == 0 { 0o037 } else { 0o077 } != 0
 }

@@ -1,5 +1,6 @@
 //! `vestibule completions` and `vestibule man`: the command line's description of itself, for shells and for manuals.
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -16,7 +17,8 @@ pub(super) fn completions(mut command: Command, shell: Shell) -> Result<(), Stri
 /// Prints the manual page, or writes the page of every command into a folder.
 pub(super) fn man(command: Command, folder: Option<&Path>) -> Result<(), String> {
     if let Some(folder) = folder {
-        return clap_mangen::generate_to(command, folder)
+        return fs::create_dir_all(folder)
+            .and_then(|()| clap_mangen::generate_to(command, folder))
             .map_err(|error| format!("{}: the pages cannot be written: {error}", folder.display()));
     }
     let (mut page, command) = (Vec::new(), command.disable_help_subcommand(true));

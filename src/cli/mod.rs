@@ -71,7 +71,7 @@ enum Command {
     },
     /// Print the manual page.
     Man {
-        /// Write the page of every command into this folder instead.
+        /// Write the page of every command into this folder instead, which is made if there is none.
         #[arg(long, value_name = "FOLDER")]
         folder: Option<PathBuf>,
     },
@@ -81,27 +81,52 @@ enum Command {
     Status(status::StatusCommand),
 }
 
+/// Why a command has not done all that it was asked for. A wrong command line is 2, which clap says.
+struct Failed {
+    /// For the terminal.
+    message: String,
+    /// For whoever started it.
+    code: u8,
+}
+
+impl Failed {
+    /// It was not done.
+    const NOT_DONE: u8 = 1;
+    /// It was done, and does not outlive a crash yet.
+    const UNWRITTEN: u8 = 3;
+}
+
+impl From<String> for Failed {
+    fn from(message: String) -> Self {
+        Self { message, code: Self::NOT_DONE }
+    }
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let done = match CommandLine::parse().command {
-        Command::Serve { config } => serve::run(&config),
-        Command::Check { config } => check::run(&config),
-        Command::Reload(command) => reload::run(&command),
-        Command::Demo(command) => demo::run(&command),
-        Command::User(command) => user::run(command, &Random::System),
-        Command::Keygen { into } => keygen(into.as_deref()),
-        Command::Completions { shell } => describe::completions(CommandLine::command(), shell),
-        Command::Man { folder } => describe::man(CommandLine::command(), folder.as_deref()),
-        Command::Sessions(command) => sessions::run(command),
-        Command::Status(command) => status::run(&command),
-    };
-    match done {
+    match run(CommandLine::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
+        Err(Failed { message, code }) => {
             eprintln!("{message}");
-            ExitCode::FAILURE
+            code.into()
         }
     }
+}
+
+fn run(command: Command) -> Result<(), Failed> {
+    match command {
+        Command::Serve { config } => serve::run(&config)?,
+        Command::Check { config } => check::run(&config)?,
+        Command::Reload(command) => reload::run(&command)?,
+        Command::Demo(command) => demo::run(&command)?,
+        Command::User(command) => user::run(command, &Random::System)?,
+        Command::Keygen { into } => keygen(into.as_deref())?,
+        Command::Completions { shell } => describe::completions(CommandLine::command(), shell)?,
+        Command::Man { folder } => describe::man(CommandLine::command(), folder.as_deref())?,
+        Command::Sessions(command) => sessions::run(command)?,
+        Command::Status(command) => status::run(&command)?,
+    }
+    Ok(())
 }
 
 fn keygen(into: Option<&Path>) -> Result<(), String> {

@@ -58,6 +58,22 @@ pub(super) struct Answer {
     pub(super) body: Value,
 }
 
+impl Answer {
+    /// The answer, if it went well.
+    ///
+    /// # Errors
+    /// A text for the terminal: what the gateway says.
+    pub(super) fn good(self) -> Result<Self, String> {
+        if self.status.is_success() {
+            return Ok(self);
+        }
+        Err(match self.body.get("error").and_then(Value::as_str) {
+            Some(error) => error.to_owned(),
+            None => format!("the gateway answers {}", self.status),
+        })
+    }
+}
+
 impl Gateway {
     /// Finds out where it is.
     ///
@@ -108,18 +124,19 @@ impl Operator {
     /// # Errors
     /// A text for the terminal: why there is no answer, or what the gateway says.
     pub(super) fn ask(&self, method: Method, target: &str) -> Result<Answer, String> {
-        let answer = self.runtime.block_on(async {
+        self.ask_for(method, target)?.good()
+    }
+
+    /// Asks for something, and gives what came back, however it went.
+    ///
+    /// # Errors
+    /// A text for the terminal: why there is no answer.
+    pub(super) fn ask_for(&self, method: Method, target: &str) -> Result<Answer, String> {
+        self.runtime.block_on(async {
             match select(Box::pin(self.answer(method, target)), Box::pin(Clock::System.sleep(PATIENCE))).await {
                 Either::Left((answer, _)) => answer,
                 Either::Right(((), _)) => Err(format!("no answer in {} s", PATIENCE.as_secs())),
             }
-        })?;
-        if answer.status.is_success() {
-            return Ok(answer);
-        }
-        Err(match answer.body.get("error").and_then(Value::as_str) {
-            Some(error) => error.to_owned(),
-            None => format!("the gateway answers {}", answer.status),
         })
     }
 

@@ -15,6 +15,7 @@ use crate::app::{self, Parts, Running, files};
 use crate::cli::notify::Notify;
 use crate::cli::process;
 use crate::config::{Plan, StoreKind};
+use crate::enforce::reloads::Cause;
 use crate::reload;
 
 /// Runs the gateway until it is told to stop.
@@ -124,7 +125,7 @@ pub(super) fn wait_for_stop(
                         tracing::info!("SIGHUP: log files are opened again, and the configuration is read again");
                         let shared = Arc::clone(&running.shared);
                         // What comes of it is told there.
-                        reloading = Some(Box::pin(async move { drop(shared.reloads.ask().await) }));
+                        reloading = Some(Box::pin(async move { drop(shared.reloads.ask(Cause::signal()).await) }));
                     }
                 },
                 () = done(&mut reloading) => {

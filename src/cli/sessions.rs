@@ -9,8 +9,8 @@ use serde_json::Value;
 use crate::admin::sessions::MOST;
 use crate::base::units;
 use crate::cli::operator::{Gateway, Operator};
-use crate::cli::print;
 use crate::cli::table::{aligned, counted, moment, span, text};
+use crate::cli::{Failed, print};
 use crate::session::handle::SessionHandle;
 
 /// See and end the sessions of a running gateway
@@ -37,7 +37,7 @@ enum Action {
     },
     /// End one session, those of a person, or all of them: at once, with their open streams
     #[command(
-        after_help = "Examples:\n  vestibule sessions end DvlvGhxp-vIHxZVhHGYxzw\n  vestibule sessions end --user alice"
+        after_help = "Exit status: 0 when they have ended, 3 when they have ended and that is not on the disk yet, 1 when they have not.\n\nExamples:\n  vestibule sessions end DvlvGhxp-vIHxZVhHGYxzw\n  vestibule sessions end --user alice"
     )]
     End(EndArgs),
     /// Seal everything stored anew under the first of the keys, so that the others can be taken away
@@ -71,7 +71,7 @@ struct ListArgs {
     #[arg(long)]
     ended: bool,
     /// How many at the most
-    #[arg(long, value_name = "COUNT", default_value_t = MOST)]
+    #[arg(long, value_name = "COUNT", default_value_t = MOST, value_parser = count)]
     limit: usize,
     #[command(flatten)]
     output: Output,
@@ -106,24 +106,30 @@ struct Whose {
 ///
 /// # Errors
 /// A text for the terminal.
-pub(super) fn run(command: SessionsCommand) -> Result<(), String> {
+pub(super) fn run(command: SessionsCommand) -> Result<(), Failed> {
     let out: &mut dyn Write = &mut io::stdout().lock();
     match command.action {
-        Action::List(arguments) => list(&arguments, out),
+        Action::List(arguments) => list(&arguments, out)?,
         Action::Show { handle, output } => {
             let session = output.gateway.find()?.ask(Method::GET, &format!("/sessions/{handle}"))?.body;
-            print(out, &if output.json { format!("{session:#}") } else { in_full(&session) })
+            print(out, &if output.json { format!("{session:#}") } else { in_full(&session) })?;
         }
-        Action::End(arguments) => end(&arguments, out),
+        Action::End(arguments) => end(&arguments, out)?,
         Action::Reseal(output) => {
             let said = output.gateway.find()?.ask(Method::POST, "/sessions/reseal")?.body;
             let count = said["resealed"].as_u64().unwrap_or_default();
             print(
                 out,
                 &if output.json { format!("{said:#}") } else { format!("{} sealed anew", counted(count, "session")) },
-            )
+            )?;
         }
     }
+    Ok(())
+}
+
+/// How many are wanted.
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "write a number from 1 on".to_owned())
 }
 
 /// An age that the gateway will understand.
@@ -172,7 +178,7 @@ fn collect(operator: &Operator, arguments: &ListArgs) -> Result<(Vec<Value>, boo
     Ok((sessions, has_more))
 }
 
-fn end(arguments: &EndArgs, out: &mut dyn Write) -> Result<(), String> {
+fn end(arguments: &EndArgs, out: &mut dyn Write) -> Result<(), Failed> {
     let EndArgs { whose: Whose { handle, user, all: _ }, yes, output } = arguments;
     let operator = output.gateway.find()?;
     let target = match (handle, user) {
@@ -188,12 +194,15 @@ fn end(arguments: &EndArgs, out: &mut dyn Write) -> Result<(), String> {
             "/sessions?all=true".to_owned()
         }
     };
-    let done = operator.ask(Method::DELETE, &target)?.body;
-    if output.json {
-        return print(out, &format!("{done:#}"));
-    }
+    let answer = operator.ask_for(Method::DELETE, &target)?;
+    let is_unwritten = answer.body["unwritten"].as_u64().is_some_and(|count| count > 0);
+    let done = if is_unwritten { answer.body } else { answer.good()?.body };
     let count = done["ended"].as_u64().unwrap_or_default();
-    print(out, &format!("Ended {}.", counted(count, "session")))
+    print(out, &if output.json { format!("{done:#}") } else { format!("Ended {}.", counted(count, "session")) })?;
+    if is_unwritten {
+        return Err(Failed { message: text(&done["error"]), code: Failed::UNWRITTEN });
+    }
+    Ok(())
 }
 
 /// Asks whether everybody is really to be signed out.
@@ -248,6 +257,7 @@ fn in_full(session: &Value) -> String {
         row("last active", since(&session["active_at"], &session["idle_seconds"])),
         row("address", text(&session["address"])),
         row("user agent", format!("hash {}, family {}", text(&agent["hash"]), text(&agent["family_hash"]))),
+        row("tls", session["tls_fingerprint"].as_str().map_or("-".to_owned(), |hash| format!("fingerprint {hash}"))),
         row("generation", format!("{generation}, since {}", moment(&session["generation_since"]))),
         row("open streams", text(&session["open_streams"])),
     ];

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::cli::operator::Gateway;
 use crate::cli::print;
-use crate::cli::table::{aligned, counted, moment, span, text};
+use crate::cli::table::{aligned, counted, moment, plain, span, text};
 
 /// Show how a running gateway is: itself, its configuration, its sessions and its applications
 #[derive(Debug, Args)]
@@ -38,13 +38,22 @@ fn for_people(status: &Value) -> String {
         kind => kind,
     };
     let ready = if status["ready"] == true { "ready" } else { "not ready: it takes no new connections" };
+    let (refused, failed) = (&status["configuration_refused"], &status["store_failed"]);
+    let note =
+        |trouble: &Value, words: &str| if trouble.is_null() { String::new() } else { format!("{words}, see below") };
+    let unwritable = if failed["written_again_since"].is_null() {
+        ": CANNOT BE WRITTEN TO"
+    } else {
+        ": could not be written to until a moment ago"
+    };
     let row = |name: &str, value: String| [name.to_owned(), value];
     let itself = aligned(&[
         row("vestibule", format!("{}, {ready}", text(&status["version"]))),
         row("running", format!("{}, since {}", span(&status["uptime_seconds"]), moment(&status["started_at"]))),
         row(
             "configuration",
-            format!("version {}, loaded {}", text(&snapshot["version"]), moment(&snapshot["loaded_at"])),
+            format!("version {}, loaded {}", text(&snapshot["version"]), moment(&snapshot["loaded_at"]))
+                + &note(refused, "; what is on disk was REFUSED"),
         ),
         row(
             "sessions",
@@ -54,8 +63,48 @@ fn for_people(status: &Value) -> String {
                 counted(number(&sessions["open_streams"]), "open stream")
             ),
         ),
-        row("store", store),
+        row("store", store + &note(failed, unwritable)),
     ]);
+    let troubles = of_refused(refused) + &of_failed(failed);
+    format!("{itself}\n{troubles}\n{}", of_upstreams(status))
+}
+
+/// What is wrong with the configuration on disk, in lines of their own.
+fn of_refused(refused: &Value) -> String {
+    if refused.is_null() {
+        return String::new();
+    }
+    let lines = refused["reason"].as_str().unwrap_or_default().lines();
+    let words: String = lines.map(|line| format!("    {}\n", plain(line)).replace("    \n", "\n")).collect();
+    format!(
+        "\nThe configuration on disk has been refused since {} ({} ago), and the one of before is still in force:\n{words}{}\n",
+        moment(&refused["since"]),
+        span(&refused["since_seconds"]),
+        text(&refused["help"])
+    )
+}
+
+/// What is wrong with the session store, in lines of their own.
+fn of_failed(failed: &Value) -> String {
+    if failed.is_null() {
+        return String::new();
+    }
+    let since = &failed["written_again_since"];
+    let again = if since.is_null() {
+        String::new()
+    } else {
+        format!(" It can be written to again since {}, and that has yet to hold.", moment(since))
+    };
+    format!(
+        "\n{}\nThis has been so since {} ({} ago).{again} {}\n",
+        text(&failed["reason"]),
+        moment(&failed["since"]),
+        span(&failed["since_seconds"]),
+        text(&failed["help"])
+    )
+}
+
+fn of_upstreams(status: &Value) -> String {
     let heads = ["UPSTREAM", "CONNECTIONS", "SERVER", "STATE", "FOR", "WHY"].map(str::to_owned);
     let mut rows = vec![heads];
     for upstream in status["upstreams"].as_array().into_iter().flatten() {
@@ -77,5 +126,5 @@ fn for_people(status: &Value) -> String {
             ]);
         }
     }
-    format!("{itself}\n\n{}", aligned(&rows))
+    aligned(&rows)
 }

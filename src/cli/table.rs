@@ -13,11 +13,16 @@ pub(super) fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// A text without what would move the cursor.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { '?' } else { char }).collect()
+}
+
 /// A text from an answer, without what would move the cursor; a dash for none.
 pub(super) fn text(value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),
-        Value::String(text) => text.chars().map(|char| if char.is_control() { '?' } else { char }).collect(),
+        Value::String(text) => plain(text),
         Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     };
     if text.is_empty() { "-".to_owned() } else { text }

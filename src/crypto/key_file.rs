@@ -1,15 +1,15 @@
 //! The keys that the gateway makes for itself, in a file that only its user may read.
 
-use std::fs::OpenOptions;
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use crate::base::place;
 use crate::base::random::Random;
-use crate::base::secret::Secret;
+use crate::base::secret::{Secret, is_exposed};
 use crate::crypto::keyring::{MAX_KEYS, new_key, parse_keys};
 
 /// The largest file that is read, in bytes: more than all keys of a ring with a comment each.
@@ -23,6 +23,15 @@ const MODE: u32 = 0o600;
 /// # Errors
 /// A sentence that says what is wrong and what to do; `None` when there is no such file.
 pub fn read(path: &Path) -> Result<Option<Vec<Secret<[u8; 32]>>>, String> {
+    // It was made with its mode, so that another is somebody's doing.
+    read_unless(path, |about| about.permissions().mode() & 0o077 != 0)
+}
+
+/// Reads the keys of a file, unless that is one which must not be.
+fn read_unless(
+    path: &Path,
+    is_refused: impl FnOnce(&Metadata) -> bool,
+) -> Result<Option<Vec<Secret<[u8; 32]>>>, String> {
     let shown = path.display();
     let cannot = |error: &io::Error| format!("the keys in {shown} cannot be read: {error}");
     let mut file = match OpenOptions::new().read(true).open(path) {
@@ -30,12 +39,16 @@ pub fn read(path: &Path) -> Result<Option<Vec<Secret<[u8; 32]>>>, String> {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
         Err(error) => return Err(cannot(&error)),
     };
-    let mode = file.metadata().map_err(|error| cannot(&error))?.permissions().mode();
-    if mode & 0o077 != 0 {
+    let about = file.metadata().map_err(|error| cannot(&error))?;
+    if about.is_dir() {
+        let within = path.join("sessions.keys");
+        return Err(format!("{shown} is a folder; write the path of a file in it, like {}", within.display()));
+    }
+    if is_refused(&about) {
         return Err(format!(
             "the keys in {shown} may be read by others (mode {:04o}): chmod 600 {shown}, and have new ones made if \
              somebody has",
-            mode & 0o7777
+            about.permissions().mode() & 0o7777
         ));
     }
     let mut text = Zeroizing::new(String::with_capacity(4096));
@@ -43,12 +56,13 @@ pub fn read(path: &Path) -> Result<Option<Vec<Secret<[u8; 32]>>>, String> {
     parse_keys(&text).map(Some).map_err(|error| format!("the keys in {shown} cannot be used: {error}"))
 }
 
-/// Puts a new key in front of those of a file, or makes it with one. How many there are now.
+/// Puts a new key in front of those of a file, which keeps its owner and its mode, or makes it with one. How many there are
+/// now.
 ///
 /// # Errors
 /// A sentence that says why there is no new one; the file is then as it was.
 pub fn put_in_front(path: &Path, random: &Random) -> Result<usize, String> {
-    let Some(before) = read(path)? else { return make(path, random).map(|keys| keys.len()) };
+    let Some(before) = read_unless(path, is_exposed)? else { return make(path, random).map(|keys| keys.len()) };
     if before.len() >= MAX_KEYS {
         return Err(format!("{} has {MAX_KEYS} keys already: take the oldest away first", path.display()));
     }
@@ -62,12 +76,22 @@ pub fn put_in_front(path: &Path, random: &Random) -> Result<usize, String> {
     let next = path.with_extension("keys-new");
     let write = || {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&next)?;
+        keep_readers(&file, &std::fs::metadata(path)?)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&next, path)
     };
     write().map_err(cannot)?;
     Ok(before.len() + 1)
+}
+
+/// Gives a file to whoever could read the one that it replaces: the gateway may run as another user than its administrator.
+fn keep_readers(file: &File, former: &Metadata) -> io::Result<()> {
+    let own = file.metadata()?;
+    if (own.uid(), own.gid()) != (former.uid(), former.gid()) {
+        fchown(file, Some(former.uid()), Some(former.gid()))?;
+    }
+    file.set_permissions(std::fs::Permissions::from_mode(former.mode() & 0o777))
 }
 
 /// Makes a file with one new key, where there is none, and returns the key.

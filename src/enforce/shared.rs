@@ -20,8 +20,9 @@ use crate::observe::audit::{AuditEvent, AuditFields, AuditLog};
 use crate::observe::metrics::{Elsewhere, Metrics};
 use crate::observe::sink::Logs;
 use crate::session::handle::SessionHandle;
+use crate::session::live::Live;
 use crate::session::record::{EndReason, Owner};
-use crate::session::store::{SessionStore, StoreError};
+use crate::session::store::{Lookup, SessionStore, StoreError};
 
 /// How long the store may take: it is in the same house, and a person waits for it before their request even begins.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,6 +57,21 @@ pub struct Shared {
     pub reloads: Reloads,
 }
 
+/// What came of ending sessions.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// How many were ended by it, here and at once.
+    pub count: usize,
+    /// What the store failed at, if it did. It writes down later what has ended all the same.
+    pub failure: Option<StoreError>,
+}
+
+impl Ended {
+    fn written(self) -> Result<usize, StoreError> {
+        self.failure.map_or(Ok(self.count), Err)
+    }
+}
+
 /// The limits, by the names under which what they refuse is counted.
 const LIMITS: [&str; 11] = [
     "account_limit",
@@ -78,7 +94,7 @@ pub fn metrics() -> Metrics {
     Metrics::expect(&metrics.sessions_ended, EndReason::ALL.map(EndReason::name));
     Metrics::expect(&metrics.logins, ["succeeded", "failed", "stale", "refused", "busy"]);
     Metrics::expect(&metrics.limited, LIMITS);
-    Metrics::expect(&metrics.reloads, ["taken", "refused"]);
+    Metrics::expect(&metrics.reloads, ["taken", "users_taken", "refused"]);
     metrics
 }
 
@@ -99,13 +115,28 @@ impl Shared {
         client: Option<IpAddr>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
+        self.end_here(handle, reason, client, now).await.written().map(|count| count > 0)
+    }
+
+    /// As [`Shared::end_session`], and says of a store that fails whether the session has ended all the same.
+    pub async fn end_here(
+        &self,
+        handle: SessionHandle,
+        reason: EndReason,
+        client: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Ended {
+        let live = self.at_hand(handle).filter(|live| live.ended().is_none());
         let ended = self.asked("revoke", self.store.revoke(handle, reason, now)).await;
         self.leases.end(handle);
-        let ended = ended?;
-        if ended {
-            self.note_end(handle, reason, client);
+        let (is_over, failure) = match ended {
+            Ok(ended) => (ended, None),
+            Err(error) => (live.as_ref().is_some_and(|live| live.ended().is_some()), Some(error)),
+        };
+        if is_over {
+            self.note_end(handle, live.as_deref().and_then(user_of), reason, client);
         }
-        Ok(ended)
+        Ended { count: usize::from(is_over), failure }
     }
 
     /// Ends every session of an owner. Returns how many these were.
@@ -113,16 +144,32 @@ impl Shared {
     /// # Errors
     /// When the store fails.
     pub async fn end_all_sessions(&self, owner: Owner, reason: EndReason, now: Timestamp) -> Result<usize, StoreError> {
-        let held = self.asked("list", self.store.list(owner.clone())).await?;
+        self.end_all_here(owner, reason, now).await.written()
+    }
+
+    /// As [`Shared::end_all_sessions`], and says of a store that fails how many have ended all the same.
+    pub async fn end_all_here(&self, owner: Owner, reason: EndReason, now: Timestamp) -> Ended {
+        let held = match self.asked("list", self.store.list(owner.clone())).await {
+            Ok(held) => held,
+            Err(error) => return Ended { count: 0, failure: Some(error) },
+        };
+        let user = match &owner {
+            Owner::User(name) => Some(name.clone()),
+            Owner::Address(_) => None,
+        };
         let ended = self.asked("revoke_all", self.store.revoke_all(owner, reason, now)).await;
-        // Also where it could not be written down: they have ended here.
-        held.iter().filter(|live| live.ended().is_some()).for_each(|live| self.leases.end(live.handle()));
-        let ended = ended?;
+        let (ended, failure) = match ended {
+            Ok(ended) => (ended, None),
+            Err(error) => {
+                let over = held.iter().filter(|live| live.ended().is_some());
+                (over.map(|live| live.handle()).collect(), Some(error))
+            }
+        };
         for handle in &ended {
             self.leases.end(*handle);
-            self.note_end(*handle, reason, None);
+            self.note_end(*handle, user.as_deref(), reason, None);
         }
-        Ok(ended.len())
+        Ended { count: ended.len(), failure }
     }
 
     /// Ends what is over, and forgets what has been over for long.
@@ -132,7 +179,8 @@ impl Shared {
         if let Ok(ended) = self.asked("sweep", self.store.sweep(snapshot.rules.lifetime, now)).await {
             for (handle, reason) in ended {
                 self.leases.end(handle);
-                self.note_end(handle, reason, None);
+                // It is remembered, if it was somebody's.
+                self.note_end(handle, self.at_hand(handle).as_deref().and_then(user_of), reason, None);
             }
         }
     }
@@ -188,10 +236,22 @@ impl Shared {
         self.is_ready.load(Ordering::Relaxed)
     }
 
-    fn note_end(&self, handle: SessionHandle, reason: EndReason, client: Option<IpAddr>) {
-        Metrics::count(&self.metrics.sessions_ended, reason.name());
-        let fields =
-            AuditFields { client, session: Some(&handle), reason: Some(reason.name()), ..AuditFields::default() };
-        self.audit(AuditEvent::SessionEnded, fields);
+    /// A session that the store has at hand.
+    fn at_hand(&self, handle: SessionHandle) -> Option<Arc<Live>> {
+        match self.store.lookup(handle) {
+            Lookup::Hit(live) => Some(live),
+            Lookup::Miss | Lookup::Later(_) => None,
+        }
     }
+
+    fn note_end(&self, handle: SessionHandle, user: Option<&str>, reason: EndReason, client: Option<IpAddr>) {
+        Metrics::count(&self.metrics.sessions_ended, reason.name());
+        let (session, reason): (Option<&dyn std::fmt::Display>, _) = (Some(&handle), Some(reason.name()));
+        self.audit(AuditEvent::SessionEnded, AuditFields { client, session, user, reason, ..AuditFields::default() });
+    }
+}
+
+/// Whose session it is; nobody's where that is a stranger.
+fn user_of(live: &Live) -> Option<&str> {
+    live.principal().map(|principal| &*principal.user)
 }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
-use crate::observe::sink::{LogFormat, LogSink, json_string, plain_word};
+use crate::observe::sink::{LogFormat, LogSink, json_string, plain_value, plain_word};
 
 /// A buffer this full is handed over at once, in bytes.
 const FULL: usize = 16 * 1024;
@@ -90,7 +90,7 @@ fn text(out: &mut Vec<u8>, line: &AccessLine<'_>) {
     let _ = write!(out, "\" {} {} {}ms", line.status, line.bytes, line.took.as_millis());
     for (name, value) in optional(line) {
         let _ = write!(out, " {name}=");
-        plain_word(out, value);
+        plain_value(out, value);
     }
     out.push(b'\n');
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::base::clock::Timestamp;
 use crate::observe::correlation;
-use crate::observe::sink::{LogFormat, LogSink, json_string, plain_word};
+use crate::observe::sink::{LogFormat, LogSink, json_string, plain_value};
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub enum AuditEvent {
     AdminRefused,
     /// The configuration was read again, and is in force.
     ConfigurationReloaded,
+    /// The users were read again, and are in force, while the configuration is the one before.
+    UsersReloaded,
     /// The configuration was read again, and is not: the one before still is.
     ConfigurationRefused,
 }
@@ -63,6 +65,7 @@ impl AuditEvent {
             Self::AdminResealed => "admin.resealed",
             Self::AdminRefused => "admin.refused",
             Self::ConfigurationReloaded => "configuration.reloaded",
+            Self::UsersReloaded => "users.reloaded",
             Self::ConfigurationRefused => "configuration.refused",
         }
     }
@@ -81,7 +84,7 @@ pub struct AuditFields<'a> {
     pub reason: Option<&'a str>,
     /// What followed, where that is the operator's choice.
     pub answer: Option<&'a str>,
-    /// Which of the operators.
+    /// Which of the operators; of a configuration that is read again, also a signal, or the file that has changed.
     pub by: Option<&'a str>,
     /// Of how many it is true.
     pub count: Option<usize>,
@@ -122,7 +125,7 @@ impl AuditLog {
                 let _ = write!(line, "{now} audit {}", event.name());
                 for (name, value) in named {
                     let _ = write!(line, " {name}=");
-                    plain_word(&mut line, value);
+                    plain_value(&mut line, value);
                 }
                 if let Some(count) = fields.count {
                     let _ = write!(line, " count={count}");

@@ -303,6 +303,28 @@ pub fn json_string(line: &mut Vec<u8>, text: &str) {
     let _ = serde_json::to_writer(line, text);
 }
 
+/// Writes `text` as a value behind `name=`, as logfmt has it: bare if it is one word of visible ASCII, and else in quotes,
+/// with what could end them or the line, and whatever is not visible ASCII, escaped.
+pub fn plain_value(line: &mut Vec<u8>, text: &str) {
+    if text.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'"' && byte != b'\\') {
+        return plain_word(line, text);
+    }
+    line.push(b'"');
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => line.extend([b'\\', byte]),
+            b' '..=b'~' => line.push(byte),
+            b'\n' => line.extend(b"\\n"),
+            b'\r' => line.extend(b"\\r"),
+            b'\t' => line.extend(b"\\t"),
+            _ => {
+                let _ = write!(line, "\\x{byte:02x}");
+            }
+        }
+    }
+    line.push(b'"');
+}
+
 /// Writes `text` so that it stays one word of a line: what is not visible ASCII, and quotes and backslashes, escaped.
 pub fn plain_word(line: &mut Vec<u8>, text: &str) {
     if text.is_empty() {
@@ -332,6 +354,25 @@ mod tests {
         line.clear();
         json_string(&mut line, "a\n\"");
         assert_eq!(line, br#""a\n\"""#);
+    }
+
+    #[test]
+    fn a_value_is_quoted_where_it_must_be_and_cannot_be_broken_out_of() {
+        for (value, shown) in [
+            ("idle", "idle"),
+            ("admin:uid=0", "admin:uid=0"),
+            ("", "-"),
+            ("the disk is full", r#""the disk is full""#),
+            ("a\" user=\"root", r#""a\" user=\"root""#),
+            ("ends in \\", r#""ends in \\""#),
+            ("\"", r#""\"""#),
+            ("one\r\n2026 audit login.succeeded\tx", r#""one\r\n2026 audit login.succeeded\tx""#),
+            ("\u{1b}[2J\u{202e}\0\u{7f}", r#""\x1b[2J\xe2\x80\xae\x00\x7f""#),
+        ] {
+            let mut line = Vec::new();
+            plain_value(&mut line, value);
+            assert_eq!(String::from_utf8_lossy(&line), shown);
+        }
     }
 
     #[test]

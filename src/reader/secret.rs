@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::base::secret::Secret;
+use crate::base::secret::{self, Secret};
+use crate::base::shell;
 
 /// The largest file a secret is read from, in bytes: 64 KiB, more than any key.
 pub(super) const MAX_SECRET_BYTES: usize = 64 << 10;
@@ -34,7 +36,8 @@ pub(super) fn resolve(reference: &str, folder: &Path) -> Result<Secret<String>, 
         }
         from_environment(name)
     } else if let Some(path) = reference.strip_prefix("file:").filter(|path| !path.trim().is_empty()) {
-        from_file(&folder.join(path))
+        let path = folder.join(path);
+        is_kept(&path).and_then(|()| from_file(&path))
     } else if let Some(name) = reference.strip_prefix("credential:").filter(|name| is_credential_name(name)) {
         from_environment(CREDENTIALS)
             .map_err(|_| {
@@ -72,6 +75,26 @@ fn from_environment(name: &str) -> Result<Secret<String>, (String, String)> {
         Err(std::env::VarError::NotPresent) => Err(wrong("is not set")),
         Err(std::env::VarError::NotUnicode(_)) => Err(wrong("is not UTF-8 text")),
     }
+}
+
+/// Refuses a file that others may read or change. systemd's credentials are in a folder that nobody else can enter, and
+/// their modes are systemd's.
+fn is_kept(path: &Path) -> Result<(), (String, String)> {
+    // What cannot be read is said by whoever reads it.
+    let Ok(about) = std::fs::metadata(path) else { return Ok(()) };
+    if !about.is_file() || !secret::is_exposed(&about) {
+        return Ok(());
+    }
+    let (shown, quoted) = (path.display(), shell::quoted(path));
+    Err((
+        format!(
+            "the secret's file {shown} can be read or changed by others (mode {:04o})",
+            about.permissions().mode() & 0o7777
+        ),
+        format!(
+            "chmod 600 {quoted}, with the gateway's user as its owner; have a new one made if somebody has read it"
+        ),
+    ))
 }
 
 fn from_file(path: &Path) -> Result<Secret<String>, (String, String)> {

@@ -1,6 +1,7 @@
 //! What is written, what comes of it, and what is said.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use super::*;
@@ -306,10 +307,17 @@ fn never_shows_a_secret() {
     assert!(shown("[keys]\ncurrent = \"hunter2\" # x\n").starts_with(expected));
 }
 
+fn set_mode(file: &Path, mode: u32) {
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("a mode");
+}
+
 #[test]
 fn a_secret_is_read_from_a_file_beside_the_configuration() {
     let folder = tempfile::tempdir().expect("a folder");
-    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("a file");
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::write(folder.path().join(name), bytes).expect("a file");
+        set_mode(&folder.path().join(name), 0o600);
+    };
     write("good", b"  top secret\r\n");
     write("empty", b"\n");
     write("large", &[b'x'; secret::MAX_SECRET_BYTES + 1]);

@@ -59,6 +59,11 @@ impl TlsFingerprint {
         let hash = list(hash, &mut signature_schemes.into_iter());
         Self((hash as u32).max(1))
     }
+
+    /// As an operator is shown it, if it is known: the same program has the same.
+    pub fn shown(self) -> Option<String> {
+        (self != Self::UNKNOWN).then(|| format!("{:08x}", self.0))
+    }
 }
 
 /// Whether a value stands for nothing: two equal bytes that end in 0xa (RFC 8701 section 2).

@@ -20,6 +20,17 @@ use crate::session::timeouts::Lifetime;
 #[error("session store: {0}")]
 pub struct StoreError(pub String);
 
+/// A store that cannot keep what it is told, as its operator is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Since when.
+    pub since: Timestamp,
+    /// What is wrong, and what follows from it, in the words of the log.
+    pub words: String,
+    /// Since when it works again, if it does. It is over once that has held for a while.
+    pub works_since: Option<Timestamp>,
+}
+
 /// What a store says when asked for a session.
 pub enum Lookup {
     /// It was at hand, ended ones included: they still know why they ended.
@@ -115,6 +126,11 @@ pub trait SessionStore: Send + Sync {
 
     /// How many sessions have not ended.
     fn active(&self) -> usize;
+
+    /// Whether it cannot keep what it is told, as far as it knows.
+    fn trouble(&self) -> Option<Trouble> {
+        None
+    }
 
     /// What it is called in the configuration.
     fn kind(&self) -> &'static str;

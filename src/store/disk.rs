@@ -7,6 +7,7 @@
 //! them yet that anybody would miss.
 
 mod file;
+mod health;
 mod restore;
 mod sealing;
 mod untouched;
@@ -29,7 +30,7 @@ use crate::session::kv::{Entry, Expected, KvStore, Space, check};
 use crate::session::live::Live;
 use crate::session::principal::Principal;
 use crate::session::record::{EndReason, Owner, Record};
-use crate::session::store::{Created, Lookup, Page, SessionStore, StoreError};
+use crate::session::store::{Created, Lookup, Page, SessionStore, StoreError, Trouble};
 use crate::session::timeouts::Lifetime;
 use crate::store::disk::file::{Seen, SessionFile};
 use crate::store::disk::restore::{Restored, read_through, restore};
@@ -292,6 +293,10 @@ impl SessionStore for DiskStore {
 
     fn active(&self) -> usize {
         self.memory.active()
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.writer.trouble()
     }
 
     fn kind(&self) -> &'static str {

@@ -199,6 +199,7 @@ fn one_session_is_shown_in_full_and_never_its_secret() {
         },
         "generation": live.rotation().generation,
         "generation_since": live.rotation().presented_at.to_string(),
+        "tls_fingerprint": live.record().bound.tls.shown(),
         "open_streams": 1,
         "ends": {
             "at": START.plus(std::time::Duration::from_secs(900 + 1800)).to_string(),
@@ -208,6 +209,7 @@ fn one_session_is_shown_in_full_and_never_its_secret() {
         "ended": null,
     });
     assert_eq!(shown, expected);
+    assert!(shown["tls_fingerprint"].as_str().is_some_and(|hash| hash.len() == 8), "{shown}");
     let in_short = operated.see("/sessions");
     for key in in_short[0].as_object().expect("an object").keys() {
         assert_eq!(in_short[0][key], shown[key], "{key} is the same in the list");
@@ -393,8 +395,18 @@ fn folder(upstream: SocketAddr, admin: &str) -> TempDir {
     );
     fs::write(folder.path().join("gateway.toml"), text).expect("written");
     fs::write(folder.path().join("users.toml"), users()).expect("written");
-    fs::write(folder.path().join("admin.token"), format!("{TOKEN}\n")).expect("written");
+    write_secret(&folder.path().join("admin.token"), &format!("{TOKEN}\n"));
+    set_mode(&folder.path().join("users.toml"), 0o600);
     folder
+}
+
+fn set_mode(file: &Path, mode: u32) {
+    fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("a mode");
+}
+
+fn write_secret(file: &Path, secret: &str) {
+    fs::write(file, secret).expect("written");
+    set_mode(file, 0o600);
 }
 
 fn signed_in(process: &Process, who: (&str, &str)) -> Client {
@@ -430,6 +442,7 @@ fn the_commands_see_and_end_sessions_by_the_socket_that_the_configuration_names(
         assert!(shown.lines().any(|found| found == line), "{line} in:\n{shown}");
     }
     assert!(shown.contains(" by idle, if nothing happens\n"), "{shown}");
+    assert!(shown.lines().any(|line| line.starts_with("tls           fingerprint ")), "{shown}");
     let as_json: Value = serde_json::from_str(&good(call(&format!("sessions show {handle} --json")))).expect("JSON");
     assert_eq!((&as_json["roles"], &as_json["kind"]), (&json!("staff"), &json!("user")));
     assert!(!as_json.to_string().contains(&bob.session()) && !shown.contains(&bob.session()));
@@ -566,7 +579,7 @@ fn an_address_asks_for_the_token_and_for_a_name_of_its_own() {
         assert_eq!(failed.code(), Some(1), "{arguments:?}");
         assert!(failed.stderr.starts_with(why) && !failed.stderr.contains(TOKEN), "{arguments:?}: {}", failed.stderr);
     }
-    fs::write(folder.path().join("other.token"), TOKEN.replace('0', "1")).expect("written");
+    write_secret(&folder.path().join("other.token"), &TOKEN.replace('0', "1"));
     let refused = call(&["status", "--token", "file:other.token"]);
     assert!(refused.stderr.contains("Authorization: Bearer"), "{}", refused.stderr);
     let abroad = run(folder.path(), &["status", "--admin", "192.0.2.1:9902", "--token", "file:admin.token"], "");
@@ -611,7 +624,7 @@ fn told(folder: &Path, admin: &str) -> String {
 #[test]
 fn an_address_without_a_good_token_or_that_others_reach_is_no_configuration() {
     let folder = folder(([127, 0, 0, 1], 9).into(), "");
-    fs::write(folder.path().join("short.token"), &TOKEN[..31]).expect("written");
+    write_secret(&folder.path().join("short.token"), &TOKEN[..31]);
     let good_token = "\ntoken = \"file:admin.token\"";
     for (admin, why, help) in [
         (

@@ -56,6 +56,7 @@ mod simulation;
 mod smuggling;
 mod stolen;
 mod streams;
+mod told;
 mod upstream_faults;
 mod upstreams;
 mod walk;

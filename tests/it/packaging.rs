@@ -129,6 +129,8 @@ fn every_command_has_its_page() {
         let page = fs::read_to_string(pages.join(format!("vestibule-{command}.1"))).expect("a page");
         assert!(page.contains(".SH SYNOPSIS"), "{command}");
     }
-    let refused = vestibule(folder.path(), &["man", "--folder", "nowhere"]).output().expect("it runs");
+    // A folder is made; where there can be none, that is said.
+    fs::write(folder.path().join("file"), "").expect("written");
+    let refused = vestibule(folder.path(), &["man", "--folder", "file/pages"]).output().expect("it runs");
     assert!(!refused.status.success());
 }

@@ -77,12 +77,17 @@ fn written_out_of(text: &str, only_defaults: bool) -> String {
     lines.join("\n")
 }
 
+fn write_secret(file: &Path, secret: &str) {
+    std::fs::write(file, secret).expect("written");
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("a mode");
+}
+
 /// What `text` comes to in a folder of its own.
 fn with<T>(text: &str, read: impl FnOnce(&Document) -> T) -> T {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("users.toml"), users()).expect("written");
     let key = keyring::new_key(&Random::System);
-    std::fs::write(folder.path().join("sessions.keys"), &*key).expect("written");
+    write_secret(&folder.path().join("sessions.keys"), &key);
     let made = rcgen::generate_simple_self_signed(vec!["app.internal".to_owned()]).expect("a certificate");
     for (name, content) in
         [("ca.pem", made.cert.pem()), ("client.crt", made.cert.pem()), ("client.key", made.signing_key.serialize_pem())]
@@ -129,7 +134,7 @@ fn it_shows_every_key_that_the_code_knows() {
     let text = text.replace("\"/var/lib/acme/.well-known/acme-challenge\"", "\"/\"");
     with(&text, |document| {
         signed(&document.folder().join("certs"));
-        std::fs::write(document.folder().join("admin.token"), "0123456789abcdef".repeat(4)).expect("written");
+        write_secret(&document.folder().join("admin.token"), &"0123456789abcdef".repeat(4));
         let _ = Plan::of(document).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let written = document.written_keys();
         let missing: BTreeSet<String> = document.known_keys().difference(&written).cloned().collect();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use vestibule::base::random::Random;
 use vestibule::enforce::establish::{self, Place};
-use vestibule::enforce::reloads::{Outcome, Reloaded};
+use vestibule::enforce::reloads::{Cause, Outcome, Reloaded};
 use vestibule::enforce::snapshot::Snapshot;
 use vestibule::login::users::hash_password;
 use vestibule::session::binding::TlsFingerprint;
@@ -36,7 +36,7 @@ fn edit(file: &std::path::Path, from: &str, to: &str) {
 
 /// Has the configuration read again.
 fn ask(gateway: &Gateway) -> Outcome {
-    gateway.block_on(gateway.running().shared.reloads.ask())
+    gateway.block_on(gateway.running().shared.reloads.ask(Cause::signal()))
 }
 
 fn reload(gateway: &Gateway) -> Reloaded {
@@ -574,7 +574,8 @@ fn memory() -> u64 {
 fn two_at_once_come_one_after_the_other_and_one_while_it_stops_harms_nobody() {
     let mut gateway = Setup::new().start();
     let shared = Arc::clone(&gateway.running().shared);
-    let many = gateway.block_on(async { futures_util::future::join_all((0..30).map(|_| shared.reloads.ask())).await });
+    let many = gateway
+        .block_on(async { futures_util::future::join_all((0..30).map(|_| shared.reloads.ask(Cause::signal()))).await });
     let versions: Vec<u64> = many.into_iter().map(|outcome| outcome.expect("it is good").version).collect();
     assert!(versions.iter().all(|version| (2..=31).contains(version)), "{versions:?}");
     assert_eq!(versions.iter().max().copied(), Some(version(&gateway)), "each was taken");
@@ -582,7 +583,7 @@ fn two_at_once_come_one_after_the_other_and_one_while_it_stops_harms_nobody() {
         let shared = &shared;
         scope.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-            while runtime.block_on(shared.reloads.ask()).is_ok() {}
+            while runtime.block_on(shared.reloads.ask(Cause::signal())).is_ok() {}
         });
         gateway.stop();
     });

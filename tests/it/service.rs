@@ -293,6 +293,9 @@ fn it_opens_as_many_files_as_it_may_and_says_when_they_are_too_few() {
     assert!(!ended.stderr.contains("files may be open"), "{}", ended.stderr);
     let gateway = limited(folder.path(), 256, 1500);
     gateway.stderr.wait_for(&["WARN", "only 1500 files may be open", "LimitNOFILE=1580", "less as max_connections"]);
+    gateway
+        .stderr
+        .wait_for(&["1580 are needed: 300 for connections of clients, 1024 for those to applications, 256 for"]);
     assert_eq!(Client::new(gateway.address()).get("/public").send().status, 200);
     assert_eq!(gateway.stop("TERM").code(), Some(0));
 }

@@ -12,7 +12,7 @@
 
 use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read as _};
 use std::ops::Bound;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
@@ -48,6 +48,9 @@ const SUM: &str = "sum";
 
 /// The least that a row takes in the file, in bytes: a handle, and the key's id, nonce and tag of a sealed record.
 const LEAST_ROW: u64 = 16 + 4 + 12 + 16;
+
+/// What every redb database begins with (redb's docs/design.md, "Database header").
+const MAGIC: &[u8; 4] = b"redb";
 
 /// How much of the file is held in memory, in bytes: what writes touch again and again. The sessions themselves are in
 /// memory anyway.
@@ -395,9 +398,16 @@ fn opened(path: &Path, open: impl FnOnce() -> Result<Database, DatabaseError>) -
         {
             Err(unusable(path, &error))
         }
-        Ok(Err(error)) => Err(no_store(path, &error.to_string())),
+        Ok(Err(_)) if is_foreign(path) => Err(no_store(path, "it is no session store of vestibule's")),
+        Ok(Err(error)) => Err(no_store(path, &format!("it is damaged ({error})"))),
         Err(_) => Err(no_store(path, "it is damaged")),
     }
+}
+
+/// Whether a file does not begin as the store's format has it.
+fn is_foreign(path: &Path) -> bool {
+    let mut begin = [0; MAGIC.len()];
+    File::open(path).and_then(|mut file| file.read_exact(&mut begin)).is_err() || begin != *MAGIC
 }
 
 /// What the file says of itself under this name.
@@ -412,8 +422,8 @@ fn about(database: &Database, name: &str) -> Result<Option<u64>, redb::Error> {
 /// What is said of a file that is there and cannot be used as a store.
 fn no_store(path: &Path, why: &str) -> String {
     format!(
-        "{} cannot be used as the session store: {why}. Put it back from a copy, or move it away: the gateway then begins \
-         with a new one, and everybody signs in again",
+        "{} cannot be used as the session store: {why}. Write another \"path\" in [session.store], or put the store back \
+         from a copy, or move this file away: the gateway then begins with a new one, and everybody signs in again",
         path.display()
     )
 }

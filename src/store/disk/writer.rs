@@ -16,8 +16,9 @@ use tokio::sync::oneshot;
 
 use crate::base::clock::{Clock, Timestamp};
 use crate::session::handle::SessionHandle;
-use crate::session::store::StoreError;
+use crate::session::store::{StoreError, Trouble};
 use crate::store::disk::file::{Row, SessionFile};
+use crate::store::disk::health::{HOLDS_AFTER, Health};
 use crate::store::disk::sealing::Sealing;
 use crate::store::disk::values::{Answer, Wish};
 use crate::store::memory::MemoryStore;
@@ -55,6 +56,7 @@ enum Ask {
 pub(super) struct Writer {
     asks: Sender<Ask>,
     gathered: Arc<Mutex<Vec<SessionHandle>>>,
+    health: Health,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -71,7 +73,7 @@ impl Writer {
         clock: Clock,
     ) -> Result<Self, String> {
         let (asks, asked) = channel();
-        let gathered = Arc::default();
+        let (gathered, health) = (Arc::default(), Health::default());
         let work = Work {
             path: path.display().to_string(),
             file,
@@ -81,10 +83,16 @@ impl Writer {
             gathered: Arc::clone(&gathered),
             behind: HashSet::new(),
             failed_at: None,
+            health: health.clone(),
         };
         let thread = std::thread::Builder::new().name("session-store".to_owned());
         let thread = thread.spawn(move || work.run(&asked)).map_err(|error| format!("no thread to write: {error}"))?;
-        Ok(Self { asks, gathered, thread: Mutex::new(Some(thread)) })
+        Ok(Self { asks, gathered, health, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// What is wrong with writing, if something is.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.health.trouble()
     }
 
     /// Lets a session be written with others. Wakes nobody.
@@ -136,7 +144,9 @@ struct Work {
     gathered: Arc<Mutex<Vec<SessionHandle>>>,
     /// What is to be written.
     behind: HashSet<SessionHandle>,
+    /// When it last failed, until it succeeds.
     failed_at: Option<Timestamp>,
+    health: Health,
 }
 
 impl Work {
@@ -164,6 +174,13 @@ impl Work {
             let outcome =
                 if may_try { self.write(&wishes) } else { Err(StoreError("it cannot be written to".to_owned())) };
             wishes.clear();
+            if self.failed_at.is_none() && self.health.is_over(|| self.clock.now()) {
+                tracing::warn!(
+                    "the session store {} can be written to again, and has been for {} s; nothing was lost",
+                    self.path,
+                    HOLDS_AFTER.as_secs()
+                );
+            }
             let failure = outcome.as_ref().err().cloned();
             told.drain(..).for_each(|who| drop(who.send(failure.clone().map_or(Ok(()), Err))));
             let mut answers = outcome.unwrap_or_default().into_iter();
@@ -187,19 +204,20 @@ impl Work {
             Ok(answers) => {
                 self.behind.clear();
                 if self.failed_at.take().is_some() {
-                    tracing::warn!("the session store {} can be written to again; nothing was lost", self.path);
+                    self.health.succeeded(self.clock.now());
                 }
                 Ok(answers)
             }
             Err(error) => {
-                if self.failed_at.is_none() {
-                    tracing::error!(
-                        "the session store {} cannot be written to: {error}. Live sessions go on; nobody can sign in \
-                         until it can",
-                        self.path
-                    );
+                let (now, path) = (self.clock.now(), &self.path);
+                let words = format!(
+                    "the session store {path} cannot be written to: {error}. Live sessions go on; nobody can sign in \
+                     until it can"
+                );
+                if self.health.failed(now, &words) {
+                    tracing::error!("{words}");
                 }
-                self.failed_at = Some(self.clock.now());
+                self.failed_at = Some(now);
                 Err(StoreError(error))
             }
         }
