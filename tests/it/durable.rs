@@ -17,8 +17,13 @@ use super::harness::{ALICE, Application, BOB, Client, Dice, patiently, users};
 /// How often a gateway is killed under load; `KILLS` says another number.
 const KILLS: usize = 20;
 
+/// How often it is killed in this run.
+pub(super) fn kills() -> usize {
+    std::env::var("KILLS").map_or(KILLS, |kills| kills.parse().expect("a number"))
+}
+
 /// A folder with a configuration whose sessions are kept where they are by default.
-fn folder(application: &Application) -> TempDir {
+pub(super) fn folder(application: &Application) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let text = format!(
         "[server]\nlisten = [\"127.0.0.1:0\"]\nworkers = 2\n[[server.certificate]]\ncert = \"c.crt\"\nkey = \"c.key\"\n\
@@ -154,12 +159,11 @@ impl Promised {
 
 #[test]
 fn killed_at_any_moment_it_has_kept_what_it_promised() {
-    let kills = std::env::var("KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
     let application = Application::start();
     let folder = folder(&application);
     let all = Promised::default();
     let mut dice = Dice(20_261_129);
-    for kill in 0..kills {
+    for kill in 0..kills() {
         let gateway = Process::serve(folder.path());
         let address = gateway.address();
         let now = Promised::default();
@@ -184,14 +188,14 @@ fn killed_at_any_moment_it_has_kept_what_it_promised() {
 }
 
 /// Sets how large files of a process may become, as a full disk would.
-fn limit_files(process: &Process, bytes: &str) {
+pub(super) fn limit_files(process: &Process, bytes: &str) {
     let limit = format!("--fsize={bytes}:unlimited");
     let status = Command::new("prlimit").args(["--pid", &process.id().to_string(), &limit]).status();
     assert!(status.expect("prlimit, of util-linux").success());
 }
 
 /// A gateway that is told by an error, and not killed, when its files may not grow.
-fn serve_within_limits(folder: &Path) -> Process {
+pub(super) fn serve_within_limits(folder: &Path) -> Process {
     let mut command = Command::new("sh");
     command
         .args(["-c", "trap '' XFSZ; exec \"$0\" serve"])
