@@ -169,8 +169,23 @@ pub async fn current_session(
     client: IpAddr,
     now: Timestamp,
 ) -> Result<Option<Arc<Live>>, StoreError> {
+    let known = known_session(shared, snapshot, headers, client, now).await?;
+    Ok(known.filter(|live| live.ended().is_none()))
+}
+
+/// The same, also one that has ended.
+///
+/// # Errors
+/// When the store fails.
+pub async fn known_session(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    headers: &HeaderMap,
+    client: IpAddr,
+    now: Timestamp,
+) -> Result<Option<Arc<Live>>, StoreError> {
     let search = search(shared, snapshot, headers, client, now).await?;
-    Ok(search.found.ok().map(|found| found.live).filter(|live| live.ended().is_none()))
+    Ok(search.found.ok().map(|found| found.live))
 }
 
 /// Finds the one session that a request's cookies open. Of several cookies, as somebody who can set cookies for a

@@ -60,14 +60,19 @@ pub async fn sign_in(
     before: Option<Arc<Live>>,
     now: Timestamp,
 ) -> Result<Established, StoreError> {
-    if let Some(before) = before {
-        shared.end_session(before.handle(), EndReason::Replaced, Some(place.client), now).await?;
-    }
     let created = create(shared, snapshot, Some(principal), place, None, now).await?;
-    if let Some(Established { live, .. }) = &created {
-        people::catch_up(shared, snapshot, live).await?;
+    let established =
+        created.ok_or_else(|| StoreError("the store refused a session that no limit applies to".to_owned()))?;
+    // Only now: who cannot be given a new session keeps the one they have.
+    if let Some(before) = before
+        && let Err(error) = shared.end_session(before.handle(), EndReason::Replaced, Some(place.client), now).await
+    {
+        // Nobody will have its cookie.
+        let _ = shared.end_session(established.live.handle(), EndReason::Replaced, Some(place.client), now).await;
+        return Err(error);
     }
-    created.ok_or_else(|| StoreError("the store refused a session that no limit applies to".to_owned()))
+    people::catch_up(shared, snapshot, &established.live).await?;
+    Ok(established)
 }
 
 /// Gives a stranger a session; `None` when their address has [`MAX_ANONYMOUS_PER_ADDRESS`].

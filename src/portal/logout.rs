@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, Response, StatusCode};
 
-use crate::enforce::authorize::{AnswerCookies, COOKIE_LIMIT, authorize, current_session};
+use crate::enforce::authorize::{AnswerCookies, COOKIE_LIMIT, authorize, known_session};
 use crate::enforce::body::AnswerBody;
 use crate::enforce::pages::{LogoutPage, MessagePage};
 use crate::enforce::respond::{self, Refusal, is_for_person};
@@ -35,8 +35,9 @@ pub async fn ask(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Respo
 pub async fn take(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Response<AnswerBody>, Refusal> {
     visit.only_same_origin()?;
     let (shared, now) = (visit.shared, visit.now);
-    let current = current_session(shared, visit.snapshot, &visit.parts.headers, visit.facts.client, now);
-    let live = current.await.map_err(|_| Refusal::Store)?;
+    // Also one that has ended: the store says whether that will outlive the process.
+    let known = known_session(shared, visit.snapshot, &visit.parts.headers, visit.facts.client, now);
+    let live = known.await.map_err(|_| Refusal::Store)?;
     if let Some(live) = live {
         let ended = shared.end_session(live.handle(), EndReason::Logout, Some(visit.facts.client), now).await;
         ended.map_err(|_| Refusal::Store)?;

@@ -141,6 +141,8 @@ impl HeadWatch {
                     Head { length: Some(1..), .. } => Place::Body(self.head.length.unwrap_or_default()),
                     Head { length: Some(0) | None, .. } => Place::Start,
                 };
+                // With a body it opens none: who asks for one so is refused, and of others the wish is left out.
+                self.head.is_for_websocket &= self.place == Place::Start;
                 self.has_return && !(self.head.is_encoded && self.head.length.is_some())
             }
             Place::Fields => self.head.field(line, self.length) && self.has_return,
@@ -238,6 +240,8 @@ mod tests {
             "GET / HTTP/1.1\r\nReferer: https://h/#part\r\nX-Long: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n\r\n",
             "GET / HTTP/1.1\r\nUpgrade: h2c\r\n\r\n",
             "A#B / HTTP/1.1\r\nHost: h\r\n\r\n",
+            "POST / HTTP/1.1\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx",
+            "POST / HTTP/1.1\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
         ] {
             let whole = [text.as_bytes(), NEXT].concat();
             for size in [1, 2, 3, 7, 64, whole.len()] {

@@ -247,7 +247,8 @@ impl SessionStore for DiskStore {
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(async move {
             let ended = self.memory.end(handle, reason, now);
-            if ended {
+            // Also one that has ended before: that may not have been written yet, and who asks again is told so again.
+            if ended || self.memory.get(handle).is_some() {
                 self.writer.written(handle).await?;
             }
             Ok(ended)

@@ -1,5 +1,6 @@
 //! Bodies of every size, in both directions, streamed and never piled up.
 
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -75,6 +76,31 @@ fn a_client_that_does_not_read_stops_the_application_and_nothing_piles_up() {
         assert!(sent < MOST_IN_FLIGHT, "{version:?}: {sent} bytes went somewhere");
         assert!(body.next().is_some_and(|piece| piece.is_ok()), "and it goes on when the client reads");
     }
+}
+
+/// What the system may hold of an answer that was not read, in bytes (`upstream::reach`). It takes the double of what it
+/// is told, for what it needs itself.
+const MOST_UNREAD: usize = 2 * 256 * 1024;
+
+#[test]
+fn the_system_holds_no_more_of_an_answer_however_fast_the_application_is() {
+    const PIECES: usize = 512;
+    let piece = [b'x'; 64 * 1024];
+    let server = Scripted::start(move |mut line| {
+        while line.request().is_some() {
+            line.say(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", PIECES * piece.len()));
+            (0..PIECES).for_each(|_| line.say(piece));
+        }
+    });
+    let gateway = Setup::new().in_front_of(&server).start();
+    assert_eq!(gateway.client().get("/public").send().body.len(), PIECES * piece.len());
+    // The connection is kept for the next request. Left to itself, the system gives it more room with every answer.
+    let said =
+        Command::new("ss").args(["-Htnm", "dst", &server.address().to_string()]).output().expect("ss, of iproute2");
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let room = said.split(",rb").skip(1).map(|after| after.split(',').next().and_then(|room| room.parse().ok()));
+    let room: Vec<usize> = room.map(|room| room.unwrap_or_else(|| panic!("a number: {said}"))).collect();
+    assert!(!room.is_empty() && room.iter().all(|room| *room <= MOST_UNREAD), "{room:?}: {said}");
 }
 
 #[test]

@@ -17,8 +17,13 @@ use super::harness::{ALICE, Application, BOB, Client, Dice, patiently, users};
 /// How often a gateway is killed under load; `KILLS` says another number.
 const KILLS: usize = 20;
 
+/// How often it is killed in this run.
+pub(super) fn kills() -> usize {
+    std::env::var("KILLS").map_or(KILLS, |kills| kills.parse().expect("a number"))
+}
+
 /// A folder with a configuration whose sessions are kept where they are by default.
-fn folder(application: &Application) -> TempDir {
+pub(super) fn folder(application: &Application) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let text = format!(
         "[server]\nlisten = [\"127.0.0.1:0\"]\nworkers = 2\n[[server.certificate]]\ncert = \"c.crt\"\nkey = \"c.key\"\n\
@@ -154,12 +159,11 @@ impl Promised {
 
 #[test]
 fn killed_at_any_moment_it_has_kept_what_it_promised() {
-    let kills = std::env::var("KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
     let application = Application::start();
     let folder = folder(&application);
     let all = Promised::default();
     let mut dice = Dice(20_261_129);
-    for kill in 0..kills {
+    for kill in 0..kills() {
         let gateway = Process::serve(folder.path());
         let address = gateway.address();
         let now = Promised::default();

@@ -14,7 +14,10 @@ use vestibule::session::store::{Created, Lookup, Page, SessionStore, StoreError}
 use vestibule::session::timeouts::Lifetime;
 use vestibule::store::memory::MemoryStore;
 
-use super::harness::{ALICE, BOB, Client, Gateway, Raw, Setup, USER_AGENT, Version, advance_until, eventually, hidden};
+use super::harness::process::run;
+use super::harness::{
+    ALICE, BOB, Client, Gateway, Raw, Setup, USER_AGENT, Version, advance_until, eventually, hidden, users,
+};
 
 /// What a faulty store does when it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -363,6 +366,34 @@ fn nobody_is_signed_in_when_their_session_cannot_be_kept() {
 }
 
 #[test]
+fn whoever_has_users_read_again_is_told_what_could_not_be_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (gateway, store) =
+        started_with(&format!("[admin]\nlisten = \"unix:{}\"", folder.path().join("admin.sock").display()));
+    let [alice, bob, again] = [ALICE, BOB, BOB].map(|who| gateway.signed_in(who));
+    store.set_writes(Fault::Fails);
+    let other = users()
+        .replace("roles = [\"admin\"]", "roles = [\"boss\"]")
+        .replace("name = \"bob\"", "name = \"bob\"\ndisabled = true");
+    std::fs::write(gateway.folder.path().join("users.toml"), other).expect("written");
+    let reload = |arguments: &[&str]| {
+        let ended = run(gateway.folder.path(), &[&["reload"], arguments].concat(), "");
+        assert_eq!((ended.code(), ended.stderr.as_str()), (Some(0), ""));
+        ended.stdout
+    };
+    let said: serde_json::Value = serde_json::from_str(&reload(&["--json"])).expect("JSON");
+    assert_eq!((&said["unwritten"], &said["ended"], &said["changed"]), (&3.into(), &0.into(), &0.into()), "{said}");
+    let said = reload(&[]);
+    assert!(said.contains("the session store cannot be written to: for 3 sessions of users"), "{said}");
+    store.set_writes(Fault::None);
+    let said = reload(&[]);
+    assert!(said.contains("sessions ended: 2, with other rights: 1") && !said.contains("cannot be written"), "{said}");
+    assert_eq!([&bob, &again].map(|client| client.get("/").send().status), [401, 401]);
+    assert_eq!(alice.get("/").send().status, 200);
+    assert_eq!(gateway.application.last().header("x-forwarded-roles"), Some("boss"));
+}
+
+#[test]
 fn a_logout_that_cannot_be_kept_is_not_said_to_have_happened() {
     let (gateway, store) = started();
     let client = gateway.signed_in(ALICE);
@@ -374,6 +405,26 @@ fn a_logout_that_cannot_be_kept_is_not_said_to_have_happened() {
     store.set_writes(Fault::None);
     assert_eq!(client.post_form("/.vestibule/logout", &[]).send().status, 200);
     assert_eq!(client.get("/").send().status, 401);
+}
+
+#[test]
+fn who_cannot_be_given_another_session_keeps_the_one_they_have() {
+    let (gateway, store) = started();
+    let client = gateway.signed_in(ALICE);
+    let former = client.session();
+    let sign_in = || {
+        let attempt = hidden(&client.visit("/.vestibule/login").send(), "attempt");
+        let fields = [("username", BOB.0), ("password", BOB.1), ("attempt", &attempt)];
+        client.post_form("/.vestibule/login", &fields).send().status
+    };
+    store.set_writes(Fault::Fails);
+    assert_eq!((sign_in(), client.session()), (503, former.clone()));
+    assert_eq!(client.get("/").send().status, 200);
+    store.set_writes(Fault::None);
+    assert_eq!(sign_in(), 303);
+    assert_ne!(client.session(), former);
+    client.set_session(&former);
+    assert_eq!(client.get("/").send().status, 401, "it is dead at once");
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod differential;
 mod durable;
 mod faults;
 mod fixation;
+mod full_disk;
 mod grpc;
 mod guessing;
 mod health;

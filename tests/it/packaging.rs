@@ -1,9 +1,11 @@
 //! What is in `packaging/`: it installs, what it installs runs, and the programs it is made for accept it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use nix::unistd::{getegid, geteuid};
 
 use super::harness::process::{Process, run, vestibule};
 use super::harness::{ALICE, Application, Client, top, users};
@@ -84,6 +86,38 @@ fn systemd_accepts_the_units() {
         good(Command::new("systemd-analyze").args(["security", "--offline=true", "--threshold=20"]).arg(&units[0]));
     let overall = said.lines().rfind(|line| line.contains("Overall exposure level")).expect("a verdict");
     println!("{overall}");
+}
+
+#[test]
+fn systemd_makes_the_user_and_the_folders() {
+    let (_folder, root) = installed();
+    let below = format!("--root={}", root.display());
+    good(Command::new("systemd-sysusers").arg(&below));
+    let passwd = fs::read_to_string(root.join("etc/passwd")).expect("users");
+    let line = passwd.lines().find_map(|line| line.strip_prefix("vestibule:x:")).expect("the user");
+    let fields: Vec<&str> = line.split(':').collect();
+    assert_eq!(fields[3..], ["/var/lib/vestibule", "/usr/sbin/nologin"], "no home of others, and no shell: {line}");
+    let mut owner: (u32, u32) = (fields[0].parse().expect("a number"), fields[1].parse().expect("a number"));
+    let file = root.join("usr/lib/tmpfiles.d/vestibule.conf");
+    if !geteuid().is_root() {
+        // Only root can give folders away.
+        owner = (geteuid().as_raw(), getegid().as_raw());
+        let text = fs::read_to_string(&file).expect("folders");
+        fs::write(&file, text.replace(" vestibule vestibule", &format!(" {} {}", owner.0, owner.1))).expect("written");
+    }
+    // As a package leaves them that was unpacked by somebody, and as a machine has them on which they are not.
+    for are_there in [true, false] {
+        let folders = [("var/lib/vestibule", 0o700), ("var/log/vestibule", 0o750)];
+        if !are_there {
+            folders.iter().for_each(|(folder, _)| fs::remove_dir(root.join(folder)).expect("an empty folder"));
+        }
+        let said = good(Command::new("systemd-tmpfiles").args(["--create", &below]));
+        assert_eq!(said, "");
+        for (folder, mode) in folders {
+            let about = fs::metadata(root.join(folder)).expect("a folder");
+            assert_eq!((about.uid(), about.gid(), about.mode() & 0o7777), (owner.0, owner.1, mode), "{folder}");
+        }
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! it may open.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -11,7 +11,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nix::unistd::{User, geteuid};
+use nix::sys::stat::Mode;
+use nix::unistd::{User, geteuid, mkfifo};
 
 use super::harness::process::{Process, run, vestibule};
 use super::harness::{ALICE, Application, Client, eventually, users};
@@ -71,6 +72,28 @@ fn systemd_is_told_when_it_begins_reads_again_and_ends() {
         assert_eq!(next(&heard), "STOPPING=1");
         assert_eq!(gateway.wait().code(), Some(0));
     }
+}
+
+/// Whoever rotates logs may do so at any moment.
+#[test]
+fn a_hangup_while_it_starts_does_not_end_it() {
+    let application = Application::start();
+    let folder = folder(&application, "127.0.0.1:0", "");
+    let (config, whole) = (folder.path().join("gateway.toml"), folder.path().join("whole.toml"));
+    fs::rename(&config, &whole).expect("renamed");
+    mkfifo(&config, Mode::S_IRWXU).expect("a pipe");
+    let gateway = start(&mut vestibule(folder.path(), &["serve"]));
+    // Opened when the gateway has opened it too. Then it reads, and comes no further.
+    let mut pipe = fs::OpenOptions::new().write(true).open(&config).expect("it is read");
+    gateway.signal("HUP");
+    let text = fs::read(&whole).expect("the configuration");
+    fs::rename(&whole, &config).expect("renamed");
+    pipe.write_all(&text).expect("it still reads");
+    drop(pipe);
+    gateway.stderr.wait_for(&["listening on"]);
+    gateway.stderr.wait_for(&["SIGHUP: log files are opened again"]);
+    assert_eq!(Client::new(gateway.address()).get("/public").send().status, 200);
+    assert_eq!(gateway.stop("TERM").code(), Some(0));
 }
 
 #[test]

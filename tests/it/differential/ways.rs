@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::task::Poll;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use futures_util::future::{join, join_all};
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, Reason, SendStream};
+use rustls::{ClientConnection, StreamOwned};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -70,6 +72,40 @@ impl Answered {
     }
 }
 
+/// A client's TLS that reads what has come, also when it cannot send any more: an answer that breaks off ends the
+/// connection, and who has asked for more by then is still to be given the answers before it. rustls by itself first
+/// sends what is left to send.
+struct Tls(StreamOwned<ClientConnection, TcpStream>);
+
+impl Read for Tls {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let StreamOwned { conn, sock } = &mut self.0;
+        loop {
+            match conn.reader().read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+            if conn.is_handshaking() {
+                conn.complete_io(sock)?;
+                continue;
+            }
+            // At the end of the connection, the reader says whether its end was announced.
+            conn.read_tls(sock)?;
+            conn.process_new_packets().map_err(io::Error::other)?;
+        }
+    }
+}
+
+impl Write for Tls {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// One connection over HTTP/1.
 pub struct Http1 {
     wire: Wire,
@@ -88,7 +124,7 @@ impl Http1 {
 
     /// To the gateway.
     pub fn to(client: &Client) -> Self {
-        Self { wire: Wire::new(client.connect_raw()), waiting: VecDeque::new() }
+        Self { wire: Wire::new(Tls(client.connect_raw())), waiting: VecDeque::new() }
     }
 
     /// Sends a request with `more` fields, as far as it may be sent without being asked for its body.
