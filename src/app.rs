@@ -3,6 +3,7 @@
 mod background;
 pub(crate) mod files;
 pub(crate) mod look;
+mod memory;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -129,6 +130,7 @@ pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
 /// # Errors
 /// A sentence that says what could not be had.
 pub fn start_on(sockets: Sockets, plan: &Plan, parts: Parts) -> Result<Running, String> {
+    memory::without_huge_pages();
     let workers = plan.server.workers_here();
     let certificates = plan.server.certificates.iter().map(CertificatePlan::files);
     let renewal = Arc::new(Renewal::load(certificates, parts.clock.now())?);
