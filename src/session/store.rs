@@ -84,7 +84,8 @@ pub trait SessionStore: Send + Sync {
     fn rotate(&self, handle: SessionHandle, generation: u32, now: Timestamp)
     -> BoxFuture<'_, Result<bool, StoreError>>;
 
-    /// Ends a session; the first reason stays. Returns whether this call ended it.
+    /// Ends a session; the first reason stays. Returns whether this call ended it. Of one that has ended before, too, the
+    /// future is done when that is durable, and fails while it cannot be.
     fn revoke(
         &self,
         handle: SessionHandle,

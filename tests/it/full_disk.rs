@@ -114,8 +114,9 @@ impl Scene {
         patiently("more is answered", || answered() >= count);
     }
 
-    /// Plays it up to `last`, and kills the gateway there, a little sooner or later.
-    fn play(&self, gateway: Process, last: usize, dice: &mut Dice) {
+    /// Plays it up to `last`, and kills the gateway there, a little sooner or later. One more session that was
+    /// acknowledged, if it was waited for.
+    fn play(&self, gateway: Process, last: usize, dice: &mut Dice) -> Option<String> {
         self.wait(0, 1 + dice.below(40));
         if last >= FILLING {
             self.stage.store(FILLING, Ordering::SeqCst);
@@ -130,8 +131,13 @@ impl Scene {
             self.stage.store(EMPTYING, Ordering::SeqCst);
             limit_files(&gateway, "unlimited");
         }
+        let mut signed_in = None;
         if last >= ROOM_AGAIN {
-            gateway.stderr.wait_for(&["can be written to again"]);
+            patiently("people can sign in again", || {
+                let answered = self.ask("", |client| sign_in(client, ALICE)).expect("it lives");
+                signed_in = (answered.status == 303).then_some(answered.session);
+                signed_in.is_some()
+            });
             self.stage.store(ROOM_AGAIN, Ordering::SeqCst);
         }
         if last > 0 {
@@ -139,6 +145,7 @@ impl Scene {
         }
         self.is_killed.store(true, Ordering::SeqCst);
         gateway.stop("KILL");
+        signed_in
     }
 }
 
@@ -278,13 +285,14 @@ fn killed_while_the_disk_fills_up_it_has_kept_what_it_promised() {
             *held = kept.left.len();
         }
         let scene = Scene::new(gateway.address());
-        std::thread::scope(|scope| {
+        let signed_in = std::thread::scope(|scope| {
             for kept in &mut all {
                 let (scene, mut dice) = (&scene, Dice(dice.next()));
                 scope.spawn(move || kept.go_on(scene, &mut dice));
             }
-            scene.play(gateway, kill % (ROOM_AGAIN + 1), &mut dice);
+            scene.play(gateway, kill % (ROOM_AGAIN + 1), &mut dice)
         });
+        all[0].live.extend(signed_in);
         if dice.percent(20) {
             start_on_a_full_disk(folder.path(), &all);
         }
