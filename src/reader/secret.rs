@@ -37,7 +37,7 @@ pub(super) fn resolve(reference: &str, folder: &Path) -> Result<Secret<String>, 
         from_environment(name)
     } else if let Some(path) = reference.strip_prefix("file:").filter(|path| !path.trim().is_empty()) {
         let path = folder.join(path);
-        is_kept(&path).and_then(|()| from_file(&path))
+        is_kept(&path, Path::new(CONTAINER_SECRETS)).and_then(|()| from_file(&path))
     } else if let Some(name) = reference.strip_prefix("credential:").filter(|name| is_credential_name(name)) {
         from_environment(CREDENTIALS)
             .map_err(|_| {
@@ -77,9 +77,15 @@ fn from_environment(name: &str) -> Result<Secret<String>, (String, String)> {
     }
 }
 
+/// Where container runtimes put secrets, as files that everybody in the container may read: there is nobody else in it.
+const CONTAINER_SECRETS: &str = "/run/secrets";
+
 /// Refuses a file that others may read or change. systemd's credentials are in a folder that nobody else can enter, and
 /// their modes are systemd's.
-fn is_kept(path: &Path) -> Result<(), (String, String)> {
+fn is_kept(path: &Path, container_secrets: &Path) -> Result<(), (String, String)> {
+    if path.starts_with(container_secrets) {
+        return Ok(());
+    }
     // What cannot be read is said by whoever reads it.
     let Ok(about) = std::fs::metadata(path) else { return Ok(()) };
     if !about.is_file() || !secret::is_exposed(&about) {
@@ -111,4 +117,21 @@ fn from_file(path: &Path) -> Result<Secret<String>, (String, String)> {
         .map_err(|_| wrong("is not UTF-8 text".to_owned(), "encode it, in Base64 for example"))?;
     let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
     if text.is_empty() { Err(wrong("is empty".to_owned(), "")) } else { Ok(Secret::new(text.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_may_not_read_it_but_where_there_are_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("key");
+        std::fs::write(&path, "secret").expect("a file");
+        for (mode, is_good) in [(0o600, true), (0o400, true), (0o644, false), (0o602, false), (0o610, false)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("a mode");
+            assert_eq!(is_kept(&path, Path::new("/elsewhere")).is_ok(), is_good, "{mode:o}");
+            assert_eq!(is_kept(&path, folder.path()), Ok(()), "{mode:o}");
+        }
+    }
 }
