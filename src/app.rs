@@ -2,13 +2,13 @@
 
 mod background;
 pub(crate) mod files;
+mod keys;
 pub(crate) mod look;
 mod memory;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,13 +23,12 @@ use tokio::sync::watch;
 use crate::admin::guard::Guard;
 use crate::admin::listen::{self, Door, Place};
 pub(crate) use crate::app::background::{Checkers, keep_up};
+pub(crate) use crate::app::keys::key_ring;
 use crate::base::clock::Clock;
 use crate::base::random::Random;
-use crate::base::secret::Secret;
 use crate::config::Plan;
 use crate::config::StoreKind;
 use crate::config::{CertificatePlan, Hsts};
-use crate::crypto::key_file;
 use crate::crypto::keyring::KeyRing;
 use crate::enforce::lease::Leases;
 use crate::enforce::people::{self, Followed};
@@ -53,7 +52,7 @@ use crate::server::tls::Tls;
 use crate::server::worker::Worker;
 use crate::session::cookie::SessionCookie;
 use crate::session::store::SessionStore;
-use crate::store::disk::{self, DiskSettings, DiskStore, Opened};
+use crate::store::disk::{DiskSettings, DiskStore, Opened};
 use crate::store::memory::MemoryStore;
 use crate::upstream::forward::Rewriting;
 use crate::upstream::group::Upstream;
@@ -372,55 +371,6 @@ fn share_with_store(plan: &Plan, parts: Parts) -> Result<(Shared, Unlike), Strin
         reloads: Reloads::default(),
     };
     Ok((shared, unlike))
-}
-
-/// The keys of a plan.
-enum Keys {
-    There(KeyRing),
-    /// In this file, beside a store that is not there either.
-    ToBeMade(PathBuf),
-}
-
-/// The keys that are configured, or those of the gateway's own making: beside the sessions, so that they last as long.
-fn keys(plan: &Plan, random: &Random) -> Result<Keys, String> {
-    if let Some(keys) = &plan.keys {
-        return ring_of(keys).map(Keys::There);
-    }
-    let (StoreKind::Disk(store), Some(path)) = (&plan.session.store, plan.own_keys()) else {
-        return Ok(Keys::There(KeyRing::ephemeral(random)));
-    };
-    if let Some(keys) = key_file::read(&path)? {
-        return ring_of(&keys).map(Keys::There);
-    }
-    if store.exists() {
-        return Err(format!(
-            "the session store {} is there, and its keys {} are not: put them back, or move the store away, and \
-             everybody signs in again",
-            store.display(),
-            path.display()
-        ));
-    }
-    disk::can_be_made(store)?;
-    Ok(Keys::ToBeMade(path))
-}
-
-fn ring_of(keys: &[Secret<[u8; 32]>]) -> Result<KeyRing, String> {
-    let (active, retired) = keys.split_first().ok_or("there is no key")?;
-    Ok(KeyRing::new(active.clone(), retired.iter().cloned()))
-}
-
-/// The keys of a plan, made if they are to be.
-///
-/// # Errors
-/// A sentence that says what is wrong with them.
-pub(crate) fn key_ring(plan: &Plan, random: &Random) -> Result<KeyRing, String> {
-    let path = match keys(plan, random)? {
-        Keys::There(ring) => return Ok(ring),
-        Keys::ToBeMade(path) => path,
-    };
-    let keys = key_file::make(&path, random)?;
-    tracing::info!("keys for the sessions were made: {}. Whoever has them and the store can read it", path.display());
-    ring_of(&keys)
 }
 
 /// The configured store, and whose sessions in it are to be looked at.

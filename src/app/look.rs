@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::admin::listen::{self, Place};
-use crate::app::{self, Keys, TENANT};
+use crate::app::keys::{Keys, keys};
+use crate::app::{self, TENANT};
 use crate::base::clock::Clock;
 use crate::base::random::Random;
 use crate::config::{Plan, StoreKind};
@@ -32,7 +33,7 @@ pub(crate) fn look(plan: &Plan) -> Result<Option<String>, String> {
 
 /// The keys, or others in the place of those that are to be made: nothing is sealed yet that they would have to open.
 fn ring(plan: &Plan) -> Result<Arc<KeyRing>, String> {
-    match app::keys(plan, &Random::System)? {
+    match keys(plan, &Random::System)? {
         Keys::There(ring) => Ok(Arc::new(ring)),
         Keys::ToBeMade(path) => {
             key_file::can_be_made(&path)?;

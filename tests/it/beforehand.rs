@@ -122,7 +122,7 @@ fn where_no_store_can_be_made_is_told() {
         for keys in ["", "[keys]\nsecrets = [\"file:keys\"]"] {
             let folder = folder(&application, "", &format!("[session.store]\npath = \"{path}\"\n{keys}"));
             std::os::unix::fs::symlink("nowhere", folder.path().join("link.redb")).expect("a link");
-            fs::write(folder.path().join("keys"), run(folder.path(), &["keygen"], "").stdout).expect("written");
+            run(folder.path(), &["keygen", "--into", "keys"], "");
             let said = refused(folder.path(), path);
             assert!(said.contains(&format!("the session store {path} cannot be used: ")), "{said}");
             assert!(path != "nowhere/sessions.redb" || said.contains("there is no such folder; make it"), "{said}");
@@ -131,7 +131,7 @@ fn where_no_store_can_be_made_is_told() {
     }
     let folder = folder(&application, "", "[session.store]\npath = \"store\"\n[keys]\nsecrets = [\"file:keys\"]");
     fs::create_dir(folder.path().join("store")).expect("a folder");
-    fs::write(folder.path().join("keys"), run(folder.path(), &["keygen"], "").stdout).expect("written");
+    run(folder.path(), &["keygen", "--into", "keys"], "");
     assert!(refused(folder.path(), "a folder in its place").contains("Is a directory"));
 }
 
@@ -226,7 +226,7 @@ fn a_store_that_is_no_good_is_told_and_stays_as_it_is() {
     let good = (fs::read(&store).expect("the store"), fs::read(&keys).expect("the keys"));
     for (what, bytes, said) in [
         ("an empty file", Vec::new(), "it is empty"),
-        ("a foreign file", b"<html>".repeat(1000), "magic number"),
+        ("a foreign file", b"<html>".repeat(1000), "it is no session store of vestibule's"),
         ("half a file", good.0[..good.0.len() / 2].to_vec(), "cannot be used as the session store"),
         ("a torn head", [&[0; 64], &good.0[64..]].concat(), "cannot be used as the session store"),
     ] {
@@ -250,6 +250,7 @@ fn a_store_that_is_no_good_is_told_and_stays_as_it_is() {
     let config = folder.path().join("gateway.toml");
     let text = fs::read_to_string(&config).expect("the configuration");
     fs::write(folder.path().join("configured"), &other).expect("written");
+    mode(&folder.path().join("configured"), 0o600);
     fs::write(&config, format!("{text}\n[keys]\nsecrets = [\"file:configured\"]\n")).expect("written");
     assert!(refused(folder.path(), "other keys that are configured").contains("its keys do not open"));
     fs::write(folder.path().join("configured"), [other.as_bytes(), &good.1].concat()).expect("written");

@@ -339,7 +339,7 @@ fn a_reload_that_asks_for_more_connections_than_files_says_so() {
         ended.stdout
     };
     let said = ask_for(1_000);
-    for words in ["only 1700 files may be open", "LimitNOFILE=2280", "1000 of clients"] {
+    for words in ["only 1700 files may be open", "LimitNOFILE=2280", "1000 for connections of clients"] {
         assert!(said.contains(words), "{words} in {said}");
     }
     gateway.stderr.wait_for(&["WARN", "only 1700 files may be open"]);
