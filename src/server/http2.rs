@@ -83,7 +83,8 @@ where
             }
             match ready!(next) {
                 Some(Ok((request, respond))) => {
-                    tokio::task::spawn_local(answer(Rc::clone(state), Rc::clone(conn), request, respond));
+                    // Boxed, so that it is not copied into its task, and out of it at its end.
+                    tokio::task::spawn_local(Box::pin(answer(Rc::clone(state), Rc::clone(conn), request, respond)));
                 }
                 Some(Err(_)) => return Poll::Ready(End::Gone),
                 // Who floods is not listened to any longer.
