@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use crate::admin::guard::Guard;
 use crate::admin::listen::{self, Door, Place};
 pub(crate) use crate::app::background::{Checkers, keep_up};
-pub(crate) use crate::app::keys::key_ring;
+pub(crate) use crate::app::keys::{Moment, key_ring};
 use crate::base::clock::Clock;
 use crate::base::random::Random;
 use crate::config::Plan;
@@ -346,7 +346,7 @@ pub fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
 /// The same, and whose sessions are to be looked at before anybody is served.
 fn share_with_store(plan: &Plan, parts: Parts) -> Result<(Shared, Unlike), String> {
     let thread = |error: std::io::Error| format!("a thread cannot be started: {error}");
-    let ring = Arc::new(key_ring(plan, &parts.random)?);
+    let ring = Arc::new(key_ring(plan, &parts.random, Moment::Start)?);
     let (store, unlike) = match parts.store {
         Some(store) => (store, None),
         None => open_store(plan, &ring, &parts.random, &parts.clock)?,

@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::spawn_blocking;
 
+use crate::admin::listen::Place;
 use crate::app::{self, Kit, Running, files, keep_up};
 use crate::base::clock::Timestamp;
 use crate::base::stamp::Seen;
@@ -255,6 +256,9 @@ impl Reloader {
         let asks_for_more = files::asks_for_more(&plan, &self.kit.plan);
         let too_few_files = files::raise_limit(&plan).filter(|_| asks_for_more);
         shared.snapshot.store(Arc::clone(&snapshot));
+        if users.is_none() {
+            shared.reloads.note_takes_restart(&takes_restart);
+        }
         snapshot.upstreams.iter().for_each(|upstream| upstream.bound());
         self.kit.plan = plan;
         let retired = self.kit.checkers.watch(&snapshot.upstreams);
@@ -338,8 +342,33 @@ fn ring(plan: &Plan, in_force: &Plan, former: &Arc<KeyRing>, shared: &Shared) ->
     if plan.keys.is_none() && in_force.keys.is_none() && plan.own_keys().is_none() {
         return Ok(Arc::clone(former));
     }
-    let ring = app::key_ring(plan, &shared.random)?;
+    let ring = app::key_ring(plan, &shared.random, app::Moment::Reload)?;
     Ok(if ring.ids().eq(former.ids()) { Arc::clone(former) } else { Arc::new(ring) })
+}
+
+/// Leaves where the operator is listened to as it is, and says which key of it was to change.
+fn keep_door(running: Option<&Place>, next: &mut Option<Place>, kept: &mut Vec<&'static str>) {
+    let (before, after) = (running, next.as_ref());
+    if before == after {
+        return;
+    }
+    match (before, after) {
+        (
+            Some(Place::Tcp { address, token, hosts }),
+            Some(Place::Tcp { address: next_address, token: next_token, hosts: next_hosts }),
+        ) => {
+            let changed = [
+                (address != next_address, "admin.listen"),
+                (token != next_token, "admin.token"),
+                (hosts != next_hosts, "admin.hosts"),
+            ];
+            kept.extend(changed.into_iter().filter_map(|(has_changed, key)| has_changed.then_some(key)));
+        }
+        (None | Some(Place::Unix(_) | Place::Tcp { .. }), None | Some(Place::Unix(_) | Place::Tcp { .. })) => {
+            kept.push("admin.listen");
+        }
+    }
+    *next = running.cloned();
 }
 
 /// Leaves what cannot change while the gateway runs as it is, and says what that was: ports are open already, threads
@@ -357,7 +386,7 @@ fn keep_what_takes_a_restart(running: &Plan, next: &mut Plan) -> Vec<&'static st
     keep(&running.server.acme_challenges, &mut next.server.acme_challenges, "server.acme_challenges", &mut kept);
     keep(&running.server.workers, &mut next.server.workers, "server.workers", &mut kept);
     keep(&running.server.user, &mut next.server.user, "server.user", &mut kept);
-    keep(&running.admin.listen, &mut next.admin.listen, "admin.listen", &mut kept);
+    keep_door(running.admin.listen.as_ref(), &mut next.admin.listen, &mut kept);
     keep(&running.admin.metrics, &mut next.admin.metrics, "admin.metrics", &mut kept);
     keep(&running.session.store, &mut next.session.store, "session.store", &mut kept);
     keep(&running.log.format, &mut next.log.format, "log.format", &mut kept);

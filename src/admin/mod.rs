@@ -5,7 +5,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /status` | version, since when, whether ready, configuration, sessions, store, upstreams; and since when and why the configuration on disk is refused (`configuration_refused`) or the store cannot be written to (`store_failed`), if so |
+//! | `GET /status` | version, since when, whether ready, configuration, sessions, store, upstreams; and since when and why the configuration on disk is refused (`configuration_refused`) or the store cannot be written to (`store_failed`), if so; which keys have changed and take a restart (`takes_restart`) |
 //! | `GET /upstreams` | every server: whether it is well, since when, why not |
 //! | `GET /users` | the local users as they were loaded: names, roles, whether disabled |
 //! | `GET /sessions` | sessions, in the order of their handles, of which [`sessions::MOST`] at a time; a `Link` header with `rel="next"` leads to more |

@@ -13,9 +13,6 @@ use crate::upstream::group::Upstream;
 const MEND: &str =
     "Mend the file: it is read again by itself within seconds, and \"vestibule reload\" says what comes of it.";
 
-/// What to do about a store that cannot be written to.
-const MAKE_ROOM: &str = "Make room on its disk, or put right what else it says: it is tried again every second, and nothing needs a restart.";
-
 /// Everything in short.
 pub(super) fn status(shared: &Shared) -> Value {
     let (now, snapshot) = (shared.clock.now(), shared.snapshot.load());
@@ -32,6 +29,7 @@ pub(super) fn status(shared: &Shared) -> Value {
         "sessions": { "active": shared.store.active(), "open_streams": shared.leases.open() },
         "store": shared.store.kind(),
         "configuration_refused": shared.reloads.refused().map(|refused| of_refused(&refused, now)),
+        "takes_restart": shared.reloads.takes_restart(),
         "store_failed": shared.store.trouble().map(|trouble| of_trouble(&trouble, now)),
         "upstreams": upstreams(shared),
     })
@@ -46,12 +44,12 @@ fn of_refused(Refused { since, words }: &Refused, now: Timestamp) -> Value {
     })
 }
 
-fn of_trouble(Trouble { since, words, works_since }: &Trouble, now: Timestamp) -> Value {
+fn of_trouble(Trouble { since, words, help, works_since }: &Trouble, now: Timestamp) -> Value {
     json!({
         "since": since.to_string(),
         "since_seconds": now.since(*since).as_secs(),
         "reason": words,
-        "help": MAKE_ROOM,
+        "help": help,
         "written_again_since": works_since.map(|since| since.to_string()),
     })
 }

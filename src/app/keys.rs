@@ -9,6 +9,15 @@ use crate::crypto::key_file;
 use crate::crypto::keyring::KeyRing;
 use crate::store::disk;
 
+/// When keys are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// At a start, or to see what it would meet.
+    Start,
+    /// While the gateway runs, which has some.
+    Reload,
+}
+
 /// The keys of a plan.
 pub(super) enum Keys {
     There(KeyRing),
@@ -17,7 +26,7 @@ pub(super) enum Keys {
 }
 
 /// The keys that are configured, or those of the gateway's own making: beside the sessions, so that they last as long.
-pub(super) fn keys(plan: &Plan, random: &Random) -> Result<Keys, String> {
+pub(super) fn keys(plan: &Plan, random: &Random, moment: Moment) -> Result<Keys, String> {
     if let Some(keys) = &plan.keys {
         return ring_of(keys).map(Keys::There);
     }
@@ -26,6 +35,13 @@ pub(super) fn keys(plan: &Plan, random: &Random) -> Result<Keys, String> {
     };
     if let Some(keys) = key_file::read(&path)? {
         return ring_of(&keys).map(Keys::There);
+    }
+    if moment == Moment::Reload || disk::is_in_use(store) {
+        return Err(format!(
+            "the keys {} of the session store are not there any more: put them back. The gateway that runs goes on with \
+             those it has, and without them the next start cannot read the store",
+            path.display()
+        ));
     }
     if store.exists() {
         return Err(format!(
@@ -48,8 +64,8 @@ fn ring_of(keys: &[Secret<[u8; 32]>]) -> Result<KeyRing, String> {
 ///
 /// # Errors
 /// A sentence that says what is wrong with them.
-pub(crate) fn key_ring(plan: &Plan, random: &Random) -> Result<KeyRing, String> {
-    let path = match keys(plan, random)? {
+pub(crate) fn key_ring(plan: &Plan, random: &Random, moment: Moment) -> Result<KeyRing, String> {
+    let path = match keys(plan, random, moment)? {
         Keys::There(ring) => return Ok(ring),
         Keys::ToBeMade(path) => path,
     };

@@ -75,6 +75,9 @@ impl Signals {
         let listening = {
             let _entered = runtime.enter();
             let listen = |kind| signal(kind).map_err(failed);
+            // Where files may not grow any further (LimitFSIZE=, ulimit -f), a write is to fail as on a full disk, and not
+            // to end the process. What was said once of a signal holds for as long as that lives.
+            drop(listen(SignalKind::from_raw(libc::SIGXFSZ))?);
             (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?)
         };
         let (terminate, interrupt, hangup) = listening;

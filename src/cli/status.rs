@@ -47,7 +47,7 @@ fn for_people(status: &Value) -> String {
         ": could not be written to until a moment ago"
     };
     let row = |name: &str, value: String| [name.to_owned(), value];
-    let itself = aligned(&[
+    let mut rows = vec![
         row("vestibule", format!("{}, {ready}", text(&status["version"]))),
         row("running", format!("{}, since {}", span(&status["uptime_seconds"]), moment(&status["started_at"]))),
         row(
@@ -64,7 +64,13 @@ fn for_people(status: &Value) -> String {
             ),
         ),
         row("store", store + &note(failed, unwritable)),
-    ]);
+    ];
+    let keys: Vec<&str> = status["takes_restart"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !keys.is_empty() {
+        let keys = plain(&keys.join(", "));
+        rows.insert(3, row("", format!("what is on disk has changed in what takes a restart: {keys}")));
+    }
+    let itself = aligned(&rows);
     let troubles = of_refused(refused) + &of_failed(failed);
     format!("{itself}\n{troubles}\n{}", of_upstreams(status))
 }

@@ -100,6 +100,7 @@ pub struct Refused {
 pub struct Reloads {
     asks: OnceLock<mpsc::Sender<Asker>>,
     refused: Mutex<Option<Refused>>,
+    takes_restart: Mutex<Vec<&'static str>>,
 }
 
 impl Reloads {
@@ -130,6 +131,16 @@ impl Reloads {
         if let Some(asks) = self.asks.get() {
             let _ = asks.try_send(Asker { cause, outcome: oneshot::channel().0 });
         }
+    }
+
+    /// The keys that have changed since the start and take a restart.
+    pub fn takes_restart(&self) -> Vec<&'static str> {
+        self.takes_restart.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes which these are in the configuration that has come into force.
+    pub fn note_takes_restart(&self, keys: &[&'static str]) {
+        *self.takes_restart.lock().unwrap_or_else(PoisonError::into_inner) = keys.to_vec();
     }
 
     /// What is on disk and not in force, if that is so.

@@ -224,6 +224,8 @@ impl Shared {
         self.metrics.render(&Elsewhere {
             sessions: self.store.active(),
             streams: self.leases.open(),
+            is_store_writable: self.store.trouble().is_none(),
+            store_errors: self.store.failures_behind(),
             log_lost: self.logs.lost(),
             snapshot_version: snapshot.version,
             snapshot_loaded_at: snapshot.loaded_at.as_millis(),

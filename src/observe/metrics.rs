@@ -130,6 +130,10 @@ pub struct Elsewhere {
     pub sessions: usize,
     /// Streams that end with their session.
     pub streams: usize,
+    /// Whether the session store can be written to.
+    pub is_store_writable: bool,
+    /// Failures of the session store that nobody waited for.
+    pub store_errors: u64,
     /// Pieces of log that were lost.
     pub log_lost: u64,
     /// Which configuration is in force, counted from 1.
@@ -157,7 +161,7 @@ pub struct Metrics {
     pub bad_cookies: Family<Labelled, Counter>,
     /// Sessions that were used from elsewhere and went on, by what differed.
     pub binding_mismatches: Family<Answered, Counter>,
-    /// Failures of the session store.
+    /// Failures of the session store that were waited for.
     pub store_errors: Counter,
     store_times: StoreTimes,
     /// Failures of the upstreams, by kind.
@@ -265,7 +269,12 @@ impl Metrics {
         registry.register("limited", "Requests refused by a limit", self.limited.clone());
         registry.register("bad_cookies", "Cookies that open to no session, by reason", self.bad_cookies.clone());
         registry.register("binding_mismatches", "Sessions used from elsewhere", self.binding_mismatches.clone());
-        registry.register("store_errors", "Failures of the session store", self.store_errors.clone());
+        let (writable, errors) = (gauge(u64::from(elsewhere.is_store_writable)), Counter::<u64>::default());
+        errors.inc_by(self.store_errors.get() + elsewhere.store_errors);
+        let can_be =
+            "Whether the session store can be written to; while not (0), live sessions go on and nobody can sign in";
+        registry.register("store_writable", can_be, writable);
+        registry.register("store_errors", "Failures of the session store, what it tries again included", errors);
         registry.register_with_unit(
             "store_operation_duration",
             "How long the session store took for what is waited for",

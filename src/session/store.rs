@@ -27,6 +27,8 @@ pub struct Trouble {
     pub since: Timestamp,
     /// What is wrong, and what follows from it, in the words of the log.
     pub words: String,
+    /// What to do about it.
+    pub help: &'static str,
     /// Since when it works again, if it does. It is over once that has held for a while.
     pub works_since: Option<Timestamp>,
 }
@@ -131,6 +133,11 @@ pub trait SessionStore: Send + Sync {
     /// Whether it cannot keep what it is told, as far as it knows.
     fn trouble(&self) -> Option<Trouble> {
         None
+    }
+
+    /// How often it has failed at what nobody waited for, as what it tries again by itself.
+    fn failures_behind(&self) -> u64 {
+        0
     }
 
     /// What it is called in the configuration.

@@ -8,6 +8,8 @@
 
 mod file;
 mod health;
+mod identity;
+mod leftovers;
 mod restore;
 mod sealing;
 mod untouched;
@@ -140,6 +142,11 @@ impl DiskStore {
         let turn = |at: Timestamp| at.as_millis().saturating_add(shift) / every;
         turn(before) != turn(now)
     }
+}
+
+/// Whether another process has the file open as its store.
+pub fn is_in_use(path: &Path) -> bool {
+    file::is_in_use(path)
 }
 
 /// Whether a file could be made there that is not there yet.
@@ -298,6 +305,10 @@ impl SessionStore for DiskStore {
 
     fn trouble(&self) -> Option<Trouble> {
         self.writer.trouble()
+    }
+
+    fn failures_behind(&self) -> u64 {
+        self.writer.failures_behind()
     }
 
     fn kind(&self) -> &'static str {

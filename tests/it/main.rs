@@ -57,6 +57,7 @@ mod simulation;
 mod smuggling;
 mod stolen;
 mod streams;
+mod taken_away;
 mod told;
 mod upstream_faults;
 mod upstreams;

@@ -28,6 +28,8 @@ use redb::{
 use crate::base::place;
 use crate::session::handle::SessionHandle;
 use crate::session::store::StoreError;
+use crate::store::disk::identity::Identity;
+use crate::store::disk::leftovers;
 use crate::store::disk::sealing::Sealing;
 use crate::store::disk::untouched::Untouched;
 use crate::store::disk::values::{self, Answer, VALUES, Wish};
@@ -59,6 +61,15 @@ const CACHE: usize = 32 << 20;
 /// A row to be written, or taken away.
 pub(super) type Row = (SessionHandle, Option<Vec<u8>>);
 
+/// Why nothing was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// To go on from "the session store PATH cannot be written to: ".
+    pub(super) words: String,
+    /// Whether the file is not at its place any more.
+    pub(super) is_away: bool,
+}
+
 /// A file that was looked at.
 pub(super) enum Seen {
     /// There is none yet, and it could be made.
@@ -76,6 +87,8 @@ pub(super) struct SessionFile {
     database: Option<Database>,
     /// Of the file as it was opened.
     format: u64,
+    /// Which file that is.
+    identity: Identity,
 }
 
 impl SessionFile {
@@ -89,7 +102,12 @@ impl SessionFile {
         if is_new {
             make(path).map_err(|error| unusable(path, &error))?;
         }
-        Ok((Self::of(path, open_database(path)?)?, is_new))
+        let identity = Identity::at(path).map_err(|error| unusable(path, &error))?;
+        let file = Self::of(path, open_database(path)?, identity)?;
+        file.is_in_place().map_err(|away| no_store(path, &away.words))?;
+        // Whoever makes one this very moment could not put it in its place any more.
+        leftovers::remove(path);
+        Ok((file, is_new))
     }
 
     /// Looks at the file as [`SessionFile::open`] would open it, and changes nothing: whoever starts meanwhile finds it
@@ -107,15 +125,16 @@ impl SessionFile {
         if is_in_use(path) {
             return Ok(Seen::InUse);
         }
+        let identity = Identity::at(path).map_err(|error| unusable(path, &error))?;
         let seen = Untouched::new(file).map_err(|error| unusable(path, &error))?;
         let database = opened(path, || builder().create_with_backend(seen))?;
-        Self::of(path, database).map(Seen::File)
+        Self::of(path, database, identity).map(Seen::File)
     }
 
-    fn of(path: &Path, database: Database) -> Result<Self, String> {
+    fn of(path: &Path, database: Database, identity: Identity) -> Result<Self, String> {
         match believing(|| about(&database, FORMAT)) {
             Ok(Ok(Some(format @ (FORMAT_NOW | FORMAT_WITHOUT_SUM)))) => {
-                Ok(Self { path: path.to_owned(), database: Some(database), format })
+                Ok(Self { path: path.to_owned(), database: Some(database), format, identity })
             }
             Ok(Ok(Some(other))) => {
                 Err(no_store(path, &format!("a later version of vestibule wrote it (format {other})")))
@@ -179,20 +198,30 @@ impl SessionFile {
         }
     }
 
-    /// Writes rows and does what is asked of the values, all or none; when it returns, it is on the disk. What came of each
-    /// wish.
+    /// Whether the file is still where the next start would look for it.
     ///
     /// # Errors
-    /// A sentence. The file is then opened again with the next call: after a failure redb does not go on by itself.
+    /// What is there instead.
+    pub(super) fn is_in_place(&self) -> Result<(), Failure> {
+        self.identity.is_still_at(&self.path).map_err(|words| Failure { words, is_away: true })
+    }
+
+    /// Writes rows and does what is asked of the values, all or none; when it returns, it is on the disk, in the file that
+    /// the next start reads. What came of each wish.
+    ///
+    /// # Errors
+    /// Why not. After a failure of the file itself, it is opened again with the next call: redb does not go on by itself.
     pub(super) fn write(
         &mut self,
         rows: &[Row],
         wishes: &[Wish],
         sealing: &Sealing,
-    ) -> Result<Vec<Result<Answer, StoreError>>, String> {
+    ) -> Result<Vec<Result<Answer, StoreError>>, Failure> {
+        self.is_in_place()?;
+        let failed = |words| Failure { words, is_away: false };
         let database = match self.database.take() {
             Some(database) => database,
-            None => open_database(&self.path)?,
+            None => open_database(&self.path).map_err(failed)?,
         };
         // Kept only if all went well.
         let written = believing(|| {
@@ -205,11 +234,12 @@ impl SessionFile {
         match written.unwrap_or_else(|_| Err(contradiction())) {
             Ok(answers) => {
                 self.database = Some(database);
-                Ok(answers)
+                // It may have been taken away meanwhile.
+                self.is_in_place().map(|()| answers)
             }
             Err(error) => {
                 let_go(database);
-                Err(error.to_string())
+                Err(failed(error.to_string()))
             }
         }
     }
@@ -304,9 +334,11 @@ pub(super) fn is_in_use(path: &Path) -> bool {
 /// Makes a new file beside its place, and puts it there when it is whole: a crash leaves no half of one, and a file that
 /// has come to be there meanwhile stays.
 fn make(path: &Path) -> io::Result<()> {
-    let unfinished = path.with_extension(format!("new-{}", std::process::id()));
+    let unfinished = leftovers::name(path);
     let made = fill(&unfinished).and_then(|()| fs::hard_link(&unfinished, path));
-    fs::remove_file(&unfinished)?;
+    // Another gateway that has made one, and holds it, has removed this one.
+    fs::remove_file(&unfinished)
+        .or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })?;
     made?;
     File::open(place::folder_of(path))?.sync_all()
 }

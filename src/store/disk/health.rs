@@ -23,11 +23,13 @@ impl Health {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes that a write failed. Whether that is news.
-    pub(super) fn failed(&self, now: Timestamp, words: &str) -> bool {
+    /// Notes that a write failed, and what to do about it. Whether that is news: nothing was wrong, or something else.
+    pub(super) fn failed(&self, now: Timestamp, words: &str, help: &'static str) -> bool {
         let mut trouble = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = trouble.as_ref().map_or(now, |before| before.since);
-        trouble.replace(Trouble { since, words: words.to_owned(), works_since: None }).is_none()
+        let is_news = trouble.as_ref().is_none_or(|before| before.help != help);
+        *trouble = Some(Trouble { since, words: words.to_owned(), help, works_since: None });
+        is_news
     }
 
     /// Notes that a write succeeded.
@@ -62,13 +64,14 @@ mod tests {
         for second in 0..7200 {
             // An hour of it: what is short succeeds, what is longer does not.
             if second < 3600 && second % 2 == 0 {
-                begins += usize::from(health.failed(at(second), &format!("full {second}")));
+                begins += usize::from(health.failed(at(second), &format!("full {second}"), "make room"));
             } else {
                 health.succeeded(at(second));
             }
             ends.extend(health.is_over(|| at(second)).then_some(second));
             if second == 3598 {
-                let expected = Trouble { since: start, words: "full 3598".to_owned(), works_since: None };
+                let expected =
+                    Trouble { since: start, words: "full 3598".to_owned(), help: "make room", works_since: None };
                 assert_eq!(health.trouble(), Some(expected));
             }
             if second == 3605 {
@@ -76,6 +79,7 @@ mod tests {
             }
         }
         assert_eq!((begins, ends, health.trouble()), (1, vec![3599 + 60], None));
-        assert!(health.failed(at(7200), "again"), "and the next time is news");
+        assert!(health.failed(at(7200), "again", "make room"), "and the next time is news");
+        assert!(health.failed(at(7201), "gone", "put it back"), "so is something else");
     }
 }

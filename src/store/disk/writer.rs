@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -17,7 +18,7 @@ use tokio::sync::oneshot;
 use crate::base::clock::{Clock, Timestamp};
 use crate::session::handle::SessionHandle;
 use crate::session::store::{StoreError, Trouble};
-use crate::store::disk::file::{Row, SessionFile};
+use crate::store::disk::file::{Failure, Row, SessionFile};
 use crate::store::disk::health::{HOLDS_AFTER, Health};
 use crate::store::disk::sealing::Sealing;
 use crate::store::disk::values::{Answer, Wish};
@@ -35,6 +36,15 @@ const GATHER_FOR: Duration = Duration::from_secs(1);
 
 /// How long after a failure it is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What to do about a store that cannot be written to.
+const MAKE_ROOM: &str = "Make room on its disk, or put right what else it says: it is tried again every second, and \
+                         nothing needs a restart.";
+
+/// What to do about one that is not at its place any more.
+const PUT_BACK: &str = "Put that very file back (mv; a copy is another file): it is taken up again within a second, and \
+                        nothing was lost. If it is gone, restart the gateway: it reads what is there then, or makes a new \
+                        store, and everybody signs in again.";
 
 /// How often it is looked whether that time has passed.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -57,6 +67,7 @@ pub(super) struct Writer {
     asks: Sender<Ask>,
     gathered: Arc<Mutex<Vec<SessionHandle>>>,
     health: Health,
+    failures_behind: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -74,6 +85,7 @@ impl Writer {
     ) -> Result<Self, String> {
         let (asks, asked) = channel();
         let (gathered, health) = (Arc::default(), Health::default());
+        let failures_behind = Arc::<AtomicU64>::default();
         let work = Work {
             path: path.display().to_string(),
             file,
@@ -84,15 +96,21 @@ impl Writer {
             behind: HashSet::new(),
             failed_at: None,
             health: health.clone(),
+            failures_behind: Arc::clone(&failures_behind),
         };
         let thread = std::thread::Builder::new().name("session-store".to_owned());
         let thread = thread.spawn(move || work.run(&asked)).map_err(|error| format!("no thread to write: {error}"))?;
-        Ok(Self { asks, gathered, health, thread: Mutex::new(Some(thread)) })
+        Ok(Self { asks, gathered, health, failures_behind, thread: Mutex::new(Some(thread)) })
     }
 
     /// What is wrong with writing, if something is.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         self.health.trouble()
+    }
+
+    /// How often writing failed that nobody waited for.
+    pub(super) fn failures_behind(&self) -> u64 {
+        self.failures_behind.load(Ordering::Relaxed)
     }
 
     /// Lets a session be written with others. Wakes nobody.
@@ -147,6 +165,7 @@ struct Work {
     /// When it last failed, until it succeeds.
     failed_at: Option<Timestamp>,
     health: Health,
+    failures_behind: Arc<AtomicU64>,
 }
 
 impl Work {
@@ -182,6 +201,9 @@ impl Work {
                 );
             }
             let failure = outcome.as_ref().err().cloned();
+            if failure.is_some() && may_try && told.is_empty() && answered.is_empty() {
+                self.failures_behind.fetch_add(1, Ordering::Relaxed);
+            }
             told.drain(..).for_each(|who| drop(who.send(failure.clone().map_or(Ok(()), Err))));
             let mut answers = outcome.unwrap_or_default().into_iter();
             for who in answered.drain(..) {
@@ -196,11 +218,15 @@ impl Work {
 
     /// Writes everything that is behind, and does what is asked.
     fn write(&mut self, wishes: &[Wish]) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
-        if self.behind.is_empty() && wishes.is_empty() && self.failed_at.is_none() {
-            return Ok(Vec::new());
-        }
-        let rows: Vec<Row> = self.behind.iter().map(|handle| (*handle, self.state(*handle))).collect();
-        match self.file.write(&rows, wishes, &self.sealing) {
+        let is_idle = self.behind.is_empty() && wishes.is_empty() && self.failed_at.is_none();
+        let written = if is_idle {
+            // Looked at once in [`GATHER_FOR`] at the least, so that it is told before somebody wants to sign in.
+            self.file.is_in_place().map(|()| Vec::new())
+        } else {
+            let rows: Vec<Row> = self.behind.iter().map(|handle| (*handle, self.state(*handle))).collect();
+            self.file.write(&rows, wishes, &self.sealing)
+        };
+        match written {
             Ok(answers) => {
                 self.behind.clear();
                 if self.failed_at.take().is_some() {
@@ -208,14 +234,17 @@ impl Work {
                 }
                 Ok(answers)
             }
-            Err(error) => {
+            Err(Failure { words: error, is_away }) => {
                 let (now, path) = (self.clock.now(), &self.path);
                 let words = format!(
                     "the session store {path} cannot be written to: {error}. Live sessions go on; nobody can sign in \
                      until it can"
                 );
-                if self.health.failed(now, &words) {
-                    tracing::error!("{words}");
+                let help = if is_away { PUT_BACK } else { MAKE_ROOM };
+                if self.health.failed(now, &words, help) {
+                    // What to do about a disk that is full, whoever reads this knows.
+                    let help = if is_away { format!(". {help}") } else { String::new() };
+                    tracing::error!("{words}{help}");
                 }
                 self.failed_at = Some(now);
                 Err(StoreError(error))
