@@ -106,16 +106,25 @@ pub fn open(path: &Path) -> Result<Door, String> {
     bind(path).map(Door::Unix).map_err(|error| cannot_open(path, &error))
 }
 
+/// What [`open`] would find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// Nobody.
+    Free,
+    /// A process that answers.
+    Answered,
+}
+
 /// Whether [`open`] could open it, without doing so. A gateway that answers there is none in the way: it may be the one
 /// whose next configuration this is.
 ///
 /// # Errors
 /// As [`open`].
-pub fn can_be_opened(path: &Path) -> Result<(), String> {
+pub fn can_be_opened(path: &Path) -> Result<Opening, String> {
     let can = match fs::symlink_metadata(path) {
         Ok(known) if !known.file_type().is_socket() => Err(another_file()),
-        Ok(_) if StdStream::connect(path).is_ok() => Ok(()),
-        Ok(_) | Err(_) => place::can_make_in(place::folder_of(path)),
+        Ok(_) if StdStream::connect(path).is_ok() => Ok(Opening::Answered),
+        Ok(_) | Err(_) => place::can_make_in(place::folder_of(path)).map(|()| Opening::Free),
     };
     can.map_err(|error| cannot_open(path, &error))
 }

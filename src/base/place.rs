@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, access};
 
 /// The folder that `path` is in.
@@ -32,7 +33,10 @@ pub fn can_make_in(folder: &Path) -> io::Result<()> {
     if !fs::metadata(folder)?.is_dir() {
         return Err(Errno::ENOTDIR.into());
     }
-    Ok(access(folder, AccessFlags::W_OK | AccessFlags::X_OK)?)
+    access(folder, AccessFlags::W_OK | AccessFlags::X_OK)?;
+    // There, the kernel shows what it has. Root has the right to make something, and cannot.
+    let is_shown_only = statfs(folder).is_ok_and(|of| [PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&of.filesystem_type()));
+    if is_shown_only { Err(Errno::ENOENT.into()) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -47,6 +51,7 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         fs::write(at("file"), "").expect("written");
         std::os::unix::fs::symlink(at("nowhere"), at("link")).expect("a link");
+        assert!(can_make(Path::new("/proc/new")).is_err() && can_make(Path::new("/sys/new")).is_err());
         for name in ["file", "link", "file/below", "no-folder/below"] {
             let before = can_make(&at(name)).expect_err(name).to_string();
             let made = OpenOptions::new().write(true).create_new(true).open(at(name));

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use nix::unistd::geteuid;
 
-use crate::app::look::look;
-use crate::cli::{counted, process};
+use crate::app::look;
+use crate::cli::{counted, process, say};
 use crate::config::Plan;
 
 /// Reads the configuration and all that it names, and looks at what a start would open, as the user whom it would be opened
@@ -18,18 +18,16 @@ pub(super) fn run(config: &Path) -> Result<(), String> {
     let (routes, upstreams) = (counted(plan.routes.len(), "route"), counted(plan.upstreams.len(), "upstream"));
     let shown = config.display();
     if let Some(user) = plan.server.user.as_ref().filter(|user| !geteuid().is_root() && geteuid() != user.uid) {
-        println!("{shown}: good as far as this user can look: {routes} to {upstreams}");
-        println!(
-            "not looked at: what \"{name}\", which is \"user\" in [server], may read and write, and the session store. Only \
-             root can, and only root can start this gateway: run this as root, or as \"{name}\"",
+        return say(&format!(
+            "{shown}: good as far as this user can look: {routes} to {upstreams}\nnot looked at: what \"{name}\", which is \
+             \"user\" in [server], may read and write, and the session store. Only root can, and only root can start this \
+             gateway: run this as root, or as \"{name}\"",
             name = user.name
-        );
-        return Ok(());
+        ));
     }
-    let said = look(&process::as_its_user(config, plan)?)?;
-    println!("{shown}: good: {routes} to {upstreams}");
-    if let Some(said) = said {
-        println!("{said}");
-    }
-    Ok(())
+    // As the start does it: ports that people come to while there may be more rights, and everything else later.
+    let mut said = look::people(&plan)?;
+    said.extend(look::rest(&process::as_its_user(config, plan)?)?);
+    let good = format!("{shown}: good: {routes} to {upstreams}");
+    say(&std::iter::once(good).chain(said).collect::<Vec<_>>().join("\n"))
 }

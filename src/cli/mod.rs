@@ -14,7 +14,7 @@ mod status;
 mod table;
 mod user;
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -45,7 +45,7 @@ enum Command {
     },
     /// Read a configuration file and all that it names, and say what would keep the gateway from starting.
     ///
-    /// It makes nothing and opens no port, and may be run beside the gateway whose next configuration it is. Where the file
+    /// It makes nothing and listens on no port, and may be run beside the gateway whose next configuration it is. Where the file
     /// says "user", run it as root, as the gateway is started: it then looks as that user.
     Check {
         /// The configuration file.
@@ -107,7 +107,8 @@ pub fn main() -> ExitCode {
     match run(CommandLine::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failed { message, code }) => {
-            eprintln!("{message}");
+            // Where that is full as well, the exit status says enough.
+            let _ = writeln!(io::stderr(), "{message}");
             code.into()
         }
     }
@@ -131,19 +132,22 @@ fn run(command: Command) -> Result<(), Failed> {
 
 fn keygen(into: Option<&Path>) -> Result<(), String> {
     let Some(path) = into else {
-        println!("{}", *keyring::new_key(&Random::System));
-        return Ok(());
+        return say(&keyring::new_key(&Random::System));
     };
     let count = key_file::put_in_front(path, &Random::System)?;
     match count {
-        1 => println!("{}: made, with one key", path.display()),
-        _ => println!("{}: a new key stands in front of {}", path.display(), counted(count - 1, "other")),
+        1 => say(&format!("{}: made, with one key", path.display())),
+        _ => say(&format!("{}: a new key stands in front of {}", path.display(), counted(count - 1, "other"))),
     }
-    Ok(())
 }
 
 fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Prints what a command has to say on standard output.
+fn say(text: &str) -> Result<(), String> {
+    print(&mut io::stdout().lock() as &mut dyn Write, text)
 }
 
 /// Prints what a command has to say.

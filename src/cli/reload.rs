@@ -5,6 +5,7 @@ use http::Method;
 use serde_json::Value;
 
 use crate::cli::operator::Gateway;
+use crate::cli::say;
 
 /// Have a running gateway read its configuration again, and say what came of it
 #[derive(Debug, Args)]
@@ -22,8 +23,7 @@ pub(super) struct ReloadCommand {
 /// A text for the terminal: what is wrong with the configuration, in the words of `check`, or why nobody could be asked.
 pub(super) fn run(command: &ReloadCommand) -> Result<(), String> {
     let said = command.gateway.find()?.ask(Method::POST, "/reload")?.body;
-    println!("{}", if command.json { format!("{said:#}") } else { in_words(&said) });
-    Ok(())
+    say(&if command.json { format!("{said:#}") } else { in_words(&said) })
 }
 
 /// What a gateway says that has read its configuration again.

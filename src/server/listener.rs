@@ -71,6 +71,14 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<StdListener>>
         .collect()
 }
 
+/// Takes an address for a moment, without listening there.
+///
+/// # Errors
+/// As [`bind`].
+pub fn take(address: SocketAddr) -> io::Result<()> {
+    socket(address)?.bind(&address.into())
+}
+
 /// Whether one gateway cannot listen on both addresses. A socket on every address takes the port on each of them, and one
 /// on every IPv6 address takes IPv4 as well.
 pub fn overlap(one: SocketAddr, other: SocketAddr) -> bool {

@@ -91,6 +91,20 @@ pub fn bind(address: SocketAddr, workers: usize) -> Result<Vec<TcpListener>, Str
     })
 }
 
+/// Looks whether [`bind`] could be done but for somebody who has the port, and opens none: the address with any port is
+/// taken for a moment, and the port without being listened on, which is in the way of nobody who listens or is about to. The
+/// port, if this user has not the right to it.
+///
+/// # Errors
+/// As [`bind`], when this machine does not have the address.
+pub fn can_be_bound(address: SocketAddr) -> Result<Option<u16>, String> {
+    let mut anywhere = address;
+    anywhere.set_port(0);
+    listener::take(anywhere).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let taken = listener::take(address);
+    Ok(taken.is_err_and(|error| error.kind() == PermissionDenied).then_some(address.port()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

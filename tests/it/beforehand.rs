@@ -400,3 +400,72 @@ fn root_looks_as_the_user_that_the_gateway_will_be() {
     assert!(accepted(folder.path()).contains("in use by another process"), "root looks beside it");
     assert_eq!(gateway.stop("TERM").code(), Some(0));
 }
+
+#[test]
+fn an_address_that_this_machine_does_not_have_is_told() {
+    let application = Application::start();
+    for (from, to) in [
+        ("listen = [\"127.0.0.1:0\"]", "listen = [\"127.0.0.1:0\", \"192.0.2.1:8443\"]"),
+        ("workers = 2", "workers = 2\nredirect = [\"192.0.2.1:8443\"]"),
+    ] {
+        let folder = folder(&application, "", "");
+        let config = folder.path().join("gateway.toml");
+        let text = fs::read_to_string(&config).expect("the configuration");
+        fs::write(&config, text.replace(from, to)).expect("written");
+        let said = end(vestibule(folder.path(), &["check"])).stderr;
+        assert!(said.starts_with("cannot listen on 192.0.2.1:8443: Cannot assign requested address"), "{said}");
+        assert!(end(vestibule(folder.path(), &["serve"])).stderr.ends_with(&said), "{said}");
+    }
+}
+
+#[test]
+fn a_port_that_this_user_may_not_have_is_told_and_may_be_given_by_the_start() {
+    let application = Application::start();
+    let folder = folder(&application, "redirect = [\"127.0.0.1:80\"]", "");
+    mode(folder.path(), 0o777);
+    let first: u16 = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+        .expect("Linux has it")
+        .trim()
+        .parse()
+        .expect("a number");
+    let said = accepted_by(folder.path(), &|command| as_nobody(folder.path(), command));
+    let told = "this user may not listen on port 80: a start needs the capability CAP_NET_BIND_SERVICE";
+    assert_eq!(said.contains(told), first > 80, "{said}");
+    let served = (first > 80).then(|| end(as_nobody(folder.path(), "serve")).stderr);
+    assert!(served.is_none_or(|said| said.contains("need the capability CAP_NET_BIND_SERVICE")));
+    if geteuid().is_root() {
+        assert!(!accepted(folder.path()).contains("may not listen"), "root may");
+    }
+}
+
+#[test]
+fn another_process_at_the_admin_socket_is_told() {
+    let application = Application::start();
+    let folder = folder(&application, "", "[admin]\nlisten = \"unix:FOLDER/admin.sock\"");
+    let config = folder.path().join("gateway.toml");
+    let text = fs::read_to_string(&config).expect("the configuration");
+    fs::write(&config, text.replace("FOLDER", &folder.path().display().to_string())).expect("written");
+    let listener = std::os::unix::net::UnixListener::bind(folder.path().join("admin.sock")).expect("a socket");
+    let said = accepted(folder.path());
+    assert!(
+        said.contains("another process answers at the admin socket") && said.contains("before this can start"),
+        "{said}"
+    );
+    drop(listener);
+    assert_eq!(
+        accepted(folder.path()),
+        "gateway.toml: good: 1 route to 1 upstream\n",
+        "what is left of it is replaced"
+    );
+}
+
+#[test]
+fn where_the_kernel_shows_what_it_has_nothing_can_be_made() {
+    let application = Application::start();
+    let folder = folder(&application, "", "[session.store]\npath = \"/proc/x\"");
+    for command in ["check", "serve"] {
+        let said = end(vestibule(folder.path(), &[command]));
+        assert_eq!(said.code(), Some(1), "{command}: {}", said.stdout);
+        assert!(said.stderr.contains("the session store /proc/x cannot be used"), "{command}: {}", said.stderr);
+    }
+}
