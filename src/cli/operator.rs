@@ -22,8 +22,12 @@ use crate::base::secret::Secret;
 use crate::config::AdminPlan;
 use crate::reader::secret_of;
 
-/// How long an answer may take. To end a hundred thousand sessions one by one on a disk takes a minute.
+/// How long it may take until something is done. To end a hundred thousand sessions one by one on a disk takes a minute.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long it may take to be told something, of which a gateway under load makes a page in milliseconds: whoever asks how
+/// it is wants to hear soon that it does not answer.
+const LOOK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest answer that is read, in bytes: a users file of 16 MiB, as JSON.
 const MOST_READ: usize = 64 << 20;
@@ -132,19 +136,38 @@ impl Operator {
     /// # Errors
     /// A text for the terminal: why there is no answer.
     pub(super) fn ask_for(&self, method: Method, target: &str) -> Result<Answer, String> {
+        let patience = if method == Method::GET { LOOK_PATIENCE } else { PATIENCE };
+        self.ask_within(patience, method, target)
+    }
+
+    fn ask_within(&self, patience: Duration, method: Method, target: &str) -> Result<Answer, String> {
         self.runtime.block_on(async {
-            match select(Box::pin(self.answer(method, target)), Box::pin(Clock::System.sleep(PATIENCE))).await {
+            match select(Box::pin(self.answer(method, target)), Box::pin(Clock::System.sleep(patience))).await {
                 Either::Left((answer, _)) => answer,
-                Either::Right(((), _)) => Err(format!("no answer in {} s", PATIENCE.as_secs())),
+                Either::Right(((), _)) => Err(format!(
+                    "a gateway is there at {}, and has not answered in {} s: it stands still, or is very slow. See what \
+                     its process does and what its log says; a restart helps where it has been stopped",
+                    self.shown(),
+                    patience.as_secs_f64()
+                )),
             }
         })
     }
 
+    /// Where the gateway is.
+    fn shown(&self) -> String {
+        match &self.place {
+            Place::Unix(path) => format!("unix:{}", path.display()),
+            Place::Tcp { address, .. } => address.to_string(),
+        }
+    }
+
     async fn answer(&self, method: Method, target: &str) -> Result<Answer, String> {
-        let (shown, host, token) = match &self.place {
-            Place::Unix(path) => (format!("unix:{}", path.display()), "localhost".to_owned(), None),
-            Place::Tcp { address, token, .. } => (address.to_string(), host_of(*address), Some(token)),
+        let (host, token) = match &self.place {
+            Place::Unix(_) => ("localhost".to_owned(), None),
+            Place::Tcp { address, token, .. } => (host_of(*address), Some(token)),
         };
+        let shown = self.shown();
         let failed = |error: std::io::Error| no_connection(&shown, &error);
         let request = request(method, target, &host, token)?;
         match &self.place {
@@ -208,5 +231,29 @@ fn no_connection(shown: &str, error: &std::io::Error) -> String {
         format!("no gateway answers at {shown}; is it running?")
     } else {
         format!("{shown}: {error}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn who_does_not_answer_is_given_up_soon_and_told_as_what_it_is() {
+        assert!(LOOK_PATIENCE <= Duration::from_secs(10));
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("admin.sock");
+        // As after SIGSTOP: the system takes the connection, and nobody reads from it.
+        let _listener = UnixListener::bind(&path).expect("a socket");
+        let gateway = Gateway {
+            config: PathBuf::from("gateway.toml"),
+            admin: Some(format!("unix:{}", path.display())),
+            token: None,
+        };
+        let operator = gateway.find().expect("a place");
+        let said = operator.ask_within(Duration::from_millis(1), Method::GET, "/status").err().expect("no answer");
+        assert!(said.contains("a gateway is there at unix:") && said.contains("has not answered in 0.001 s"), "{said}");
     }
 }
