@@ -86,13 +86,17 @@ impl Refused {
 /// What is asked of whoever comes.
 pub struct Guard {
     token: Secret<String>,
-    hosts: Vec<Box<str>>,
+    names: Names,
 }
+
+/// By which names an address may be called: those of loopback, and others in lower case.
+#[derive(Clone, Debug, Default)]
+pub struct Names(Vec<Box<str>>);
 
 impl Guard {
     /// Asks for `token`, and for one of `hosts` (lower case) or a name of loopback.
     pub const fn new(token: Secret<String>, hosts: Vec<Box<str>>) -> Self {
-        Self { token, hosts }
+        Self { token, names: Names(hosts) }
     }
 
     /// Whether a request may come in.
@@ -100,7 +104,7 @@ impl Guard {
     /// # Errors
     /// Why not.
     pub fn admit<B>(&self, request: &Request<B>) -> Result<(), Refused> {
-        if !self.is_called(request) {
+        if !self.names.are_called_by(request) {
             return Err(Refused::Host);
         }
         let given = only(request.headers(), header::AUTHORIZATION).and_then(|given| {
@@ -110,15 +114,23 @@ impl Guard {
         let is_right = given.is_some_and(|given| bool::from(given.ct_eq(self.token.expose().as_bytes())));
         if is_right { Ok(()) } else { Err(Refused::Token) }
     }
+}
 
-    fn is_called<B>(&self, request: &Request<B>) -> bool {
+impl Names {
+    /// Whether a request calls nobody: no browser leaves that out, and old health checks do.
+    pub(crate) fn is_called_nothing<B>(request: &Request<B>) -> bool {
+        !request.headers().contains_key(header::HOST) && request.uri().authority().is_none()
+    }
+
+    /// Whether a request calls one of them.
+    pub(crate) fn are_called_by<B>(&self, request: &Request<B>) -> bool {
         let Some(named) = only(request.headers(), header::HOST) else { return false };
         // What the target names, if it does, is what counts (RFC 9112 section 3.2.2), so both are looked at.
         [Some(named), request.uri().authority().map(http::uri::Authority::as_str)].into_iter().flatten().all(|named| {
             let host = without_port(named);
             let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
             let is_loopback = address.map_or(host.eq_ignore_ascii_case("localhost"), |it| canonical(it).is_loopback());
-            is_loopback || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
+            is_loopback || self.0.iter().any(|known| known.eq_ignore_ascii_case(host))
         })
     }
 }

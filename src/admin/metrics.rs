@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::admin::guard::Names;
 use crate::enforce::shared::Shared;
 
 /// How many connections are served at once: a scraper and a few health checks.
@@ -39,7 +40,9 @@ pub async fn serve(shared: Arc<Shared>, listener: TcpListener) {
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let answer = answer(&shared, &request);
+                // A page could make a browser on this machine ask by a name of the page's own, and read the answer.
+                let is_ours = Names::is_called_nothing(&request) || Names::default().are_called_by(&request);
+                let answer = if is_ours { answer(&shared, &request) } else { by_another_name() };
                 async { Ok::<_, Infallible>(answer) }
             });
             let mut http = http1::Builder::new();
@@ -52,6 +55,11 @@ pub async fn serve(shared: Arc<Shared>, listener: TcpListener) {
             drop(place);
         });
     }
+}
+
+fn by_another_name() -> Response<Full<Bytes>> {
+    let words = "call it by a loopback address, or localhost\n".to_owned();
+    text(StatusCode::MISDIRECTED_REQUEST, words, "text/plain; charset=utf-8")
 }
 
 /// Answers one request. Shared with the Unix socket, which has the same pages.

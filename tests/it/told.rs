@@ -341,3 +341,99 @@ fn a_foreign_file_in_the_stores_place_is_called_one() {
         assert!(!ended.stderr.contains("magic") && !ended.stderr.contains("redb database"), "{}", ended.stderr);
     }
 }
+
+#[test]
+fn what_takes_a_restart_is_in_status_until_the_restart() {
+    let application = Application::start();
+    let folder = super::binary::folder(application.address(), "");
+    let config = folder.path().join("gateway.toml");
+    for (file, token) in [("one.token", "1"), ("other.token", "2")] {
+        fs::write(folder.path().join(file), token.repeat(32)).expect("written");
+        set_mode(&folder.path().join(file), 0o600);
+    }
+    let socket = format!("listen = \"unix:{}/admin.sock\"", folder.path().display());
+    edit(&config, &socket, "listen = \"127.0.0.1:0\"\ntoken = \"file:one.token\"");
+    let gateway = Process::serve(folder.path());
+    gateway.stderr.wait_for(&["listening to the operator on http://"]);
+    let admin = super::harness::process::address_after(&gateway.stderr.text(), "the operator on http://");
+    let ask = |line: &str| {
+        let line = format!("{line} --admin {admin} --token file:{}", folder.path().join("one.token").display());
+        good(call(folder.path(), &line))
+    };
+    let takes_restart = || {
+        let status: Value = serde_json::from_str(&ask("status --json")).expect("JSON");
+        status["takes_restart"].clone()
+    };
+    assert_eq!(takes_restart(), json!([]));
+    edit(&config, "file:one.token", "file:other.token");
+    edit(&config, "workers = 2", "workers = 1");
+    let said = ask("reload");
+    assert!(said.contains("server.workers, admin.token") && !said.contains("admin.listen"), "{said}");
+    for _ in 0..2 {
+        assert_eq!(takes_restart(), json!(["server.workers", "admin.token"]));
+        assert!(ask("status").contains("takes a restart: server.workers, admin.token\n"), "{}", ask("status"));
+        // Neither what is refused nor users alone make it forgotten, nor a reading that changes nothing.
+        edit(&config, "[server]", "[sever]");
+        gateway.stderr.wait_for(&["cannot be used; the one before stays in force"]);
+        edit(&folder.path().join("users.toml"), "name = \"bob\"", "disabled = true\nname = \"bob\"");
+        eventually("the users were taken", || gateway.stdout.text().contains("audit users.reloaded"));
+        assert_eq!(takes_restart(), json!(["server.workers", "admin.token"]));
+        edit(&config, "[sever]", "[server]");
+        ask("reload");
+        edit(&folder.path().join("users.toml"), "disabled = true\n", "");
+        ask("reload");
+    }
+    // As it was, it takes none.
+    edit(&config, "file:other.token", "file:one.token");
+    edit(&config, "workers = 1", "workers = 2");
+    ask("reload");
+    assert_eq!(takes_restart(), json!([]));
+    assert_eq!(gateway.stop("TERM").code(), Some(0));
+}
+
+#[test]
+fn a_standard_output_that_is_full_is_an_ordinary_error() {
+    let folder = folder(([127, 0, 0, 1], 9).into(), "");
+    for command in
+        ["keygen", "keygen --into new.keys", "check", "man", "completions bash", "user list --users users.toml"]
+    {
+        for both in [false, true] {
+            let line = format!("\"$0\" {command} >/dev/full{}", if both { " 2>/dev/full" } else { "" });
+            let program = super::harness::process::vestibule(folder.path(), &[]).get_program().to_owned();
+            let mut shell = std::process::Command::new("sh");
+            let ended = Process::start(shell.args(["-c", &line]).arg(program).current_dir(folder.path())).wait();
+            assert_eq!(ended.code(), Some(1), "{command}: {}", ended.stderr);
+            assert!(!ended.stderr.contains("panicked"), "{command}: {}", ended.stderr);
+            assert!(
+                both || ended.stderr.ends_with("No space left on device (os error 28)\n"),
+                "{command}: {}",
+                ended.stderr
+            );
+        }
+    }
+}
+
+#[test]
+fn the_metrics_are_given_to_nobody_who_calls_them_by_another_name() {
+    let gateway = super::harness::Setup::new().extra("[admin]\nmetrics = \"127.0.0.1:0\"").start();
+    let address = gateway.running().metrics_address.expect("metrics");
+    let ask = |head: &str| {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(address).expect("connected");
+        stream.write_all(format!("GET /metrics HTTP/1.{head}\r\n\r\n").as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    };
+    for host in ["localhost", "127.0.0.1", "127.0.0.1:9901", "[::1]:9901", &address.to_string()] {
+        assert!(ask(&format!("1\r\nHost: {host}")).starts_with("HTTP/1.1 200 "), "{host}");
+    }
+    // Health checks of old speak so, and no browser does.
+    assert!(ask("0").starts_with("HTTP/1.0 200 "));
+    for head in
+        ["1\r\nHost: evil.test", "0\r\nHost: evil.test", "1\r\nHost: localhost\r\nHost: evil.test", "1\r\nHost:"]
+    {
+        let answer = ask(head);
+        assert!(answer[8..].starts_with(" 421 ") && !answer.contains("vestibule_"), "{head}: {answer}");
+    }
+}
