@@ -31,7 +31,7 @@ const MAX_BATCH: usize = 8192;
 /// taken, and asked for again with the session's next activity.
 const MAX_GATHERED: usize = 1 << 20;
 
-/// How long it is gathered.
+/// How long it is gathered, and how long the file may have been away, while nothing is written, before that is told.
 const GATHER_FOR: Duration = Duration::from_secs(1);
 
 /// How long after a failure it is tried again.
@@ -220,7 +220,7 @@ impl Work {
     fn write(&mut self, wishes: &[Wish]) -> Result<Vec<Result<Answer, StoreError>>, StoreError> {
         let is_idle = self.behind.is_empty() && wishes.is_empty() && self.failed_at.is_none();
         let written = if is_idle {
-            // Looked at once in [`GATHER_FOR`] at the least, so that it is told before somebody wants to sign in.
+            // So that it is told before somebody wants to sign in.
             self.file.is_in_place().map(|()| Vec::new())
         } else {
             let rows: Vec<Row> = self.behind.iter().map(|handle| (*handle, self.state(*handle))).collect();
