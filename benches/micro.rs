@@ -48,6 +48,7 @@ use vestibule::session::principal::Principal;
 use vestibule::session::record::Record;
 use vestibule::session::rotation::{proof, proves};
 use vestibule::session::store::{Created, Lookup, SessionStore};
+use vestibule::session::timeouts::RoleLifetime;
 use vestibule::store::memory::MemoryStore;
 
 /// The shipped binary's allocator.
@@ -92,6 +93,9 @@ fn decisions(group: &mut Group<'_>) {
     let (open, admins) = (policy(&[]), policy(&["ops", "reader"]));
     let usual = SessionRules::default();
     let strict = every_check();
+    let mut of_roles = SessionRules::default();
+    let role = |role: &str| RoleLifetime { role: role.into(), idle: Some(Duration::from_secs(600)), absolute: None };
+    of_roles.lifetimes.roles = ["ops", "reader"].map(role).into();
     let presented = || Presented::Session { session: live.view(), generation: 0 };
     let mut case = |name: &str, rules: &SessionRules, route: &RoutePolicy| {
         group.bench_function(name, |bencher| {
@@ -101,6 +105,7 @@ fn decisions(group: &mut Group<'_>) {
     };
     case("public", &usual, &public);
     case("signed in", &usual, &open);
+    case("signed in, lifetimes of two roles", &of_roles, &open);
     case("every check and roles", &strict, &admins);
 }
 

@@ -13,6 +13,7 @@ mod login;
 mod not_yet;
 mod portal;
 mod rewriting;
+mod roles;
 mod routes;
 mod server;
 mod session;

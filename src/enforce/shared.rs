@@ -176,7 +176,7 @@ impl Shared {
     pub async fn sweep(&self, now: Timestamp) {
         let snapshot = self.snapshot.load_full();
         snapshot.limits.sweep();
-        if let Ok(ended) = self.asked("sweep", self.store.sweep(snapshot.rules.lifetime, now)).await {
+        if let Ok(ended) = self.asked("sweep", self.store.sweep(snapshot.rules.lifetimes.clone(), now)).await {
             for (handle, reason) in ended {
                 self.leases.end(handle);
                 // It is remembered, if it was somebody's.
@@ -187,8 +187,8 @@ impl Shared {
 
     /// Ends the sessions that are over and still have open streams: looked at more often than all the others.
     pub async fn sweep_streams(&self, now: Timestamp) {
-        let lifetime = self.snapshot.load().rules.lifetime;
-        for (handle, reason) in self.leases.over(&lifetime, now) {
+        let over = self.leases.over(&self.snapshot.load().rules.lifetimes, now);
+        for (handle, reason) in over {
             // A failure is reported where it happens, and the next look tries again.
             let _ = self.end_session(handle, reason, None, now).await;
         }

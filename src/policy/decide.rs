@@ -63,7 +63,7 @@ fn usable<'live>(
     trace.step("session", "found");
     lifetime::not_revoked(&session, trace)?;
     let rotation = rotation::generation(&session, generation, &rules.rotation, now, trace)?;
-    lifetime::within_limits(&session, &rules.lifetime, now, trace)?;
+    lifetime::within_limits(&session, &rules.lifetimes, now, trace)?;
     let report = binding::same_place(&session, &rules.binding, facts, trace)?;
     let touch = now.since(session.active_at) >= ACTIVITY_GRAIN;
     ControlFlow::Continue((session, Upkeep { touch, rotation, report }))

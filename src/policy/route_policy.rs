@@ -2,7 +2,7 @@
 
 use crate::session::binding::BindingRules;
 use crate::session::rotation::RotationRule;
-use crate::session::timeouts::Lifetime;
+use crate::session::timeouts::Lifetimes;
 
 /// Who may pass a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +51,10 @@ impl RoutePolicy {
 }
 
 /// What holds for every session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionRules {
-    /// How long it lasts.
-    pub lifetime: Lifetime,
+    /// How long it lasts, and how much shorter for people with certain roles.
+    pub lifetimes: Lifetimes,
     /// When its secret changes.
     pub rotation: RotationRule,
     /// Where it may be used from.

@@ -217,8 +217,8 @@ mode = "enforce"
 name = "acme"
 [roles.admin]
 idle = "10m"
-[roles.staff]
-idle = "20m"
+remember_me = false
+max_sessions = 1
 [login.oidc]
 issuer = "https://login.example.test"
 [login.locale]
@@ -259,9 +259,13 @@ gateway.toml:28:3: [[tenant]] does not exist in this version yet
    28 | [[tenant]]
       |   ^^^^^^ remove this table: each tenant needs a gateway of its own
 
-gateway.toml:30:2: [roles] does not exist in this version yet
-   30 | [roles.admin]
-      |  ^^^^^ remove every [roles.NAME]: [session.lifetime] holds for everybody
+gateway.toml:32:1: "remember_me" does not exist in this version yet
+   32 | remember_me = false
+      | ^^^^^^^^^^^ remove this line
+
+gateway.toml:33:1: "max_sessions" does not exist in this version yet
+   33 | max_sessions = 1
+      | ^^^^^^^^^^^^ remove this line
 
 gateway.toml:34:8: [login.oidc] does not exist in this version yet
    34 | [login.oidc]
@@ -271,7 +275,7 @@ gateway.toml:36:8: there is no table [login.locale]
    36 | [login.locale]
       |        ^^^^^^ did you mean [login.local]?
 
-12 mistakes in gateway.toml
+13 mistakes in gateway.toml
 "#;
     assert_eq!(told(&format!("profile = \"asvs-l2\"\n{GOOD}{more}")), expected);
 }
@@ -970,6 +974,38 @@ fn limits_say_what_to_write_instead() {
         "write a whole number from 1 to 1000000",
         "did you mean \"login\"?",
         "\"10/m 20\" says no burst",
+    ] {
+        assert!(shown.contains(words), "{words} is not in:\n{shown}");
+    }
+}
+
+#[test]
+fn a_role_only_gets_less() {
+    let more = r#"[session.lifetime]
+idle = "20m"
+[roles.admin]
+idle = "30m"
+absolute = "13h"
+[roles.staff]
+idle = "5s"
+absolute = "12h"
+[roles.night]
+idle = "15m"
+absolute = "12m"
+[roles."a,b"]
+idel = "10m"
+"#;
+    let shown = told(&format!("{GOOD}{more}"));
+    for words in [
+        "every session ends when it is idle for so long or less, so this would never count",
+        "write at most \"20m\", which [session.lifetime] says, or more there",
+        "every session ends that long after sign-in or sooner, so this would never count",
+        "write at most \"12h\", which [session.lifetime] says, or more there",
+        "people would be asked to sign in between two clicks",
+        "the idle limit is longer than the absolute one, so it would never count",
+        "\"a,b\"",
+        "there is no key \"idel\" in [roles.NAME]",
+        "\n6 mistakes in gateway.toml\n",
     ] {
         assert!(shown.contains(words), "{words} is not in:\n{shown}");
     }

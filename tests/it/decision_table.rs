@@ -8,7 +8,8 @@
 //!
 //! A session is made ten minutes ago, has been active ten seconds ago, stands at generation 7 since ten seconds ago and
 //! is presented with that. It may be idle for 30 minutes and last 12 hours; its secret rotates every 15 minutes with a
-//! grace of a minute. `admin` has the role that the last route asks for, `user` another one.
+//! grace of a minute. `admin` has the role that the last route asks for, `user` another one, `staff`. A role may have
+//! limits of its own, as in `admin idle 10m`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use vestibule::session::live::{Live, MAX_GENERATION};
 use vestibule::session::principal::Principal;
 use vestibule::session::record::{EndReason, Record};
 use vestibule::session::rotation::{Rotation, RotationRule};
-use vestibule::session::timeouts::Lifetime;
+use vestibule::session::timeouts::{Lifetime, Lifetimes, RoleLifetime};
 
 use super::harness::START;
 
@@ -68,6 +69,20 @@ const TABLE: &str = "
 | user, age 12h                              | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
 | anonymous, age 12h                         | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
 | user, age 13h, active 40m                  | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
+| admin, admin idle 10m, age 2h, active 9m59s | nobody | admin    | admin     | admin     | admin |                    | touch                 |                    |
+| admin, admin idle 10m, age 2h, active 10m  | nobody | nobody    | new       | ask       | ask   | idle               |                       | idle               |
+| user, admin idle 10m, age 2h, active 10m   | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| anonymous, admin idle 10m, age 2h, active 10m | nobody | anonymous | anonymous | who? | who?  |                    | touch                 |                    |
+| user, admin idle 10m, age 2h, active 30m   | nobody | nobody    | new       | ask       | ask   | idle               |                       | idle               |
+| admin, admin absolute 1h, age 59m59s       | nobody | admin     | admin     | admin     | admin |                    | touch                 |                    |
+| admin, admin absolute 1h, age 1h           | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
+| admin, admin absolute 1h, age 1h, shows 8  | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
+| admin, admin absolute 1h, age 1h, shows 5  | nobody | nobody    | new       | ask       | ask   | reuse              |                       | reuse              |
+| admin, admin absolute 1h, active 30m, age 50m | nobody | nobody | new       | ask       | ask   | idle               |                       | idle               |
+| user, admin absolute 1h, age 1h            | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| admin, staff idle 10m, age 2h, active 10m  | nobody | admin     | admin     | admin     | admin |                    | touch                 |                    |
+| user, staff idle 10m, admin idle 5m, age 2h, active 9m59s | nobody | user | user | user  | deny  |                    | touch                 |                    |
+| user, staff idle 10m, admin idle 5m, age 2h, active 10m | nobody | nobody | new | ask   | ask   | idle               |                       | idle               |
 | user, age 2h, since 14m59s                 | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
 | user, age 2h, since 15m                    | nobody | user      | user      | user      | deny  |                    | touch, offer 8        |                    |
 | admin, age 2h, since 15m                   | nobody | admin     | admin     | admin     | admin |                    | touch, offer 8        |                    |
@@ -219,7 +234,14 @@ impl Situation {
             ("several", _) => self.unusable = Some(Reason::SeveralSessions),
             ("a", _) => self.unusable = Some(Reason::InvalidProof),
             ("anonymous", _) => self.record = of(None),
-            ("user" | "admin", _) => self.record = of(Some(word)),
+            ("user" | "admin", "") => self.record = of(Some(word)),
+            (role @ ("admin" | "staff"), limit) => {
+                let (which, span) = limit.split_once(' ').expect("a limit");
+                let span = |name| (which == name).then(|| vestibule::base::units::duration(span).expect("a duration"));
+                let limits = RoleLifetime { role: role.into(), idle: span("idle"), absolute: span("absolute") };
+                let before = self.rules.lifetimes.roles.iter().cloned();
+                self.rules.lifetimes.roles = before.chain([limits]).collect();
+            }
             ("ended", why) => {
                 let reason = EndReason::ALL.into_iter().find(|reason| reason.name() == why).expect("a reason");
                 self.record.ended = Some((reason, ago("5s")));
@@ -404,13 +426,21 @@ fn rules() -> impl Strategy<Value = SessionRules> {
             is_shadow,
         },
     );
-    (binding, span(), span(), proptest::option::of(span()), span()).prop_map(
-        |(binding, idle, absolute, every, grace)| SessionRules {
-            lifetime: Lifetime { idle, absolute },
+    (binding, span(), span(), proptest::option::of(span()), span(), role_limits()).prop_map(
+        |(binding, idle, absolute, every, grace, roles)| SessionRules {
+            lifetimes: Lifetimes::new(Lifetime { idle, absolute }, roles),
             rotation: RotationRule { every, grace },
             binding,
         },
     )
+}
+
+/// What some roles get less of, as tight or loose as it comes.
+fn role_limits() -> impl Strategy<Value = Vec<RoleLifetime>> {
+    let span = || proptest::option::of(millis().prop_map(Duration::from_millis));
+    let limits = (select(vec!["admin", "staff", "ops"]), span(), span());
+    let limits = limits.prop_map(|(role, idle, absolute)| RoleLifetime { role: role.into(), idle, absolute });
+    proptest::collection::vec(limits, 0..3)
 }
 
 fn situation() -> impl Strategy<Value = Situation> {
@@ -450,13 +480,19 @@ fn is_usable(situation: &Situation) -> bool {
         -1 => passed(record.rotation.presented_at) < rules.rotation.grace,
         _ => false,
     };
+    let has = |role: &str| record.principal.as_ref().is_some_and(|principal| principal.has_role(role));
+    let lasts = |idle: Option<Duration>, absolute: Option<Duration>| {
+        idle.is_none_or(|idle| passed(record.active_at) < idle)
+            && absolute.is_none_or(|absolute| passed(record.authenticated_at) < absolute)
+    };
+    let all = rules.lifetimes.all;
     let agent = situation.agent.as_bytes();
     let differences = record.bound.differences(&rules.binding, situation.client, agent, situation.tls);
     situation.unusable.is_none()
         && record.ended.is_none()
         && good_generation
-        && passed(record.authenticated_at) < rules.lifetime.absolute
-        && passed(record.active_at) < rules.lifetime.idle
+        && lasts(Some(all.idle), Some(all.absolute))
+        && rules.lifetimes.roles.iter().all(|limits| !has(&limits.role) || lasts(limits.idle, limits.absolute))
         && (rules.binding.is_shadow || differences.all().all(|(_, answer)| answer == Answer::Log))
 }
 
@@ -507,7 +543,7 @@ proptest! {
         }
     }
 
-    /// Who loses a role is never let in by that.
+    /// Who loses a role is never let in by that, but for what the role itself made end sooner.
     #[test]
     fn losing_a_role_opens_nothing(
         situation in situation(),
@@ -515,26 +551,42 @@ proptest! {
         lost in 0..4_usize,
         asked in proptest::collection::vec(select(vec!["admin", "staff", "ops", "night"]), 0..3),
     ) {
-        let with = |roles: &[&str]| {
+        let decided = |roles: &[&str], limits: Arc<[RoleLifetime]>| {
             let roles: Vec<String> = roles.iter().map(|role| (*role).to_owned()).collect();
             let mut changed = situation.clone();
             changed.record.principal = Some(Arc::new(Principal::new("alice", None, &[], &roles)));
-            passes(&changed.decide(&route(Access::Authenticated, &asked), NOW)).is_some()
+            changed.rules.lifetimes.roles = limits;
+            changed.decide(&route(Access::Authenticated, &asked), NOW)
         };
+        let limits = &situation.rules.lifetimes.roles;
+        let with = |roles: &[&str]| passes(&decided(roles, Arc::default())).is_some();
         let mut fewer = roles.clone();
         if lost < fewer.len() {
             fewer.remove(lost);
         }
         prop_assert!(with(&roles) || !with(&fewer));
+        let is_denied = matches!(decided(&roles, Arc::clone(limits)).verdict, Verdict::Deny(_));
+        prop_assert!(!is_denied || passes(&decided(&fewer, Arc::clone(limits))).is_none());
     }
 
     /// Shorter limits let in nobody whom longer ones keep out.
     #[test]
-    fn shorter_limits_allow_no_more(situation in situation(), less in (millis(), millis(), millis())) {
+    fn shorter_limits_allow_no_more(
+        situation in situation(),
+        less in (millis(), millis(), millis()),
+        more in role_limits(),
+    ) {
         let mut stricter = situation.clone();
         let shorter = |span: &mut Duration, less: u64| *span = span.saturating_sub(Duration::from_millis(less));
-        shorter(&mut stricter.rules.lifetime.idle, less.0);
-        shorter(&mut stricter.rules.lifetime.absolute, less.1);
+        let mut lifetimes = situation.rules.lifetimes.clone();
+        shorter(&mut lifetimes.all.idle, less.0);
+        shorter(&mut lifetimes.all.absolute, less.1);
+        let mut roles: Vec<_> = lifetimes.roles.iter().cloned().collect();
+        for limits in &mut roles {
+            limits.idle.iter_mut().for_each(|idle| shorter(idle, less.2));
+            limits.absolute.iter_mut().for_each(|absolute| shorter(absolute, less.2));
+        }
+        stricter.rules.lifetimes = Lifetimes::new(lifetimes.all, roles.into_iter().chain(more));
         shorter(&mut stricter.rules.rotation.grace, less.2);
         for policy in routes() {
             let (before, after) = (situation.decide(&policy, NOW), stricter.decide(&policy, NOW));
