@@ -30,7 +30,6 @@ pub(super) const NOT_YET: &[NotYet] = &[
     NotYet { table: "roles.*", key: "remember_me", help: REMOVE_LINE },
     NotYet { table: "route[]", key: "csrf", help: REMOVE_LINE },
     NotYet { table: "route[]", key: "level", help: REMOVE_LINE },
-    NotYet { table: "route[]", key: "max_auth_age", help: REMOVE_LINE },
     NotYet { table: "session", key: "concurrency", help: REMOVE_TABLE },
     NotYet { table: "session", key: "data", help: REMOVE_TABLE },
     NotYet { table: "session", key: "level", help: REMOVE_TABLE },

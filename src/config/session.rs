@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::net::{DEFAULT_PREFIX_V4, DEFAULT_PREFIX_V6};
 use crate::base::units;
-use crate::config::roles;
+use crate::config::lifetimes;
 use crate::login::{attempt, device};
 use crate::policy::route_policy::SessionRules;
 use crate::reader::Section;
@@ -49,7 +49,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<SessionPlan> {
     let store = store(&section);
     let cookie = cookie(&section);
     let all = lifetime(&section);
-    let lifetimes = Lifetimes::new(all, roles::read(root, &all));
+    let lifetimes = Lifetimes::new(all, lifetimes::of_roles(root, &all));
     let rules = SessionRules { lifetimes, rotation: rotation(&section), binding: binding(&section) };
     Some(SessionPlan { store: store?, cookie: cookie?, rules })
 }

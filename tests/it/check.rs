@@ -201,7 +201,7 @@ gateway.toml: [[route]] is missing
 
 #[test]
 fn what_is_to_come_is_told_from_what_is_misspelt() {
-    let more = r#"max_auth_age = "5m"
+    let more = r#"level = "established"
 [session.lifetime]
 on_idle = "lock"
 [session.store]
@@ -227,9 +227,9 @@ issuer = "https://login.example.test"
     1 | profile = "asvs-l2"
       | ^^^^^^^ remove this line
 
-gateway.toml:16:1: "max_auth_age" does not exist in this version yet
-   16 | max_auth_age = "5m"
-      | ^^^^^^^^^^^^ remove this line
+gateway.toml:16:1: "level" does not exist in this version yet
+   16 | level = "established"
+      | ^^^^^ remove this line
 
 gateway.toml:18:1: "on_idle" does not exist in this version yet
    18 | on_idle = "lock"
@@ -1009,4 +1009,49 @@ idel = "10m"
     ] {
         assert!(shown.contains(words), "{words} is not in:\n{shown}");
     }
+}
+
+#[test]
+fn what_a_route_asks_to_be_recent_makes_sense() {
+    let route = |path: &str, keys: &str| format!("[[route]]\npath = \"{path}\"\nupstream = \"app\"\n{keys}\n");
+    let more = [
+        route("/a", "access = \"public\"\nidle = \"5m\"\nabsolute = \"1h\"\nmax_auth_age = \"5m\""),
+        route("/b", "max_auth_age = \"5m\"\nmax_auth_age_methods = [\"post\", \"GET\"]"),
+        route("/c", "max_auth_age_methods = [\"POST\"]"),
+        route("/d", "max_auth_age = \"5m\"\nmax_auth_age_methods = []"),
+        route("/e", "idle = \"31m\"\nabsolute = \"5s\"\nmax_auth_age = \"13h\""),
+    ];
+    let shown = told(&format!("{GOOD}{}", more.concat()));
+    for words in [
+        "who is let in by access = \"public\" need not have signed in",
+        "\"post\" is not a method",
+        "write one in capitals, like \"POST\"",
+        "\"max_auth_age\" is not set, so these methods ask for nothing",
+        "no method is named, so nothing asks for the password",
+        "write at most \"30m\", which [session.lifetime] says, or more there",
+        "nobody is signed in for longer, so this would never count",
+        "people would be asked to sign in between two clicks",
+    ] {
+        assert!(shown.contains(words), "{words} is not in:\n{shown}");
+    }
+}
+
+#[test]
+fn a_way_around_a_fresh_proof_is_told() {
+    let hosts = format!(
+        "{GOOD}{}{}",
+        "[[route]]\npath = \"/pay\"\nupstream = \"app\"\nmax_auth_age = \"5m\"\n",
+        "[[route]]\nhost = \"a.test\"\npath = \"/\"\nupstream = \"app\"\n"
+    );
+    let shown = told(&hosts);
+    let words = "on \"a.test\", \"/pay\" asks less for the password again than the route of \"*\" does";
+    assert!(shown.contains(words), "{shown}");
+    let detour = format!(
+        "{GOOD}{}{}",
+        "[[route]]\npath = \"/pay\"\nupstream = \"app\"\nmax_auth_age = \"5m\"\n",
+        "[[route]]\npath = \"/x\"\nupstream = \"app\"\nprefix_rewrite = \"/\"\n"
+    );
+    let shown = told(&detour);
+    let words = "\"/x/pay\" is then what \"/pay\" is, and asks less for the password again than that route does";
+    assert!(shown.contains(words), "{shown}");
 }

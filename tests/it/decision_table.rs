@@ -15,15 +15,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
 use http::request::Parts;
+use http::{Method, Request};
 use proptest::prelude::*;
 use proptest::sample::select;
 use vestibule::base::clock::Timestamp;
 use vestibule::base::random::Random;
 use vestibule::policy::decide::{Presented, decide};
 use vestibule::policy::facts::Facts;
-use vestibule::policy::route_policy::{Access, RoutePolicy, SessionRules};
+use vestibule::policy::route_policy::{Access, Recency, RoutePolicy, SessionRules};
 use vestibule::policy::trace::{NoTrace, Steps};
 use vestibule::policy::verdict::{Decision, Reason, RotationStep, Subject, Upkeep, Verdict};
 use vestibule::session::binding::{
@@ -36,6 +36,54 @@ use vestibule::session::rotation::{Rotation, RotationRule};
 use vestibule::session::timeouts::{Lifetime, Lifetimes, RoleLifetime};
 
 use super::harness::START;
+
+/// The same for routes that ask for what is recent. The first is `admin`'s and may be idle for ten minutes; the second
+/// lasts an hour; the third asks for a proof of the last five minutes, the fourth only for POST, and the last is `POST`ed to.
+const RECENT: &str = "
+| what came                                  | admin, idle 10m | absolute 1h    | fresh 5m     | fresh to post | posted to    |
+| ------------------------------------------ | --------------- | -------------- | ------------ | ------------- | ------------ |
+| nothing                                    | no_session      | no_session     | no_session   | no_session    | no_session   |
+| an invalid cookie                          | invalid_cookie  | invalid_cookie | invalid_cookie | invalid_cookie | invalid_cookie |
+| anonymous                                  | anonymous       | anonymous      | anonymous    | anonymous     | anonymous    |
+| admin, age 4m59s                           | admin           | admin          | admin        | admin         | admin        |
+| admin, age 5m                              | admin           | admin          | max_auth_age | admin         | max_auth_age |
+| admin, age 5m, active 0s                   | admin           | admin          | max_auth_age | admin         | max_auth_age |
+| admin, age 5m, shows 8                     | admin           | admin          | max_auth_age | admin         | max_auth_age |
+| user, age 4m59s                            | missing_role    | user           | user         | user          | user         |
+| user, age 5m                               | missing_role    | user           | max_auth_age | user          | max_auth_age |
+| admin, age 9m59s, active 9m59s             | admin           | admin          | max_auth_age | admin         | max_auth_age |
+| admin, age 10m, active 10m                 | route_idle      | admin          | max_auth_age | admin         | max_auth_age |
+| admin, age 29m, active 29m                 | route_idle      | admin          | max_auth_age | admin         | max_auth_age |
+| admin, age 15m, active 0s                  | route_idle      | admin          | max_auth_age | admin         | max_auth_age |
+| user, age 15m, active 15m                  | missing_role    | user           | max_auth_age | user          | max_auth_age |
+| admin, age 59m59s                          | route_idle      | admin          | max_auth_age | admin         | max_auth_age |
+| admin, age 1h                              | route_idle      | route_absolute | max_auth_age | admin         | max_auth_age |
+| admin, age 2h, active 30m                  | idle            | idle           | idle         | idle          | idle         |
+| admin, age 12h                             | absolute        | absolute       | absolute     | absolute      | absolute     |
+| admin, age 4m, admin absolute 3m           | absolute        | absolute       | absolute     | absolute      | absolute     |
+| admin, age 6m, elsewhere, ip step_up       | other_ip        | other_ip       | other_ip     | other_ip      | other_ip     |
+| ended logout, admin                        | logout          | logout         | logout       | logout        | logout       |
+| admin, age 6m, shows 5                     | reuse           | reuse          | reuse        | reuse         | reuse        |
+";
+
+/// Those routes.
+fn recent() -> [(RoutePolicy, Method); 5] {
+    let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+    let fresh =
+        |methods: &[Method]| Recency { max_auth_age: minutes(5), methods: methods.into(), ..Recency::default() };
+    let with = |roles: &[&str], recency| RoutePolicy {
+        recency: Some(Box::new(recency)),
+        ..route(Access::Authenticated, roles)
+    };
+    let (put, post) = (Method::PUT, Method::POST);
+    [
+        (with(&["ops", "admin"], Recency { idle: minutes(10), ..Recency::default() }), Method::GET),
+        (with(&[], Recency { absolute: minutes(60), ..Recency::default() }), Method::GET),
+        (with(&[], fresh(&[])), Method::HEAD),
+        (with(&[], fresh(&[put.clone(), post.clone()])), Method::GET),
+        (with(&[], fresh(&[put, post.clone()])), post),
+    ]
+}
 
 const TABLE: &str = "
 | what came                                  | public | optional  | anonymous | signed in | admin | ask                | upkeep                | ends               |
@@ -173,6 +221,7 @@ struct Situation {
     client: IpAddr,
     agent: &'static str,
     tls: TlsFingerprint,
+    method: Method,
 }
 
 const NOW: Timestamp = START;
@@ -212,6 +261,7 @@ impl Situation {
             client: HOME,
             agent: AGENTS[0],
             tls: hello(1),
+            method: Method::GET,
         };
         let mut words: Vec<&str> = text.split(", ").collect();
         // Who it is replaces the whole record, so it comes first.
@@ -290,7 +340,7 @@ impl Situation {
             Some(reason) => Presented::Unusable(reason),
             None => Presented::Session { session: live.view(), generation: self.shows },
         };
-        let parts = parts(self.agent);
+        let parts = parts(self.agent, &self.method);
         let facts = Facts { tls: self.tls, ..Facts::read(&parts, self.client).expect("a good request") };
         let mut steps = Steps::default();
         let traced = decide(&self.rules, route, presented, &facts, now, &mut steps);
@@ -300,13 +350,14 @@ impl Situation {
     }
 }
 
-fn parts(agent: &str) -> Parts {
-    let request = Request::get("/").header("host", "app.example.test").header("user-agent", agent);
+fn parts(agent: &str, method: &Method) -> Parts {
+    let request =
+        Request::builder().method(method).uri("/").header("host", "app.example.test").header("user-agent", agent);
     request.body(()).expect("a request").into_parts().0
 }
 
 fn route(access: Access, roles: &[&str]) -> RoutePolicy {
-    RoutePolicy { access, roles: roles.iter().map(|role| Box::from(*role)).collect() }
+    RoutePolicy::new(access, roles.iter().map(|role| Box::from(*role)).collect())
 }
 
 fn routes() -> [RoutePolicy; 5] {
@@ -386,6 +437,29 @@ fn every_row_of_the_table() {
 }
 
 #[test]
+fn every_row_of_what_is_recent() {
+    let rows = RECENT.trim().lines().skip(2).map(|line| line.trim_matches('|').split('|').map(str::trim));
+    for row in rows {
+        let [what, cells @ ..] = &*row.collect::<Vec<_>>() else { panic!("an empty row") };
+        for ((policy, method), expected) in recent().into_iter().zip(cells) {
+            let mut situation = Situation::of(what);
+            situation.method = method;
+            let decision = situation.decide(&policy, NOW);
+            let found = match &decision.verdict {
+                Verdict::Challenge(reason) | Verdict::Deny(reason) => reason.name(),
+                Verdict::Allow(grant) => grant.principal().map_or("nobody", |principal| &principal.user),
+                Verdict::AllowWithNewSession(_) => "new",
+            };
+            assert_eq!(found, *expected, "{what}: {policy:?}");
+            let is_stale = matches!(decision.verdict, Verdict::Challenge(Reason::Stale(_)));
+            assert!(!is_stale || (decision.ends.is_none() && decision.upkeep == Upkeep::default()), "{what}");
+        }
+    }
+    let traced = Situation::of("admin").decide_and_trace(&recent()[0].0, NOW).1;
+    assert_eq!(traced.0.last(), Some(&("recency", "recent enough")));
+}
+
+#[test]
 fn the_trace_tells_the_checks_in_their_order() {
     let steps = |what: &str| Situation::of(what).decide_and_trace(&routes()[4], NOW).1.0;
     let all = ["access", "session", "revoked", "generation", "lifetime", "binding", "roles"];
@@ -443,6 +517,18 @@ fn role_limits() -> impl Strategy<Value = Vec<RoleLifetime>> {
     proptest::collection::vec(limits, 0..3)
 }
 
+/// What a route may ask of how recent sign-in and activity are. HEAD, which counts as GET, is not named.
+fn recency() -> impl Strategy<Value = Recency> {
+    let span = || proptest::option::of((1..40_000_u64).prop_map(Duration::from_secs));
+    let methods = proptest::collection::vec(select(vec![Method::POST, Method::DELETE]), 0..3);
+    (span(), span(), span(), methods).prop_map(|(idle, absolute, max_auth_age, methods)| Recency {
+        idle,
+        absolute,
+        max_auth_age,
+        methods: methods.into(),
+    })
+}
+
 fn situation() -> impl Strategy<Value = Situation> {
     let unusable = select(vec![
         Reason::NoSession,
@@ -466,7 +552,7 @@ fn situation() -> impl Strategy<Value = Situation> {
             record.active_at = before(active);
             record.rotation.presented_at = before(since);
             record.ended = ended.map(|reason| (reason, record.active_at));
-            Situation { rules, unusable, record, shows, client, agent, tls }
+            Situation { rules, unusable, record, shows, client, agent, tls, method: Method::GET }
         },
     )
 }
@@ -591,6 +677,48 @@ proptest! {
         for policy in routes() {
             let (before, after) = (situation.decide(&policy, NOW), stricter.decide(&policy, NOW));
             prop_assert!(passes(&before).is_some() || passes(&after).is_none());
+        }
+    }
+
+    /// A route that asks for what is recent lets nobody in who is not let in without, and ends nothing; the stricter it is,
+    /// the fewer it lets in; and whoever has just proved who they are is not asked again.
+    #[test]
+    fn what_is_recent_is_asked_beside_everything_else(
+        situation in situation(),
+        asked in recency(),
+        stricter in recency(),
+        method in select(vec![Method::GET, Method::HEAD, Method::POST, Method::DELETE]),
+    ) {
+        let mut situation = situation;
+        situation.method = method.clone();
+        let tightest = |own: Option<Duration>, other: Option<Duration>| own.into_iter().chain(other).min();
+        let both = Recency {
+            idle: tightest(asked.idle, stricter.idle),
+            absolute: tightest(asked.absolute, stricter.absolute),
+            max_auth_age: tightest(asked.max_auth_age, stricter.max_auth_age),
+            methods: Box::default(),
+        };
+        for plain in &routes()[3..] {
+            let with = |recency: &Recency| RoutePolicy { recency: Some(Box::new(recency.clone())), ..plain.clone() };
+            let without = situation.decide(plain, NOW);
+            let (one, two) = (situation.decide(&with(&asked), NOW), situation.decide(&with(&both), NOW));
+            prop_assert!(!with(&both).asks_less_than(&with(&asked)));
+            prop_assert!(passes(&without).is_some() || passes(&one).is_none());
+            prop_assert!(passes(&one).is_some() || passes(&two).is_none());
+            prop_assert_eq!(without.ends, one.ends);
+            let is_stale = matches!(one.verdict, Verdict::Challenge(Reason::Stale(_)));
+            prop_assert_eq!(is_stale, passes(&without).is_some() && passes(&one).is_none());
+            let record = &situation.record;
+            let age = NOW.since(record.authenticated_at);
+            let is_for = asked.methods.is_empty() || asked.methods.contains(&method);
+            let is_over = |limit: Option<Duration>| limit.is_some_and(|limit| age >= limit);
+            // Of a session that comes back from a store, all of its time may have been a pause, which is in whole seconds.
+            let may_be_idle = asked.idle.is_some_and(|limit| age + Duration::from_secs(1) > limit);
+            prop_assert!(!is_stale || is_over(asked.absolute) || may_be_idle || (is_for && is_over(asked.max_auth_age)));
+            let is_too_old = is_over(asked.absolute) || (is_for && is_over(asked.max_auth_age));
+            prop_assert!(!is_too_old || passes(&one).is_none());
+            let is_idle = asked.idle.is_some_and(|limit| NOW.since(record.active_at) >= limit);
+            prop_assert!(!is_idle || passes(&one).is_none());
         }
     }
 

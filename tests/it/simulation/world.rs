@@ -231,7 +231,7 @@ fn route(asks: Asks) -> RoutePolicy {
         Asks::User | Asks::Admin => Access::Authenticated,
     };
     let roles = if asks == Asks::Admin { vec!["ops".into(), "admin".into()] } else { Vec::new() };
-    RoutePolicy { access, roles }
+    RoutePolicy::new(access, roles)
 }
 
 fn session_rules(rules: &Rules) -> SessionRules {
