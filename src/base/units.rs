@@ -47,7 +47,7 @@ pub fn shown(span: Duration) -> String {
     let fits = DURATION_UNITS
         .iter()
         .rev()
-        .find(|(_, factor)| millis >= u128::from(*factor) && millis % u128::from(*factor) == 0);
+        .find(|(_, factor)| millis >= u128::from(*factor) && millis.is_multiple_of(u128::from(*factor)));
     fits.map_or_else(|| "0s".to_owned(), |(unit, factor)| format!("{}{unit}", millis / u128::from(*factor)))
 }
 

@@ -10,6 +10,7 @@ use crate::enforce::respond::{self, Refusal};
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::{PREFIX, Snapshot};
 use crate::login::attempt::Return;
+use crate::observe::metrics::Metrics;
 use crate::policy::return_to::ReturnTo;
 use crate::policy::verdict::Reason;
 
@@ -23,6 +24,7 @@ pub fn challenge(
     is_navigation: bool,
     now: Timestamp,
 ) -> Response<AnswerBody> {
+    Metrics::count(&shared.metrics.challenges, reason.name());
     if !is_navigation {
         return respond::refused(&Refusal::Unauthenticated(reason), false);
     }

@@ -19,6 +19,7 @@ use crate::login::password::PasswordPool;
 use crate::observe::audit::{AuditEvent, AuditFields, AuditLog};
 use crate::observe::metrics::{Elsewhere, Metrics};
 use crate::observe::sink::Logs;
+use crate::policy::verdict::{Reason, Stale};
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
 use crate::session::record::{EndReason, Owner};
@@ -93,6 +94,8 @@ pub fn metrics() -> Metrics {
     Metrics::expect(&metrics.sessions_created, ["user", "anonymous"]);
     Metrics::expect(&metrics.sessions_ended, EndReason::ALL.map(EndReason::name));
     Metrics::expect(&metrics.logins, ["succeeded", "failed", "stale", "refused", "busy"]);
+    let stale = [Stale::Idle, Stale::Absolute, Stale::Proof].map(Stale::name);
+    Metrics::expect(&metrics.challenges, stale.into_iter().chain([Reason::NoSession.name()]));
     Metrics::expect(&metrics.limited, LIMITS);
     Metrics::expect(&metrics.reloads, ["taken", "users_taken", "refused"]);
     metrics

@@ -154,6 +154,10 @@ fn who_was_away_for_too_long_for_a_route_is_asked_again_there_and_nowhere_else()
         gateway.revoke("alice");
     }
     gateway.log.wait_for(&[" 401 ", "reason=route_idle"]);
+    let counted = gateway.running().shared.render_metrics();
+    for line in ["{reason=\"route_idle\"} 6", "{reason=\"max_auth_age\"} 0"] {
+        assert!(counted.contains(&format!("\nvestibule_challenges_total{line}\n")), "{line} in:\n{counted}");
+    }
 }
 
 #[test]
