@@ -34,7 +34,7 @@ use vestibule::limit::wrong_passwords::WrongPasswords;
 use vestibule::policy::decide::{Presented, decide};
 use vestibule::policy::facts::Facts;
 use vestibule::policy::path::RequestPath;
-use vestibule::policy::route_policy::{Access, RoutePolicy, SessionRules};
+use vestibule::policy::route_policy::{Access, Recency, RoutePolicy, SessionRules};
 use vestibule::policy::trace::NoTrace;
 use vestibule::reader::Document;
 use vestibule::route::pattern::{HostPattern, PathPrefix};
@@ -48,6 +48,7 @@ use vestibule::session::principal::Principal;
 use vestibule::session::record::Record;
 use vestibule::session::rotation::{proof, proves};
 use vestibule::session::store::{Created, Lookup, SessionStore};
+use vestibule::session::timeouts::RoleLifetime;
 use vestibule::store::memory::MemoryStore;
 
 /// The shipped binary's allocator.
@@ -88,10 +89,13 @@ fn decisions(group: &mut Group<'_>) {
     let live = Live::new(record(&Random::System, 1));
     let parts = request("/reports/2025/11?page=2", None);
     let facts = Facts { tls: hello(), ..Facts::read(&parts, CLIENT).expect("a good request") };
-    let public = RoutePolicy { access: Access::Public, roles: Vec::new() };
+    let public = RoutePolicy::new(Access::Public, Vec::new());
     let (open, admins) = (policy(&[]), policy(&["ops", "reader"]));
     let usual = SessionRules::default();
     let strict = every_check();
+    let mut of_roles = SessionRules::default();
+    let role = |role: &str| RoleLifetime { role: role.into(), idle: Some(Duration::from_secs(600)), absolute: None };
+    of_roles.lifetimes.roles = ["ops", "reader"].map(role).into();
     let presented = || Presented::Session { session: live.view(), generation: 0 };
     let mut case = |name: &str, rules: &SessionRules, route: &RoutePolicy| {
         group.bench_function(name, |bencher| {
@@ -101,6 +105,12 @@ fn decisions(group: &mut Group<'_>) {
     };
     case("public", &usual, &public);
     case("signed in", &usual, &open);
+    case("signed in, lifetimes of two roles", &of_roles, &open);
+    let hour = Some(Duration::from_secs(3600));
+    let recency =
+        Recency { idle: hour, absolute: hour, max_auth_age: hour, methods: [Method::POST, Method::GET].into() };
+    let recent = RoutePolicy { recency: Some(Box::new(recency)), ..policy(&[]) };
+    case("signed in, recently", &usual, &recent);
     case("every check and roles", &strict, &admins);
 }
 
@@ -373,7 +383,7 @@ fn every_check() -> SessionRules {
 }
 
 fn policy(roles: &[&str]) -> RoutePolicy {
-    RoutePolicy { access: Access::Authenticated, roles: roles.iter().map(|role| Box::from(*role)).collect() }
+    RoutePolicy::new(Access::Authenticated, roles.iter().map(|role| Box::from(*role)).collect())
 }
 
 fn record(random: &Random, at: usize) -> Record {

@@ -389,7 +389,7 @@ fn open_store(
         path: path.clone(),
         ring: Arc::clone(ring),
         tenant: TENANT.into(),
-        idle: plan.session.rules.lifetime.idle,
+        idle: plan.session.rules.lifetimes.shortest_idle(),
         random: random.clone(),
         clock: clock.clone(),
         known: known.map(|user| (user.name.as_str().into(), Arc::new(user.principal()))).collect(),
@@ -412,7 +412,8 @@ pub(crate) fn snapshot(
     clock: &Clock,
     before: Option<(&Plan, &Snapshot)>,
 ) -> Result<Snapshot, String> {
-    let rules = plan.session.rules;
+    let rules = plan.session.rules.clone();
+    let longest = rules.lifetimes.all.absolute;
     let former = before.map_or(&[][..], |(_, snapshot)| &snapshot.upstreams);
     Ok(Snapshot {
         version: before.map_or(1, |(_, snapshot)| snapshot.version + 1),
@@ -421,7 +422,7 @@ pub(crate) fn snapshot(
         connections: connection_limits(plan),
         routes: RouteTable::new(plan.routes.clone()),
         rules,
-        cookie: SessionCookie::new(plan.session.cookie.clone(), Arc::clone(ring), TENANT, rules.lifetime.absolute),
+        cookie: SessionCookie::new(plan.session.cookie.clone(), Arc::clone(ring), TENANT, longest),
         attempts: Attempts::new(Arc::clone(ring), TENANT),
         devices: Devices::new(Arc::clone(ring), TENANT),
         proxy_protocol: plan.server.proxy_protocol,

@@ -216,7 +216,7 @@ fn in_short(live: &Live, now: Timestamp) -> Value {
 /// Everything that may be known of a session: neither its seed nor a proof, nor what they could be made of.
 fn in_full(shared: &Shared, live: &Live) -> Value {
     let (view, now) = (live.view(), shared.clock.now());
-    let lifetime = shared.snapshot.load().rules.lifetime;
+    let lifetime = shared.snapshot.load().rules.lifetimes.of(view.principal.map(|principal| &**principal));
     let ends = match view.ended {
         Some(_) => Value::Null,
         None => {

@@ -41,6 +41,16 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if text.is_empty() { Err(wrong()) } else { Ok(Duration::from_millis(millis)) }
 }
 
+/// A duration as [`duration`] reads it, in the largest unit that leaves nothing over.
+pub fn shown(span: Duration) -> String {
+    let millis = span.as_millis();
+    let fits = DURATION_UNITS
+        .iter()
+        .rev()
+        .find(|(_, factor)| millis >= u128::from(*factor) && millis.is_multiple_of(u128::from(*factor)));
+    fits.map_or_else(|| "0s".to_owned(), |(unit, factor)| format!("{}{unit}", millis / u128::from(*factor)))
+}
+
 /// Reads a size in bytes: a whole number with `B`, `KiB`, `MiB` or `GiB`.
 ///
 /// # Errors
@@ -110,6 +120,10 @@ mod tests {
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("7d"), Ok(Duration::from_secs(604_800)));
+        for text in ["250ms", "90s", "30m", "12h", "7d", "0s"] {
+            assert_eq!(duration(text).map(shown).as_deref(), Ok(text));
+        }
+        assert_eq!(duration("1h30m").map(shown).as_deref(), Ok("90m"));
         assert_eq!(size("64KiB"), Ok(65_536));
         assert_eq!(size("0B"), Ok(0));
         assert_eq!(rate("off"), Ok(None));

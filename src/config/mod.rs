@@ -7,6 +7,7 @@ mod health;
 mod hsts;
 mod identity;
 mod keys;
+mod lifetimes;
 mod limits;
 mod log;
 mod login;

@@ -20,16 +20,16 @@ pub(super) const NOT_YET: &[NotYet] = &[
         key: "csrf",
         help: "remove this table: what keeps other sites' forms out is same_site in [session.cookie]",
     },
-    NotYet { table: "", key: "roles", help: "remove every [roles.NAME]: [session.lifetime] holds for everybody" },
     NotYet { table: "", key: "tenant", help: "remove this table: each tenant needs a gateway of its own" },
     NotYet { table: "login", key: "client_cert", help: PASSWORDS_ONLY },
     NotYet { table: "login", key: "ldap", help: PASSWORDS_ONLY },
     NotYet { table: "login", key: "observed", help: PASSWORDS_ONLY },
     NotYet { table: "login", key: "oidc", help: PASSWORDS_ONLY },
     NotYet { table: "portal", key: "host", help: "remove this line: every host has the pages, below /.vestibule/" },
+    NotYet { table: "roles.*", key: "max_sessions", help: REMOVE_LINE },
+    NotYet { table: "roles.*", key: "remember_me", help: REMOVE_LINE },
     NotYet { table: "route[]", key: "csrf", help: REMOVE_LINE },
     NotYet { table: "route[]", key: "level", help: REMOVE_LINE },
-    NotYet { table: "route[]", key: "max_auth_age", help: REMOVE_LINE },
     NotYet { table: "session", key: "concurrency", help: REMOVE_TABLE },
     NotYet { table: "session", key: "data", help: REMOVE_TABLE },
     NotYet { table: "session", key: "level", help: REMOVE_TABLE },
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn what_is_built_is_not_said_to_be_missing() {
-        let tables = "[[server.certificate]]\n[login.local]\n[[upstream]]\n[[route]]\n";
+        let tables = "[[server.certificate]]\n[login.local]\n[[upstream]]\n[[route]]\n[roles.admin]\n";
         let document = Document::parse("gateway.toml", tables);
         assert!(Plan::of(&document).is_err(), "it only has the kinds of tables");
         let known = document.known_keys();

@@ -1,6 +1,7 @@
 //! The validated whole: what the composition root builds the gateway from.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::base::stamp::Seen;
 use crate::config::admin::{self, AdminPlan};
@@ -15,6 +16,7 @@ use crate::config::{identity, portal, routes, upstreams};
 use crate::reader::Document;
 use crate::reader::mistake::Mistakes;
 use crate::route::table::Route;
+use crate::session::timeouts::Lifetime;
 use crate::upstream::identity::IdentityHeaders;
 use crate::upstream::settings::UpstreamSettings;
 
@@ -51,6 +53,12 @@ pub struct Plan {
     pub title: Box<str>,
     /// The files that it was read from, but for certificates, each as it was before.
     pub files: Vec<Seen>,
+}
+
+/// What holds for every session; nothing where that could not be read, which is told then.
+fn all_sessions(session: Option<&SessionPlan>) -> Lifetime {
+    let unbounded = Lifetime { idle: Duration::MAX, absolute: Duration::MAX };
+    session.map_or(unbounded, |session| session.rules.lifetimes.all)
 }
 
 impl Plan {
@@ -97,7 +105,7 @@ impl Plan {
         let log = log::read(&root, identity.as_ref());
         let title = portal::read(&root);
         let upstreams = upstreams::read(&root, &server);
-        let routes = routes::read(&root, &upstreams, users.is_some());
+        let routes = routes::read(&root, &upstreams, users.is_some(), &all_sessions(session.as_ref()));
         document.finish()?;
         match (session, identity) {
             (Some(session), Some(identity)) => {

@@ -53,12 +53,16 @@ pub(super) fn tell_of_detours(sections: &[Section<'_>], all: &[Route]) {
     for (guarded, of_guarded) in all.iter().zip(sections) {
         let found = all.iter().zip(sections).find_map(|(route, section)| {
             let asked = detour(route, guarded, all)?;
-            Some((if change(route).is_some() { section } else { of_guarded }, asked))
+            Some((if change(route).is_some() { section } else { of_guarded }, asked, route))
         });
-        if let Some((section, asked)) = found {
+        if let Some((section, asked, route)) = found {
             let (asked, path) = (asked.shown().into_owned(), guarded.path.shown());
-            let message =
-                format!("\"{asked}\" is then what \"{path}\" is, and open to more people than that route allows");
+            let what = if route.policy.is_for_more_than(&guarded.policy) {
+                "open to more people than that route allows"
+            } else {
+                "asks less for the password again than that route does"
+            };
+            let message = format!("\"{asked}\" is then what \"{path}\" is, and {what}");
             let help = format!("add a route with path = \"{asked}\" that asks for the same, or choose another prefix");
             section.mistake_at("prefix_rewrite", message, help);
         }

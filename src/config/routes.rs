@@ -1,7 +1,7 @@
 //! `[[route]]`: what goes where, and what is asked of whom.
 
-use crate::config::rewriting;
 use crate::config::server::positive;
+use crate::config::{lifetimes, rewriting};
 use crate::enforce::snapshot::PREFIX;
 use crate::login::users::check_role;
 use crate::policy::compression::Coding;
@@ -10,16 +10,22 @@ use crate::reader::mistake::Mistake;
 use crate::reader::{Located, Section, either, nearest};
 use crate::route::pattern::{HostPattern, PathPrefix};
 use crate::route::table::{DEFAULT_WEBSOCKET_TIMEOUT, Route, RouteLimit};
+use crate::session::timeouts::Lifetime;
 use crate::upstream::settings::UpstreamSettings;
 
 /// Reads every `[[route]]`.
-pub(super) fn read(root: &Section<'_>, upstreams: &[Located<UpstreamSettings>], has_login: bool) -> Vec<Route> {
+pub(super) fn read(
+    root: &Section<'_>,
+    upstreams: &[Located<UpstreamSettings>],
+    has_login: bool,
+    lifetime: &Lifetime,
+) -> Vec<Route> {
     root.require("route", "[[route]]\npath = \"/\"\nupstream = \"app\"");
     let mut all: Vec<Route> = Vec::new();
     let mut sections = Vec::new();
     let mut limited = 0;
     for section in root.sections("route") {
-        let Some(mut route) = read_one(&section, upstreams, has_login) else { continue };
+        let Some(mut route) = read_one(&section, upstreams, has_login, lifetime) else { continue };
         if let Some(limit) = &mut route.limit {
             limit.place = limited;
             limited += 1;
@@ -50,8 +56,12 @@ fn tell_of_holes(sections: &[Section<'_>], all: &[Route]) {
         });
         if let (Some(wide), Some(section)) = (hole, sections.get(at)) {
             let (host, path) = (&route.host, wide.path.shown());
-            let message =
-                format!("on \"{host}\", \"{path}\" is open to more people than the route of \"{}\" allows", wide.host);
+            let message = if route.policy.is_for_more_than(&wide.policy) {
+                format!("on \"{host}\", \"{path}\" is open to more people than the route of \"{}\" allows", wide.host)
+            } else {
+                let asks = "asks less for the password again than the route of";
+                format!("on \"{host}\", \"{path}\" {asks} \"{}\" does", wide.host)
+            };
             let help = format!(
                 "a host with routes of its own has no others: add one with host = \"{host}\" and path = \"{path}\""
             );
@@ -60,7 +70,12 @@ fn tell_of_holes(sections: &[Section<'_>], all: &[Route]) {
     }
 }
 
-fn read_one(section: &Section<'_>, upstreams: &[Located<UpstreamSettings>], has_login: bool) -> Option<Route> {
+fn read_one(
+    section: &Section<'_>,
+    upstreams: &[Located<UpstreamSettings>],
+    has_login: bool,
+    lifetime: &Lifetime,
+) -> Option<Route> {
     section.require("path", r#"path = "/""#).require("upstream", r#"upstream = "app""#);
     let host = section.parsed("host", HostPattern::parse);
     let host = if section.has("host") { host } else { Some(HostPattern::Any) };
@@ -104,7 +119,8 @@ fn read_one(section: &Section<'_>, upstreams: &[Located<UpstreamSettings>], has_
         }
         found
     });
-    let policy = RoutePolicy { access, roles: roles.into_iter().map(|role| role.value).collect() };
+    let recency = lifetimes::of_route(section, (!access_is_wrong).then_some(access), lifetime);
+    let policy = RoutePolicy { access, roles: roles.into_iter().map(|role| role.value).collect(), recency };
     let websocket_timeout = positive(section, "websocket_timeout", DEFAULT_WEBSOCKET_TIMEOUT);
     let rewriting = rewriting::read(section, path.as_ref());
     let compress = compress(section);

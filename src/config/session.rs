@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use crate::base::net::{DEFAULT_PREFIX_V4, DEFAULT_PREFIX_V6};
 use crate::base::units;
+use crate::config::lifetimes;
 use crate::login::{attempt, device};
 use crate::policy::route_policy::SessionRules;
 use crate::reader::Section;
 use crate::session::binding::{AddressMode, AgentMode, Answer, BindingRules, TlsMode};
 use crate::session::cookie::{CookieSettings, SameSite};
 use crate::session::rotation::{DEFAULT_EVERY, DEFAULT_GRACE, RotationRule};
-use crate::session::timeouts::{DEFAULT_ABSOLUTE, DEFAULT_IDLE, Lifetime};
+use crate::session::timeouts::{DEFAULT_ABSOLUTE, DEFAULT_IDLE, Lifetime, Lifetimes};
 
 /// The shortest idle limit and rotation interval: below it people lose their session between two clicks.
-const SHORTEST: Duration = Duration::from_secs(10);
+pub(super) const SHORTEST: Duration = Duration::from_secs(10);
 
 /// The longest absolute limit: what a cookie may last (RFC 6265bis section 5.5).
 const LONGEST: Duration = Duration::from_secs(400 * 86_400);
@@ -47,7 +48,9 @@ pub(super) fn read(root: &Section<'_>) -> Option<SessionPlan> {
     let section = root.section_or_empty("session");
     let store = store(&section);
     let cookie = cookie(&section);
-    let rules = SessionRules { lifetime: lifetime(&section), rotation: rotation(&section), binding: binding(&section) };
+    let all = lifetime(&section);
+    let lifetimes = Lifetimes::new(all, lifetimes::of_roles(root, &all));
+    let rules = SessionRules { lifetimes, rotation: rotation(&section), binding: binding(&section) };
     Some(SessionPlan { store: store?, cookie: cookie?, rules })
 }
 

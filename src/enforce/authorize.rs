@@ -21,6 +21,7 @@ use crate::policy::verdict::{Decision, Reason, RotationStep, Subject, Verdict};
 use crate::session::binding::{Answer, Report};
 use crate::session::cookie::{CookieSecret, MAX_CANDIDATES, SessionCookie};
 use crate::session::live::Live;
+use crate::session::principal::Principal;
 use crate::session::rotation::proves;
 use crate::session::store::{Lookup, StoreError};
 
@@ -155,6 +156,32 @@ pub async fn authorize(
     let is_used = !matches!(&verdict, Verdict::Allow(grant) if *grant.subject() == Subject::Nobody);
     let live = live.map(|found| found.live).filter(|_| is_used);
     Ok(Authorized { verdict, live, cookies, too_many })
+}
+
+/// Who is signed in, as far as their session can be used from where the request comes, and nothing is done to it: for the
+/// page that asks them for their password again.
+///
+/// # Errors
+/// When the store fails.
+pub async fn recognised(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    facts: &Facts<'_>,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> Result<Option<Arc<Principal>>, StoreError> {
+    let search = search(shared, snapshot, headers, facts.client, now).await?;
+    let Ok(found) = search.found else { return Ok(None) };
+    let presented = Presented::Session { session: found.live.view(), generation: found.generation };
+    let route = RoutePolicy::new(Access::Authenticated, Vec::new());
+    let decision = decide(&snapshot.rules, &route, presented, facts, now, &mut NoTrace);
+    Ok(match decision.verdict {
+        Verdict::Allow(grant) => match grant.subject() {
+            Subject::User(_, principal) => Some(Arc::clone(principal)),
+            Subject::Nobody | Subject::Anonymous(_) => None,
+        },
+        Verdict::AllowWithNewSession(_) | Verdict::Challenge(_) | Verdict::Deny(_) => None,
+    })
 }
 
 /// Finds the session of a request without deciding anything: for our own pages, which tell nobody what came of it, and so

@@ -1,6 +1,8 @@
 //! Asking somebody to sign in: a redirect for a person who is going somewhere, 401 for everything else.
 
-use http::{Method, Response, StatusCode};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Method, Response, StatusCode, header};
 
 use crate::base::clock::Timestamp;
 use crate::enforce::body::AnswerBody;
@@ -8,27 +10,72 @@ use crate::enforce::respond::{self, Refusal};
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::{PREFIX, Snapshot};
 use crate::login::attempt::Return;
+use crate::observe::metrics::Metrics;
 use crate::policy::return_to::ReturnTo;
 use crate::policy::verdict::Reason;
 
-/// The answer to a request that somebody must sign in for. `target` is the path and query they wanted.
+/// The answer to a request that somebody must sign in for. `authority` is the host they asked for, as they wrote it.
 pub fn challenge(
     shared: &Shared,
     snapshot: &Snapshot,
     reason: Reason,
-    method: &Method,
-    target: &str,
+    parts: &Parts,
+    authority: &str,
     is_navigation: bool,
     now: Timestamp,
 ) -> Response<AnswerBody> {
+    Metrics::count(&shared.metrics.challenges, reason.name());
     if !is_navigation {
         return respond::refused(&Refusal::Unauthenticated(reason), false);
     }
-    // A form that was posted cannot be fetched again, so its person arrives at the start page.
-    let to = if *method == Method::GET { ReturnTo::new(target) } else { None };
-    let back =
-        Return { to: to.unwrap_or_else(ReturnTo::start), notice: reason.notice().unwrap_or_default().to_owned() };
+    let to = back_to(parts, authority).unwrap_or_else(ReturnTo::start);
+    let back = Return { to, notice: reason.notice().unwrap_or_default().to_owned() };
     let link = snapshot.attempts.link(&shared.random, &back, now);
-    let status = if *method == Method::GET { StatusCode::FOUND } else { StatusCode::SEE_OTHER };
+    let status = if parts.method == Method::GET { StatusCode::FOUND } else { StatusCode::SEE_OTHER };
     respond::redirect(status, &format!("{PREFIX}login?return={link}"))
+}
+
+/// Where the person goes on: what they asked for, or, since a form that was posted cannot be fetched again, the page that
+/// they sent it from, if it was one of this host's application.
+fn back_to(parts: &Parts, authority: &str) -> Option<ReturnTo> {
+    if parts.method == Method::GET {
+        return ReturnTo::new(parts.uri.path_and_query().map_or("/", PathAndQuery::as_str));
+    }
+    let page = parts.headers.get(header::REFERER)?.to_str().ok()?.strip_prefix("https://")?;
+    let (host, path) = page.split_at_checked(authority.len())?;
+    let is_of_application = host.eq_ignore_ascii_case(authority) && !path.starts_with(PREFIX);
+    ReturnTo::new(path).filter(|_| is_of_application)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    #[test]
+    fn a_form_leads_back_to_the_page_it_was_sent_from_and_to_no_other_host() {
+        let back = |method: Method, referer: &str| {
+            let request = Request::builder().method(method).uri("/pay?x=1").header("referer", referer).body(());
+            let parts = request.expect("a request").into_parts().0;
+            back_to(&parts, "App.test:8443").map(|to| to.as_str().to_owned())
+        };
+        assert_eq!(back(Method::GET, "https://app.test:8443/form").as_deref(), Some("/pay?x=1"));
+        for (referer, expected) in [
+            ("https://app.test:8443/form?of=7", Some("/form?of=7")),
+            ("https://APP.test:8443/", Some("/")),
+            ("https://app.test:8443", None),
+            ("https://app.test:8443//evil.test/", None),
+            ("https://app.test:8443/.vestibule/login", None),
+            ("https://app.test:84431/form", None),
+            ("https://app.test:8443@evil.test/form", None),
+            ("https://evil.test/form", None),
+            ("http://app.test:8443/form", None),
+            ("https://app.test:844\u{e9}/form", None),
+            ("/form", None),
+            ("", None),
+        ] {
+            assert_eq!(back(Method::POST, referer).as_deref(), expected, "{referer}");
+        }
+    }
 }

@@ -17,7 +17,7 @@ use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
 use crate::session::principal::Principal;
 use crate::session::record::EndReason;
-use crate::session::timeouts::Lifetime;
+use crate::session::timeouts::Lifetimes;
 
 /// The open streams of every session. Clones share it.
 #[derive(Clone, Default)]
@@ -44,9 +44,10 @@ impl Leases {
     }
 
     /// The sessions with open streams that are over by their limits at `now`.
-    pub fn over(&self, limits: &Lifetime, now: Timestamp) -> Vec<(SessionHandle, EndReason)> {
+    pub fn over(&self, lifetimes: &Lifetimes, now: Timestamp) -> Vec<(SessionHandle, EndReason)> {
         let over = |live: &Live| {
             let view = live.view();
+            let limits = lifetimes.of(view.principal.map(|principal| &**principal));
             limits.over(view.authenticated_at, view.active_at, now).map(|reason| (view.handle, reason))
         };
         self.0.iter().filter_map(|streams| over(&streams.live)).collect()
@@ -212,6 +213,7 @@ mod tests {
     use crate::base::random::Random;
     use crate::session::binding::Bound;
     use crate::session::record::Record;
+    use crate::session::timeouts::Lifetime;
 
     struct Never;
 
@@ -246,7 +248,7 @@ mod tests {
         assert!(Pin::new(&mut stream).poll_frame(&mut context).is_pending());
         assert!(Pin::new(&mut stream).poll_frame(&mut context).is_pending());
         assert_eq!(leases.open(), 1);
-        let limits = Lifetime { idle: Duration::from_secs(5), absolute: Duration::from_secs(50) };
+        let limits = Lifetime { idle: Duration::from_secs(5), absolute: Duration::from_secs(50) }.into();
         assert_eq!(leases.over(&limits, start.plus(Duration::from_secs(5))), [(live.handle(), EndReason::Idle)]);
         live.end(EndReason::Revoked, start);
         leases.end(live.handle());

@@ -120,6 +120,7 @@ impl Refusal {
             Self::BadForm => Some("The form could not be read."),
             Self::CrossSite => Some("This request came from another website, so it was not carried out."),
             Self::WrongPassword => Some("The user name or the password is not right."),
+            Self::Unauthenticated(Reason::Stale(stale)) => Some(stale.sentence()),
             Self::Unauthenticated(_) => Some("Please sign in."),
             Self::LoginBusy => Some("Many people are signing in right now. Please try again in a moment."),
             Self::Store => Some("Sessions cannot be checked right now. Please try again in a moment."),

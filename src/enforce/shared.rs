@@ -19,6 +19,7 @@ use crate::login::password::PasswordPool;
 use crate::observe::audit::{AuditEvent, AuditFields, AuditLog};
 use crate::observe::metrics::{Elsewhere, Metrics};
 use crate::observe::sink::Logs;
+use crate::policy::verdict::{Reason, Stale};
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
 use crate::session::record::{EndReason, Owner};
@@ -93,6 +94,8 @@ pub fn metrics() -> Metrics {
     Metrics::expect(&metrics.sessions_created, ["user", "anonymous"]);
     Metrics::expect(&metrics.sessions_ended, EndReason::ALL.map(EndReason::name));
     Metrics::expect(&metrics.logins, ["succeeded", "failed", "stale", "refused", "busy"]);
+    let stale = [Stale::Idle, Stale::Absolute, Stale::Proof].map(Stale::name);
+    Metrics::expect(&metrics.challenges, stale.into_iter().chain([Reason::NoSession.name()]));
     Metrics::expect(&metrics.limited, LIMITS);
     Metrics::expect(&metrics.reloads, ["taken", "users_taken", "refused"]);
     metrics
@@ -176,7 +179,7 @@ impl Shared {
     pub async fn sweep(&self, now: Timestamp) {
         let snapshot = self.snapshot.load_full();
         snapshot.limits.sweep();
-        if let Ok(ended) = self.asked("sweep", self.store.sweep(snapshot.rules.lifetime, now)).await {
+        if let Ok(ended) = self.asked("sweep", self.store.sweep(snapshot.rules.lifetimes.clone(), now)).await {
             for (handle, reason) in ended {
                 self.leases.end(handle);
                 // It is remembered, if it was somebody's.
@@ -187,8 +190,8 @@ impl Shared {
 
     /// Ends the sessions that are over and still have open streams: looked at more often than all the others.
     pub async fn sweep_streams(&self, now: Timestamp) {
-        let lifetime = self.snapshot.load().rules.lifetime;
-        for (handle, reason) in self.leases.over(&lifetime, now) {
+        let over = self.leases.over(&self.snapshot.load().rules.lifetimes, now);
+        for (handle, reason) in over {
             // A failure is reported where it happens, and the next look tries again.
             let _ = self.end_session(handle, reason, None, now).await;
         }

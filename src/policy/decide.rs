@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::base::clock::Timestamp;
-use crate::policy::check::{Unusable, access, binding, lifetime, rotation};
+use crate::policy::check::{Unusable, access, binding, lifetime, recency, rotation};
 use crate::policy::facts::Facts;
 use crate::policy::route_policy::{Access, RoutePolicy, SessionRules};
 use crate::policy::trace::Trace;
@@ -41,7 +41,12 @@ pub fn decide(
     }
     match usable(rules, presented, facts, now, trace) {
         ControlFlow::Break(unusable) => without_session(route, unusable, trace),
-        ControlFlow::Continue((session, upkeep)) => with_session(route, &session, upkeep, trace),
+        ControlFlow::Continue((session, upkeep)) => {
+            if let Some(refusal) = refusal(route, &session, facts, now, trace) {
+                return plain(refusal);
+            }
+            with_session(&session, upkeep)
+        }
     }
 }
 
@@ -63,25 +68,39 @@ fn usable<'live>(
     trace.step("session", "found");
     lifetime::not_revoked(&session, trace)?;
     let rotation = rotation::generation(&session, generation, &rules.rotation, now, trace)?;
-    lifetime::within_limits(&session, &rules.lifetime, now, trace)?;
+    lifetime::within_limits(&session, &rules.lifetimes, now, trace)?;
     let report = binding::same_place(&session, &rules.binding, facts, trace)?;
     let touch = now.since(session.active_at) >= ACTIVITY_GRAIN;
     ControlFlow::Continue((session, Upkeep { touch, rotation, report }))
 }
 
-/// The verdict when there is a session to be used.
-fn with_session(route: &RoutePolicy, session: &SessionView<'_>, upkeep: Upkeep, trace: &mut impl Trace) -> Decision {
-    let verdict = match (session.principal, route.access) {
-        (Some(principal), _) if !access::has_role(route, principal, trace) => {
-            return plain(Verdict::Deny(Reason::MissingRole));
-        }
-        (Some(principal), _) => Verdict::Allow(Grant::new(Subject::User(session.handle, Arc::clone(principal)))),
-        (None, Access::Authenticated) => return plain(Verdict::Challenge(Reason::Anonymous)),
-        (None, Access::Public | Access::Optional | Access::Anonymous) => {
-            Verdict::Allow(Grant::new(Subject::Anonymous(session.handle)))
-        }
+/// Why somebody with a session to be used may not pass, if they may not.
+fn refusal(
+    route: &RoutePolicy,
+    session: &SessionView<'_>,
+    facts: &Facts<'_>,
+    now: Timestamp,
+    trace: &mut impl Trace,
+) -> Option<Verdict> {
+    let Some(principal) = session.principal else {
+        return (route.access == Access::Authenticated).then_some(Verdict::Challenge(Reason::Anonymous));
     };
-    Decision { verdict, upkeep, ends: None }
+    // Nobody is asked for their password to be told that they may not.
+    if !access::has_role(route, principal, trace) {
+        return Some(Verdict::Deny(Reason::MissingRole));
+    }
+    let asked = route.recency.as_ref()?;
+    let stale = recency::stale(asked, session, facts.method, now, trace)?;
+    Some(Verdict::Challenge(Reason::Stale(stale)))
+}
+
+/// The decision when there is a session that may pass.
+fn with_session(session: &SessionView<'_>, upkeep: Upkeep) -> Decision {
+    let subject = match session.principal {
+        Some(principal) => Subject::User(session.handle, Arc::clone(principal)),
+        None => Subject::Anonymous(session.handle),
+    };
+    Decision { verdict: Verdict::Allow(Grant::new(subject)), upkeep, ends: None }
 }
 
 /// The verdict when there is none.

@@ -1,8 +1,12 @@
 //! What a route asks of those who come to it, and the rules that hold for every session.
 
+use std::time::Duration;
+
+use http::Method;
+
 use crate::session::binding::BindingRules;
 use crate::session::rotation::RotationRule;
-use crate::session::timeouts::Lifetime;
+use crate::session::timeouts::Lifetimes;
 
 /// Who may pass a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +40,63 @@ pub struct RoutePolicy {
     pub access: Access,
     /// Of these roles, one is needed; empty asks for none. Only with [`Access::Authenticated`].
     pub roles: Vec<Box<str>>,
+    /// How recent sign-in and activity must be. Only with [`Access::Authenticated`].
+    pub recency: Option<Box<Recency>>,
+}
+
+/// How recent sign-in and activity must be: who is beyond it is asked for their password, and their session goes on
+/// elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recency {
+    /// The longest time without activity since sign-in. What somebody did elsewhere in the meantime does not make up for
+    /// it: they might be somebody else.
+    pub idle: Option<Duration>,
+    /// From sign-in.
+    pub absolute: Option<Duration>,
+    /// From the last proof of who they are.
+    pub max_auth_age: Option<Duration>,
+    /// The methods for which the last one counts; empty is all of them. HEAD counts as GET.
+    pub methods: Box<[Method]>,
+}
+
+impl Recency {
+    /// Whether the age of the last proof counts for this method.
+    pub fn is_for(&self, method: &Method) -> bool {
+        let method = if *method == Method::HEAD { &Method::GET } else { method };
+        self.methods.is_empty() || self.methods.contains(method)
+    }
+
+    fn asks_less_than(&self, other: &Self) -> bool {
+        let is_looser = |own: Option<Duration>, asked: Option<Duration>| {
+            asked.is_some_and(|asked| own.is_none_or(|own| own > asked))
+        };
+        let is_for_all = self.methods.is_empty()
+            || (!other.methods.is_empty() && other.methods.iter().all(|method| self.is_for(method)));
+        is_looser(self.idle, other.idle)
+            || is_looser(self.absolute, other.absolute)
+            || is_looser(self.max_auth_age, other.max_auth_age)
+            || (other.max_auth_age.is_some() && !is_for_all)
+    }
 }
 
 impl RoutePolicy {
-    /// Whether somebody may pass here who may not pass where `other` is asked.
+    /// What asks for somebody with one of `roles`, or for nothing of the kind.
+    pub const fn new(access: Access, roles: Vec<Box<str>>) -> Self {
+        Self { access, roles, recency: None }
+    }
+
+    /// Whether somebody may pass here who may not pass where `other` is asked, be it only that they would have to prove
+    /// anew there who they are.
     pub fn asks_less_than(&self, other: &Self) -> bool {
+        let is_less_recent = other.recency.as_ref().is_some_and(|other| match &self.recency {
+            Some(own) => own.asks_less_than(other),
+            None => Recency::default().asks_less_than(other),
+        });
+        self.is_for_more_than(other) || (other.access == Access::Authenticated && is_less_recent)
+    }
+
+    /// Whether it is open to people who may not pass where `other` is asked, however recently they signed in.
+    pub fn is_for_more_than(&self, other: &Self) -> bool {
         if other.access != Access::Authenticated {
             return false;
         }
@@ -51,12 +107,52 @@ impl RoutePolicy {
 }
 
 /// What holds for every session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionRules {
-    /// How long it lasts.
-    pub lifetime: Lifetime,
+    /// How long it lasts, and how much shorter for people with certain roles.
+    pub lifetimes: Lifetimes,
     /// When its secret changes.
     pub rotation: RotationRule,
     /// Where it may be used from.
     pub binding: BindingRules,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_less_recent_asks_less() {
+        let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+        let with = |recency| RoutePolicy { recency: Some(Box::new(recency)), ..plain() };
+        let fresh = |age, methods: &[Method]| {
+            with(Recency { max_auth_age: age, methods: methods.into(), ..Recency::default() })
+        };
+        fn plain() -> RoutePolicy {
+            RoutePolicy::new(Access::Authenticated, Vec::new())
+        }
+        let idle = |idle| with(Recency { idle, ..Recency::default() });
+        let absolute = |absolute| with(Recency { absolute, ..Recency::default() });
+        let (get, post) = (Method::GET, Method::POST);
+        let stricter_first = [
+            (idle(minutes(5)), plain()),
+            (idle(minutes(5)), idle(minutes(6))),
+            (absolute(minutes(5)), plain()),
+            (absolute(minutes(5)), absolute(minutes(6))),
+            (fresh(minutes(5), &[]), plain()),
+            (fresh(minutes(5), &[]), fresh(minutes(6), &[])),
+            (fresh(minutes(5), &[]), fresh(minutes(5), &[get.clone(), post.clone()])),
+            (fresh(minutes(5), &[get.clone(), post.clone()]), fresh(minutes(5), &[post.clone()])),
+        ];
+        for (strict, loose) in &stricter_first {
+            assert!(loose.asks_less_than(strict) && !strict.asks_less_than(loose), "{strict:?} {loose:?}");
+            assert!(!strict.asks_less_than(strict) && !loose.asks_less_than(loose));
+            assert!(!loose.is_for_more_than(strict));
+            let public = RoutePolicy::new(Access::Public, Vec::new());
+            assert!(public.asks_less_than(strict) && !strict.asks_less_than(&public));
+        }
+        let (reads, writes) = (fresh(minutes(5), &[get.clone()]), fresh(minutes(5), &[post]));
+        assert!(reads.asks_less_than(&writes) && writes.asks_less_than(&reads));
+        assert!(!reads.asks_less_than(&fresh(minutes(5), &[Method::HEAD])), "HEAD counts as GET");
+    }
 }

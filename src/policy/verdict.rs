@@ -7,6 +7,43 @@ use crate::session::handle::SessionHandle;
 use crate::session::principal::Principal;
 use crate::session::record::EndReason;
 
+/// What is not recent enough for a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stale {
+    /// There was too long a time without activity.
+    Idle,
+    /// Sign-in was too long ago.
+    Absolute,
+    /// So was the last proof of who they are.
+    Proof,
+}
+
+impl Stale {
+    /// The name used in logs, traces and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "route_idle",
+            Self::Absolute => "route_absolute",
+            Self::Proof => "max_auth_age",
+        }
+    }
+
+    /// What the person is told.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Idle => {
+                "You were away for a while. To go on here, please enter your password again; everything else stays as it was."
+            }
+            Self::Absolute => {
+                "You signed in some time ago. To go on here, please enter your password again; everything else stays as it was."
+            }
+            Self::Proof => {
+                "Please enter your password again: what you want to do asks for it if you signed in some time ago."
+            }
+        }
+    }
+}
+
 /// Why a request was not simply allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -24,6 +61,8 @@ pub enum Reason {
     Ended(EndReason),
     /// The request came from elsewhere than the session was made; the person proves again who they are.
     Elsewhere(Factor),
+    /// The session can be used, but not here without proving again who they are.
+    Stale(Stale),
     /// The session is anonymous and the route asks for somebody.
     Anonymous,
     /// None of the roles the route asks for.
@@ -43,6 +82,7 @@ impl Reason {
             Self::Elsewhere(Factor::Address) => "other_ip",
             Self::Elsewhere(Factor::UserAgent) => "other_user_agent",
             Self::Elsewhere(Factor::Tls) => "other_tls",
+            Self::Stale(stale) => stale.name(),
             Self::Anonymous => "anonymous",
             Self::MissingRole => "missing_role",
         }
@@ -52,6 +92,7 @@ impl Reason {
     pub const fn notice(self) -> Option<&'static str> {
         match self {
             Self::Ended(reason) => Some(reason.sentence()),
+            Self::Stale(stale) => Some(stale.sentence()),
             Self::Elsewhere(Factor::Address) => Some("Your network address changed. Please sign in again."),
             Self::Elsewhere(Factor::UserAgent) => Some("Your browser looks different. Please sign in again."),
             Self::Elsewhere(Factor::Tls) => {

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::base::deadline::Deadline;
 use crate::base::secret::Secret;
-use crate::enforce::authorize::{AnswerCookies, current_session};
+use crate::enforce::authorize::{AnswerCookies, current_session, recognised};
 use crate::enforce::body::{AnswerBody, ClientBody};
 use crate::enforce::establish::{self, Place};
 use crate::enforce::pages::LoginPage;
@@ -32,15 +32,27 @@ const FORM_TIMEOUT: Duration = Duration::from_secs(30);
 /// The one message for whatever is wrong with a name and a password.
 const WRONG: &str = "The user name or the password is not right.";
 
+/// What the audit log says of somebody who was signed in already, and has proved again who they are.
+const AGAIN: &str = "again";
+
 const STALE: &str = "This page was open for too long, or in another window. Please sign in once more.";
 
 /// Shows the form.
-pub fn show(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Response<AnswerBody>, Refusal> {
+pub async fn show(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Response<AnswerBody>, Refusal> {
     visit.only_navigation()?;
     let query = visit.parts.uri.query().unwrap_or_default();
     let token = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "return").map(|(_, value)| value);
     let back = token.map(|token| visit.snapshot.attempts.read_link(&token, visit.now)).unwrap_or_default();
-    Ok(form(visit, cookies, StatusCode::OK, &back, "", None))
+    // Whoever is told why they are here and still has a session is asked for their password again: their name is known.
+    // The store that fails is no reason not to show the page.
+    let known = match back.notice.as_str() {
+        "" => None,
+        _ => {
+            recognised(visit.shared, visit.snapshot, visit.facts, &visit.parts.headers, visit.now).await.ok().flatten()
+        }
+    };
+    let name = known.as_ref().map_or("", |principal| &principal.user);
+    Ok(form(visit, cookies, StatusCode::OK, &back, name, None))
 }
 
 /// Takes the posted form.
@@ -96,11 +108,15 @@ pub async fn take(
             let store = |_| Refusal::Store;
             let before = current_session(shared, snapshot, &visit.parts.headers, visit.facts.client, now);
             let before = before.await.map_err(store)?;
+            let name = before.as_ref().and_then(|before| before.principal()).map(|before| &before.user);
+            let reason = (name == Some(&principal.user)).then_some(AGAIN);
             let established =
                 establish::sign_in(shared, snapshot, principal, place, before, now).await.map_err(store)?;
             Metrics::count(&shared.metrics.logins, "succeeded");
-            shared
-                .audit(AuditEvent::LoginSucceeded, AuditFields { session: Some(&established.live.handle()), ..fields });
+            shared.audit(
+                AuditEvent::LoginSucceeded,
+                AuditFields { session: Some(&established.live.handle()), reason, ..fields },
+            );
             cookies.push(established.cookie);
             if snapshot.limits.wrong_passwords.is_some() {
                 cookies.extend(snapshot.devices.set(&shared.random, &form.username, now));

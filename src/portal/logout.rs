@@ -16,7 +16,7 @@ use crate::session::record::EndReason;
 pub async fn ask(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Response<AnswerBody>, Refusal> {
     visit.only_navigation()?;
     // Decided on like a request for the application: a cookie that is refused there names nobody here.
-    let route = RoutePolicy { access: Access::Optional, roles: Vec::new() };
+    let route = RoutePolicy::new(Access::Optional, Vec::new());
     let authorized = authorize(visit.shared, visit.snapshot, &route, visit.facts, &visit.parts.headers, visit.now);
     let authorized = authorized.await.map_err(|_| Refusal::Store)?;
     if let Some(exceeded) = authorized.too_many {

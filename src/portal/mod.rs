@@ -46,7 +46,7 @@ pub async fn answer(
 ) -> Result<Response<AnswerBody>, Refusal> {
     let page = visit.facts.path.matched.strip_prefix(PREFIX.as_bytes()).unwrap_or_default();
     match (page, visit.facts.method) {
-        (b"login", &Method::GET | &Method::HEAD) => login::show(visit, cookies),
+        (b"login", &Method::GET | &Method::HEAD) => login::show(visit, cookies).await,
         (b"login", &Method::POST) => login::take(visit, body, deadline, cookies).await,
         (b"logout", &Method::GET | &Method::HEAD) => logout::ask(visit, cookies).await,
         (b"logout", &Method::POST) => logout::take(visit, cookies).await,

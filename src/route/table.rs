@@ -152,7 +152,7 @@ mod tests {
     use crate::policy::route_policy::Access;
 
     fn table(routes: &[(&str, &str)]) -> RouteTable {
-        let policy = RoutePolicy { access: Access::Public, roles: Vec::new() };
+        let policy = RoutePolicy::new(Access::Public, Vec::new());
         let route = |(at, (host, path)): (usize, &(&str, &str))| Route {
             host: HostPattern::parse(host).expect("a host"),
             path: PathPrefix::parse(path).expect("a path"),

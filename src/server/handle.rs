@@ -211,9 +211,8 @@ async fn answer(
         Verdict::Challenge(reason) => {
             noted.borrow_mut().session(live.as_deref());
             noted.borrow_mut().reason = Some(reason.name());
-            let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
             let navigates = is_navigation(&parts.method, &parts.headers);
-            let mut response = challenge(shared, snapshot, reason, &parts.method, target, navigates, now);
+            let mut response = challenge(shared, snapshot, reason, parts, facts.authority, navigates, now);
             cookies.write(shared, snapshot, response.headers_mut());
             return Ok(response);
         }

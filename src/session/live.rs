@@ -5,6 +5,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use once_cell::race::OnceBox;
 
@@ -43,6 +44,8 @@ pub struct Live {
     under_way: AtomicU32,
     /// The differences that were reported, a bit each.
     reported: AtomicU32,
+    /// The longest time without activity since authentication, in seconds, begun ones as whole.
+    longest_pause: AtomicU32,
     changed: Changed,
 }
 
@@ -71,6 +74,8 @@ pub struct SessionView<'live> {
     pub authenticated_at: Timestamp,
     /// The last activity that was noted.
     pub active_at: Timestamp,
+    /// The longest time without activity between the two.
+    pub longest_pause: Duration,
     /// Where its rotation stands.
     pub rotation: Rotation,
     /// Where it was made.
@@ -96,6 +101,8 @@ impl Live {
             allowance: AtomicU64::new(0),
             under_way: AtomicU32::new(0),
             reported: AtomicU32::new(0),
+            // It is not written down: of a session that comes back from a store, it may have been all of its time.
+            longest_pause: AtomicU32::new(seconds(record.active_at.since(record.authenticated_at))),
             changed: Changed::new(),
         }
     }
@@ -122,6 +129,7 @@ impl Live {
             principal: self.principal(),
             authenticated_at: self.authenticated_at,
             active_at: self.active_at(),
+            longest_pause: Duration::from_secs(self.longest_pause.load(Ordering::Relaxed).into()),
             rotation: self.rotation(),
             bound: &self.bound,
             ended: self.ended(),
@@ -176,12 +184,18 @@ impl Live {
 
     /// The last activity that was noted.
     pub fn active_at(&self) -> Timestamp {
-        Timestamp::from_millis(self.active_at.load(Ordering::Relaxed))
+        Timestamp::from_millis(self.active_at.load(Ordering::Acquire))
     }
 
     /// Notes activity. Never goes back, and does not bring an ended session back.
     pub fn note_activity(&self, now: Timestamp) {
-        self.active_at.fetch_max(now.as_millis(), Ordering::Relaxed);
+        let before = self.active_at.load(Ordering::Relaxed);
+        // Noted first: who sees the activity sees what was before it.
+        let pause = seconds(now.since(Timestamp::from_millis(before)));
+        if pause > self.longest_pause.load(Ordering::Relaxed) {
+            self.longest_pause.fetch_max(pause, Ordering::Release);
+        }
+        self.active_at.fetch_max(now.as_millis(), Ordering::Release);
     }
 
     /// Where its rotation stands.
@@ -246,6 +260,10 @@ impl Hash for Live {
     }
 }
 
+fn seconds(span: Duration) -> u32 {
+    u32::try_from(span.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
+}
+
 const fn pack_rotation(rotation: Rotation, since: Timestamp) -> u64 {
     let millis = rotation.presented_at.as_millis().saturating_sub(since.as_millis());
     let longest = (1 << MILLIS_BITS) - 1;
@@ -304,6 +322,19 @@ mod tests {
         assert!(!live.end(EndReason::Revoked, Timestamp::from_millis(10)));
         live.note_activity(Timestamp::from_millis(1_800_000_000_000));
         assert_eq!(live.ended(), Some((EndReason::Logout, Timestamp::from_millis(9))));
+    }
+
+    #[test]
+    fn the_longest_pause_is_remembered_and_of_a_session_that_comes_back_assumed() {
+        let live = live();
+        let at = |millis: u64| Timestamp::from_millis(1_700_000_000_000 + millis);
+        let pause = |live: &Live| live.view().longest_pause.as_secs();
+        assert_eq!(pause(&live), 0);
+        for (millis, longest) in [(4_000, 4), (10_001, 7), (10_000, 7), (12_000, 7), (19_001, 8)] {
+            live.note_activity(at(millis));
+            assert_eq!(pause(&live), longest, "{millis}");
+        }
+        assert_eq!(pause(&Live::new(live.record())), 20, "it may have been all of it");
     }
 
     #[test]

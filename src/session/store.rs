@@ -13,7 +13,7 @@ use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
 use crate::session::principal::Principal;
 use crate::session::record::{EndReason, Owner, Record};
-use crate::session::timeouts::Lifetime;
+use crate::session::timeouts::Lifetimes;
 
 /// A store could not do what it was asked. The request at hand is refused, never let through.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -120,10 +120,10 @@ pub trait SessionStore: Send + Sync {
     /// exactly once, and no request waits for it.
     fn page(&self, after: Option<SessionHandle>, most: usize) -> BoxFuture<'_, Result<Page, StoreError>>;
 
-    /// Ends the sessions that are over by `lifetime`, forgets those that ended long ago, and returns which it ended and why.
+    /// Ends the sessions that are over by `lifetimes`, forgets those that ended long ago, and returns which it ended and why.
     fn sweep(
         &self,
-        lifetime: Lifetime,
+        lifetimes: Lifetimes,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>>;
 

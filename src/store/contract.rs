@@ -11,7 +11,7 @@ use crate::session::live::Live;
 use crate::session::principal::Principal;
 use crate::session::record::{EndReason, Owner, Record};
 use crate::session::store::{Created, Lookup, SessionStore};
-use crate::session::timeouts::Lifetime;
+use crate::session::timeouts::{Lifetime, Lifetimes, RoleLifetime};
 
 const START: Timestamp = Timestamp::from_millis(1_763_000_000_000);
 
@@ -81,7 +81,7 @@ impl<S: SessionStore + 'static> Case<S> {
 
 /// Runs every case, each against a new, empty store.
 pub(super) fn suite<S: SessionStore + 'static>(new_store: impl Fn() -> Arc<S>) {
-    let cases: [fn(&Case<S>); 12] = [
+    let cases: [fn(&Case<S>); 13] = [
         finds_what_was_created,
         ends_once_and_for_the_first_reason,
         ends_all_of_one_owner_only,
@@ -90,6 +90,7 @@ pub(super) fn suite<S: SessionStore + 'static>(new_store: impl Fn() -> Arc<S>) {
         changes_rights_for_whoever_holds_the_session,
         names_everybody_who_has_a_session_once,
         sweeps_by_the_limits_it_is_given,
+        sweeps_by_the_roles_of_the_moment,
         counts_and_adds_in_one_step,
         what_races_with_an_end_does_not_undo_it,
         pages_hold_every_session_once_and_no_more_than_they_may,
@@ -188,7 +189,7 @@ fn names_everybody_who_has_a_session_once<S: SessionStore + 'static>(case: &Case
 
 fn sweeps_by_the_limits_it_is_given<S: SessionStore + 'static>(case: &Case<S>) {
     let limits = Lifetime { idle: Duration::from_secs(100), absolute: Duration::from_secs(1000) };
-    let sweep = |secs| case.run(case.store.sweep(limits, after(secs))).expect("the store works");
+    let sweep = |secs| case.run(case.store.sweep(limits.into(), after(secs))).expect("the store works");
     let (idle, busy, stranger) = (case.create("idle"), case.create("busy"), case.create(""));
     case.store.touch(&busy, after(90));
     assert!(sweep(99).is_empty());
@@ -206,6 +207,19 @@ fn sweeps_by_the_limits_it_is_given<S: SessionStore + 'static>(case: &Case<S>) {
     sweep(100 + 24 * 3600);
     assert!(case.find(idle.handle()).is_none(), "for a day");
     assert_eq!(case.store.active(), 0);
+}
+
+fn sweeps_by_the_roles_of_the_moment<S: SessionStore + 'static>(case: &Case<S>) {
+    let limits = Lifetime { idle: Duration::from_secs(100), absolute: Duration::from_secs(1000) };
+    let admin = RoleLifetime { role: "admin".into(), idle: Some(Duration::from_secs(10)), absolute: None };
+    let limits = Lifetimes::new(limits, [admin]);
+    let sweep = |secs| case.run(case.store.sweep(limits.clone(), after(secs))).expect("the store works");
+    let (alice, bob, stranger) = (case.create("alice"), case.create("bob"), case.create(""));
+    assert!(sweep(99).is_empty(), "nobody has the role");
+    let with_role = Arc::new(Principal::new("alice", None, &[], &["staff".to_owned(), "admin".to_owned()]));
+    assert!(case.run(case.store.change_principal(alice.handle(), with_role, 0)).expect("the store works"));
+    assert_eq!(sweep(99), [(alice.handle(), EndReason::Idle)], "she was given it");
+    assert!(bob.ended().is_none() && stranger.ended().is_none());
 }
 
 fn counts_and_adds_in_one_step<S: SessionStore + 'static>(case: &Case<S>) {

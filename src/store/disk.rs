@@ -33,7 +33,7 @@ use crate::session::live::Live;
 use crate::session::principal::Principal;
 use crate::session::record::{EndReason, Owner, Record};
 use crate::session::store::{Created, Lookup, Page, SessionStore, StoreError, Trouble};
-use crate::session::timeouts::Lifetime;
+use crate::session::timeouts::Lifetimes;
 use crate::store::disk::file::{Seen, SessionFile};
 use crate::store::disk::restore::{Restored, read_through, restore};
 use crate::store::disk::sealing::Sealing;
@@ -58,7 +58,7 @@ pub struct DiskSettings {
     pub ring: Arc<KeyRing>,
     /// Whose sessions they are.
     pub tenant: Box<str>,
-    /// The idle limit, of which the loss of activity in a crash is a part.
+    /// The shortest idle limit, of which the loss of activity in a crash is a part.
     pub idle: Duration,
     /// Where nonces come from.
     pub random: Random,
@@ -286,12 +286,12 @@ impl SessionStore for DiskStore {
 
     fn sweep(
         &self,
-        lifetime: Lifetime,
+        lifetimes: Lifetimes,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
         Box::pin(async move {
-            self.touch_every.store(touch_every(lifetime.idle), Ordering::Relaxed);
-            let swept = self.memory.sweep_now(&lifetime, now);
+            self.touch_every.store(touch_every(lifetimes.shortest_idle()), Ordering::Relaxed);
+            let swept = self.memory.sweep_now(&lifetimes, now);
             // Time ends them again, should this not be written in time.
             let ended = swept.ended.iter().map(|(handle, _)| *handle);
             ended.chain(swept.forgotten).for_each(|handle| self.writer.behind(handle));

@@ -14,7 +14,7 @@ use crate::session::live::Live;
 use crate::session::principal::Principal;
 use crate::session::record::{EndReason, Owner, Record};
 use crate::session::store::{Created, Lookup, Page, SessionStore, StoreError};
-use crate::session::timeouts::Lifetime;
+use crate::session::timeouts::Lifetimes;
 
 /// How long an ended session is remembered, so that its person can be told why. Anonymous ones are forgotten at once.
 pub const REMEMBER_ENDED: Duration = Duration::from_secs(24 * 3600);
@@ -247,16 +247,18 @@ impl MemoryStore {
         Page { sessions: lowest.into_iter().filter_map(|handle| self.get(handle)).collect(), next }
     }
 
-    pub(super) fn sweep_now(&self, lifetime: &Lifetime, now: Timestamp) -> Swept {
+    pub(super) fn sweep_now(&self, lifetimes: &Lifetimes, now: Timestamp) -> Swept {
         let mut swept = Swept::default();
         for live in &self.sessions {
             let view = live.view();
             match view.ended {
                 Some((_, at)) if now >= at.plus(REMEMBER_ENDED) => swept.forgotten.push(view.handle),
                 Some(_) => {}
-                None => swept.ended.extend(
-                    lifetime.over(view.authenticated_at, view.active_at, now).map(|reason| (view.handle, reason)),
-                ),
+                None => {
+                    let limits = lifetimes.of(view.principal.map(|principal| &**principal));
+                    let over = limits.over(view.authenticated_at, view.active_at, now);
+                    swept.ended.extend(over.map(|reason| (view.handle, reason)));
+                }
             }
         }
         for handle in &swept.forgotten {
@@ -333,10 +335,10 @@ impl SessionStore for MemoryStore {
 
     fn sweep(
         &self,
-        lifetime: Lifetime,
+        lifetimes: Lifetimes,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
-        Box::pin(async move { Ok(self.sweep_now(&lifetime, now).ended) })
+        Box::pin(async move { Ok(self.sweep_now(&lifetimes, now).ended) })
     }
 
     fn active(&self) -> usize {

@@ -201,7 +201,7 @@ gateway.toml: [[route]] is missing
 
 #[test]
 fn what_is_to_come_is_told_from_what_is_misspelt() {
-    let more = r#"max_auth_age = "5m"
+    let more = r#"level = "established"
 [session.lifetime]
 on_idle = "lock"
 [session.store]
@@ -217,8 +217,8 @@ mode = "enforce"
 name = "acme"
 [roles.admin]
 idle = "10m"
-[roles.staff]
-idle = "20m"
+remember_me = false
+max_sessions = 1
 [login.oidc]
 issuer = "https://login.example.test"
 [login.locale]
@@ -227,9 +227,9 @@ issuer = "https://login.example.test"
     1 | profile = "asvs-l2"
       | ^^^^^^^ remove this line
 
-gateway.toml:16:1: "max_auth_age" does not exist in this version yet
-   16 | max_auth_age = "5m"
-      | ^^^^^^^^^^^^ remove this line
+gateway.toml:16:1: "level" does not exist in this version yet
+   16 | level = "established"
+      | ^^^^^ remove this line
 
 gateway.toml:18:1: "on_idle" does not exist in this version yet
    18 | on_idle = "lock"
@@ -259,9 +259,13 @@ gateway.toml:28:3: [[tenant]] does not exist in this version yet
    28 | [[tenant]]
       |   ^^^^^^ remove this table: each tenant needs a gateway of its own
 
-gateway.toml:30:2: [roles] does not exist in this version yet
-   30 | [roles.admin]
-      |  ^^^^^ remove every [roles.NAME]: [session.lifetime] holds for everybody
+gateway.toml:32:1: "remember_me" does not exist in this version yet
+   32 | remember_me = false
+      | ^^^^^^^^^^^ remove this line
+
+gateway.toml:33:1: "max_sessions" does not exist in this version yet
+   33 | max_sessions = 1
+      | ^^^^^^^^^^^^ remove this line
 
 gateway.toml:34:8: [login.oidc] does not exist in this version yet
    34 | [login.oidc]
@@ -271,7 +275,7 @@ gateway.toml:36:8: there is no table [login.locale]
    36 | [login.locale]
       |        ^^^^^^ did you mean [login.local]?
 
-12 mistakes in gateway.toml
+13 mistakes in gateway.toml
 "#;
     assert_eq!(told(&format!("profile = \"asvs-l2\"\n{GOOD}{more}")), expected);
 }
@@ -973,4 +977,81 @@ fn limits_say_what_to_write_instead() {
     ] {
         assert!(shown.contains(words), "{words} is not in:\n{shown}");
     }
+}
+
+#[test]
+fn a_role_only_gets_less() {
+    let more = r#"[session.lifetime]
+idle = "20m"
+[roles.admin]
+idle = "30m"
+absolute = "13h"
+[roles.staff]
+idle = "5s"
+absolute = "12h"
+[roles.night]
+idle = "15m"
+absolute = "12m"
+[roles."a,b"]
+idel = "10m"
+"#;
+    let shown = told(&format!("{GOOD}{more}"));
+    for words in [
+        "every session ends when it is idle for so long or less, so this would never count",
+        "write at most \"20m\", which [session.lifetime] says, or more there",
+        "every session ends that long after sign-in or sooner, so this would never count",
+        "write at most \"12h\", which [session.lifetime] says, or more there",
+        "people would be asked to sign in between two clicks",
+        "the idle limit is longer than the absolute one, so it would never count",
+        "\"a,b\"",
+        "there is no key \"idel\" in [roles.NAME]",
+        "\n6 mistakes in gateway.toml\n",
+    ] {
+        assert!(shown.contains(words), "{words} is not in:\n{shown}");
+    }
+}
+
+#[test]
+fn what_a_route_asks_to_be_recent_makes_sense() {
+    let route = |path: &str, keys: &str| format!("[[route]]\npath = \"{path}\"\nupstream = \"app\"\n{keys}\n");
+    let more = [
+        route("/a", "access = \"public\"\nidle = \"5m\"\nabsolute = \"1h\"\nmax_auth_age = \"5m\""),
+        route("/b", "max_auth_age = \"5m\"\nmax_auth_age_methods = [\"post\", \"GET\"]"),
+        route("/c", "max_auth_age_methods = [\"POST\"]"),
+        route("/d", "max_auth_age = \"5m\"\nmax_auth_age_methods = []"),
+        route("/e", "idle = \"31m\"\nabsolute = \"5s\"\nmax_auth_age = \"13h\""),
+    ];
+    let shown = told(&format!("{GOOD}{}", more.concat()));
+    for words in [
+        "who is let in by access = \"public\" need not have signed in",
+        "\"post\" is not a method",
+        "write one in capitals, like \"POST\"",
+        "\"max_auth_age\" is not set, so these methods ask for nothing",
+        "no method is named, so nothing asks for the password",
+        "write at most \"30m\", which [session.lifetime] says, or more there",
+        "nobody is signed in for longer, so this would never count",
+        "people would be asked to sign in between two clicks",
+    ] {
+        assert!(shown.contains(words), "{words} is not in:\n{shown}");
+    }
+}
+
+#[test]
+fn a_way_around_a_fresh_proof_is_told() {
+    let hosts = format!(
+        "{GOOD}{}{}",
+        "[[route]]\npath = \"/pay\"\nupstream = \"app\"\nmax_auth_age = \"5m\"\n",
+        "[[route]]\nhost = \"a.test\"\npath = \"/\"\nupstream = \"app\"\n"
+    );
+    let shown = told(&hosts);
+    let words = "on \"a.test\", \"/pay\" asks less for the password again than the route of \"*\" does";
+    assert!(shown.contains(words), "{shown}");
+    let detour = format!(
+        "{GOOD}{}{}",
+        "[[route]]\npath = \"/pay\"\nupstream = \"app\"\nmax_auth_age = \"5m\"\n",
+        "[[route]]\npath = \"/x\"\nupstream = \"app\"\nprefix_rewrite = \"/\"\n"
+    );
+    let shown = told(&detour);
+    let words = "\"/x/pay\" is then what \"/pay\" is, and asks less for the password again than that route does";
+    assert!(shown.contains(words), "{shown}");
 }

@@ -8,21 +8,22 @@
 //!
 //! A session is made ten minutes ago, has been active ten seconds ago, stands at generation 7 since ten seconds ago and
 //! is presented with that. It may be idle for 30 minutes and last 12 hours; its secret rotates every 15 minutes with a
-//! grace of a minute. `admin` has the role that the last route asks for, `user` another one.
+//! grace of a minute. `admin` has the role that the last route asks for, `user` another one, `staff`. A role may have
+//! limits of its own, as in `admin idle 10m`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
 use http::request::Parts;
+use http::{Method, Request};
 use proptest::prelude::*;
 use proptest::sample::select;
 use vestibule::base::clock::Timestamp;
 use vestibule::base::random::Random;
 use vestibule::policy::decide::{Presented, decide};
 use vestibule::policy::facts::Facts;
-use vestibule::policy::route_policy::{Access, RoutePolicy, SessionRules};
+use vestibule::policy::route_policy::{Access, Recency, RoutePolicy, SessionRules};
 use vestibule::policy::trace::{NoTrace, Steps};
 use vestibule::policy::verdict::{Decision, Reason, RotationStep, Subject, Upkeep, Verdict};
 use vestibule::session::binding::{
@@ -32,9 +33,57 @@ use vestibule::session::live::{Live, MAX_GENERATION};
 use vestibule::session::principal::Principal;
 use vestibule::session::record::{EndReason, Record};
 use vestibule::session::rotation::{Rotation, RotationRule};
-use vestibule::session::timeouts::Lifetime;
+use vestibule::session::timeouts::{Lifetime, Lifetimes, RoleLifetime};
 
 use super::harness::START;
+
+/// The same for routes that ask for what is recent. The first is `admin`'s and may be idle for ten minutes; the second
+/// lasts an hour; the third asks for a proof of the last five minutes, the fourth only for POST, and the last is `POST`ed to.
+const RECENT: &str = "
+| what came                                  | admin, idle 10m | absolute 1h    | fresh 5m     | fresh to post | posted to    |
+| ------------------------------------------ | --------------- | -------------- | ------------ | ------------- | ------------ |
+| nothing                                    | no_session      | no_session     | no_session   | no_session    | no_session   |
+| an invalid cookie                          | invalid_cookie  | invalid_cookie | invalid_cookie | invalid_cookie | invalid_cookie |
+| anonymous                                  | anonymous       | anonymous      | anonymous    | anonymous     | anonymous    |
+| admin, age 4m59s                           | admin           | admin          | admin        | admin         | admin        |
+| admin, age 5m                              | admin           | admin          | max_auth_age | admin         | max_auth_age |
+| admin, age 5m, active 0s                   | admin           | admin          | max_auth_age | admin         | max_auth_age |
+| admin, age 5m, shows 8                     | admin           | admin          | max_auth_age | admin         | max_auth_age |
+| user, age 4m59s                            | missing_role    | user           | user         | user          | user         |
+| user, age 5m                               | missing_role    | user           | max_auth_age | user          | max_auth_age |
+| admin, age 9m59s, active 9m59s             | admin           | admin          | max_auth_age | admin         | max_auth_age |
+| admin, age 10m, active 10m                 | route_idle      | admin          | max_auth_age | admin         | max_auth_age |
+| admin, age 29m, active 29m                 | route_idle      | admin          | max_auth_age | admin         | max_auth_age |
+| admin, age 15m, active 0s                  | route_idle      | admin          | max_auth_age | admin         | max_auth_age |
+| user, age 15m, active 15m                  | missing_role    | user           | max_auth_age | user          | max_auth_age |
+| admin, age 59m59s                          | route_idle      | admin          | max_auth_age | admin         | max_auth_age |
+| admin, age 1h                              | route_idle      | route_absolute | max_auth_age | admin         | max_auth_age |
+| admin, age 2h, active 30m                  | idle            | idle           | idle         | idle          | idle         |
+| admin, age 12h                             | absolute        | absolute       | absolute     | absolute      | absolute     |
+| admin, age 4m, admin absolute 3m           | absolute        | absolute       | absolute     | absolute      | absolute     |
+| admin, age 6m, elsewhere, ip step_up       | other_ip        | other_ip       | other_ip     | other_ip      | other_ip     |
+| ended logout, admin                        | logout          | logout         | logout       | logout        | logout       |
+| admin, age 6m, shows 5                     | reuse           | reuse          | reuse        | reuse         | reuse        |
+";
+
+/// Those routes.
+fn recent() -> [(RoutePolicy, Method); 5] {
+    let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+    let fresh =
+        |methods: &[Method]| Recency { max_auth_age: minutes(5), methods: methods.into(), ..Recency::default() };
+    let with = |roles: &[&str], recency| RoutePolicy {
+        recency: Some(Box::new(recency)),
+        ..route(Access::Authenticated, roles)
+    };
+    let (put, post) = (Method::PUT, Method::POST);
+    [
+        (with(&["ops", "admin"], Recency { idle: minutes(10), ..Recency::default() }), Method::GET),
+        (with(&[], Recency { absolute: minutes(60), ..Recency::default() }), Method::GET),
+        (with(&[], fresh(&[])), Method::HEAD),
+        (with(&[], fresh(&[put.clone(), post.clone()])), Method::GET),
+        (with(&[], fresh(&[put, post.clone()])), post),
+    ]
+}
 
 const TABLE: &str = "
 | what came                                  | public | optional  | anonymous | signed in | admin | ask                | upkeep                | ends               |
@@ -68,6 +117,20 @@ const TABLE: &str = "
 | user, age 12h                              | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
 | anonymous, age 12h                         | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
 | user, age 13h, active 40m                  | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
+| admin, admin idle 10m, age 2h, active 9m59s | nobody | admin    | admin     | admin     | admin |                    | touch                 |                    |
+| admin, admin idle 10m, age 2h, active 10m  | nobody | nobody    | new       | ask       | ask   | idle               |                       | idle               |
+| user, admin idle 10m, age 2h, active 10m   | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| anonymous, admin idle 10m, age 2h, active 10m | nobody | anonymous | anonymous | who? | who?  |                    | touch                 |                    |
+| user, admin idle 10m, age 2h, active 30m   | nobody | nobody    | new       | ask       | ask   | idle               |                       | idle               |
+| admin, admin absolute 1h, age 59m59s       | nobody | admin     | admin     | admin     | admin |                    | touch                 |                    |
+| admin, admin absolute 1h, age 1h           | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
+| admin, admin absolute 1h, age 1h, shows 8  | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
+| admin, admin absolute 1h, age 1h, shows 5  | nobody | nobody    | new       | ask       | ask   | reuse              |                       | reuse              |
+| admin, admin absolute 1h, active 30m, age 50m | nobody | nobody | new       | ask       | ask   | idle               |                       | idle               |
+| user, admin absolute 1h, age 1h            | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| admin, staff idle 10m, age 2h, active 10m  | nobody | admin     | admin     | admin     | admin |                    | touch                 |                    |
+| user, staff idle 10m, admin idle 5m, age 2h, active 9m59s | nobody | user | user | user  | deny  |                    | touch                 |                    |
+| user, staff idle 10m, admin idle 5m, age 2h, active 10m | nobody | nobody | new | ask   | ask   | idle               |                       | idle               |
 | user, age 2h, since 14m59s                 | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
 | user, age 2h, since 15m                    | nobody | user      | user      | user      | deny  |                    | touch, offer 8        |                    |
 | admin, age 2h, since 15m                   | nobody | admin     | admin     | admin     | admin |                    | touch, offer 8        |                    |
@@ -158,6 +221,7 @@ struct Situation {
     client: IpAddr,
     agent: &'static str,
     tls: TlsFingerprint,
+    method: Method,
 }
 
 const NOW: Timestamp = START;
@@ -197,6 +261,7 @@ impl Situation {
             client: HOME,
             agent: AGENTS[0],
             tls: hello(1),
+            method: Method::GET,
         };
         let mut words: Vec<&str> = text.split(", ").collect();
         // Who it is replaces the whole record, so it comes first.
@@ -219,7 +284,14 @@ impl Situation {
             ("several", _) => self.unusable = Some(Reason::SeveralSessions),
             ("a", _) => self.unusable = Some(Reason::InvalidProof),
             ("anonymous", _) => self.record = of(None),
-            ("user" | "admin", _) => self.record = of(Some(word)),
+            ("user" | "admin", "") => self.record = of(Some(word)),
+            (role @ ("admin" | "staff"), limit) => {
+                let (which, span) = limit.split_once(' ').expect("a limit");
+                let span = |name| (which == name).then(|| vestibule::base::units::duration(span).expect("a duration"));
+                let limits = RoleLifetime { role: role.into(), idle: span("idle"), absolute: span("absolute") };
+                let before = self.rules.lifetimes.roles.iter().cloned();
+                self.rules.lifetimes.roles = before.chain([limits]).collect();
+            }
             ("ended", why) => {
                 let reason = EndReason::ALL.into_iter().find(|reason| reason.name() == why).expect("a reason");
                 self.record.ended = Some((reason, ago("5s")));
@@ -268,7 +340,7 @@ impl Situation {
             Some(reason) => Presented::Unusable(reason),
             None => Presented::Session { session: live.view(), generation: self.shows },
         };
-        let parts = parts(self.agent);
+        let parts = parts(self.agent, &self.method);
         let facts = Facts { tls: self.tls, ..Facts::read(&parts, self.client).expect("a good request") };
         let mut steps = Steps::default();
         let traced = decide(&self.rules, route, presented, &facts, now, &mut steps);
@@ -278,13 +350,14 @@ impl Situation {
     }
 }
 
-fn parts(agent: &str) -> Parts {
-    let request = Request::get("/").header("host", "app.example.test").header("user-agent", agent);
+fn parts(agent: &str, method: &Method) -> Parts {
+    let request =
+        Request::builder().method(method).uri("/").header("host", "app.example.test").header("user-agent", agent);
     request.body(()).expect("a request").into_parts().0
 }
 
 fn route(access: Access, roles: &[&str]) -> RoutePolicy {
-    RoutePolicy { access, roles: roles.iter().map(|role| Box::from(*role)).collect() }
+    RoutePolicy::new(access, roles.iter().map(|role| Box::from(*role)).collect())
 }
 
 fn routes() -> [RoutePolicy; 5] {
@@ -364,6 +437,29 @@ fn every_row_of_the_table() {
 }
 
 #[test]
+fn every_row_of_what_is_recent() {
+    let rows = RECENT.trim().lines().skip(2).map(|line| line.trim_matches('|').split('|').map(str::trim));
+    for row in rows {
+        let [what, cells @ ..] = &*row.collect::<Vec<_>>() else { panic!("an empty row") };
+        for ((policy, method), expected) in recent().into_iter().zip(cells) {
+            let mut situation = Situation::of(what);
+            situation.method = method;
+            let decision = situation.decide(&policy, NOW);
+            let found = match &decision.verdict {
+                Verdict::Challenge(reason) | Verdict::Deny(reason) => reason.name(),
+                Verdict::Allow(grant) => grant.principal().map_or("nobody", |principal| &principal.user),
+                Verdict::AllowWithNewSession(_) => "new",
+            };
+            assert_eq!(found, *expected, "{what}: {policy:?}");
+            let is_stale = matches!(decision.verdict, Verdict::Challenge(Reason::Stale(_)));
+            assert!(!is_stale || (decision.ends.is_none() && decision.upkeep == Upkeep::default()), "{what}");
+        }
+    }
+    let traced = Situation::of("admin").decide_and_trace(&recent()[0].0, NOW).1;
+    assert_eq!(traced.0.last(), Some(&("recency", "recent enough")));
+}
+
+#[test]
 fn the_trace_tells_the_checks_in_their_order() {
     let steps = |what: &str| Situation::of(what).decide_and_trace(&routes()[4], NOW).1.0;
     let all = ["access", "session", "revoked", "generation", "lifetime", "binding", "roles"];
@@ -404,13 +500,33 @@ fn rules() -> impl Strategy<Value = SessionRules> {
             is_shadow,
         },
     );
-    (binding, span(), span(), proptest::option::of(span()), span()).prop_map(
-        |(binding, idle, absolute, every, grace)| SessionRules {
-            lifetime: Lifetime { idle, absolute },
+    (binding, span(), span(), proptest::option::of(span()), span(), role_limits()).prop_map(
+        |(binding, idle, absolute, every, grace, roles)| SessionRules {
+            lifetimes: Lifetimes::new(Lifetime { idle, absolute }, roles),
             rotation: RotationRule { every, grace },
             binding,
         },
     )
+}
+
+/// What some roles get less of, as tight or loose as it comes.
+fn role_limits() -> impl Strategy<Value = Vec<RoleLifetime>> {
+    let span = || proptest::option::of(millis().prop_map(Duration::from_millis));
+    let limits = (select(vec!["admin", "staff", "ops"]), span(), span());
+    let limits = limits.prop_map(|(role, idle, absolute)| RoleLifetime { role: role.into(), idle, absolute });
+    proptest::collection::vec(limits, 0..3)
+}
+
+/// What a route may ask of how recent sign-in and activity are. HEAD, which counts as GET, is not named.
+fn recency() -> impl Strategy<Value = Recency> {
+    let span = || proptest::option::of((1..40_000_u64).prop_map(Duration::from_secs));
+    let methods = proptest::collection::vec(select(vec![Method::POST, Method::DELETE]), 0..3);
+    (span(), span(), span(), methods).prop_map(|(idle, absolute, max_auth_age, methods)| Recency {
+        idle,
+        absolute,
+        max_auth_age,
+        methods: methods.into(),
+    })
 }
 
 fn situation() -> impl Strategy<Value = Situation> {
@@ -436,7 +552,7 @@ fn situation() -> impl Strategy<Value = Situation> {
             record.active_at = before(active);
             record.rotation.presented_at = before(since);
             record.ended = ended.map(|reason| (reason, record.active_at));
-            Situation { rules, unusable, record, shows, client, agent, tls }
+            Situation { rules, unusable, record, shows, client, agent, tls, method: Method::GET }
         },
     )
 }
@@ -450,13 +566,19 @@ fn is_usable(situation: &Situation) -> bool {
         -1 => passed(record.rotation.presented_at) < rules.rotation.grace,
         _ => false,
     };
+    let has = |role: &str| record.principal.as_ref().is_some_and(|principal| principal.has_role(role));
+    let lasts = |idle: Option<Duration>, absolute: Option<Duration>| {
+        idle.is_none_or(|idle| passed(record.active_at) < idle)
+            && absolute.is_none_or(|absolute| passed(record.authenticated_at) < absolute)
+    };
+    let all = rules.lifetimes.all;
     let agent = situation.agent.as_bytes();
     let differences = record.bound.differences(&rules.binding, situation.client, agent, situation.tls);
     situation.unusable.is_none()
         && record.ended.is_none()
         && good_generation
-        && passed(record.authenticated_at) < rules.lifetime.absolute
-        && passed(record.active_at) < rules.lifetime.idle
+        && lasts(Some(all.idle), Some(all.absolute))
+        && rules.lifetimes.roles.iter().all(|limits| !has(&limits.role) || lasts(limits.idle, limits.absolute))
         && (rules.binding.is_shadow || differences.all().all(|(_, answer)| answer == Answer::Log))
 }
 
@@ -507,7 +629,7 @@ proptest! {
         }
     }
 
-    /// Who loses a role is never let in by that.
+    /// Who loses a role is never let in by that, but for what the role itself made end sooner.
     #[test]
     fn losing_a_role_opens_nothing(
         situation in situation(),
@@ -515,30 +637,88 @@ proptest! {
         lost in 0..4_usize,
         asked in proptest::collection::vec(select(vec!["admin", "staff", "ops", "night"]), 0..3),
     ) {
-        let with = |roles: &[&str]| {
+        let decided = |roles: &[&str], limits: Arc<[RoleLifetime]>| {
             let roles: Vec<String> = roles.iter().map(|role| (*role).to_owned()).collect();
             let mut changed = situation.clone();
             changed.record.principal = Some(Arc::new(Principal::new("alice", None, &[], &roles)));
-            passes(&changed.decide(&route(Access::Authenticated, &asked), NOW)).is_some()
+            changed.rules.lifetimes.roles = limits;
+            changed.decide(&route(Access::Authenticated, &asked), NOW)
         };
+        let limits = &situation.rules.lifetimes.roles;
+        let with = |roles: &[&str]| passes(&decided(roles, Arc::default())).is_some();
         let mut fewer = roles.clone();
         if lost < fewer.len() {
             fewer.remove(lost);
         }
         prop_assert!(with(&roles) || !with(&fewer));
+        let is_denied = matches!(decided(&roles, Arc::clone(limits)).verdict, Verdict::Deny(_));
+        prop_assert!(!is_denied || passes(&decided(&fewer, Arc::clone(limits))).is_none());
     }
 
     /// Shorter limits let in nobody whom longer ones keep out.
     #[test]
-    fn shorter_limits_allow_no_more(situation in situation(), less in (millis(), millis(), millis())) {
+    fn shorter_limits_allow_no_more(
+        situation in situation(),
+        less in (millis(), millis(), millis()),
+        more in role_limits(),
+    ) {
         let mut stricter = situation.clone();
         let shorter = |span: &mut Duration, less: u64| *span = span.saturating_sub(Duration::from_millis(less));
-        shorter(&mut stricter.rules.lifetime.idle, less.0);
-        shorter(&mut stricter.rules.lifetime.absolute, less.1);
+        let mut lifetimes = situation.rules.lifetimes.clone();
+        shorter(&mut lifetimes.all.idle, less.0);
+        shorter(&mut lifetimes.all.absolute, less.1);
+        let mut roles: Vec<_> = lifetimes.roles.iter().cloned().collect();
+        for limits in &mut roles {
+            limits.idle.iter_mut().for_each(|idle| shorter(idle, less.2));
+            limits.absolute.iter_mut().for_each(|absolute| shorter(absolute, less.2));
+        }
+        stricter.rules.lifetimes = Lifetimes::new(lifetimes.all, roles.into_iter().chain(more));
         shorter(&mut stricter.rules.rotation.grace, less.2);
         for policy in routes() {
             let (before, after) = (situation.decide(&policy, NOW), stricter.decide(&policy, NOW));
             prop_assert!(passes(&before).is_some() || passes(&after).is_none());
+        }
+    }
+
+    /// A route that asks for what is recent lets nobody in who is not let in without, and ends nothing; the stricter it is,
+    /// the fewer it lets in; and whoever has just proved who they are is not asked again.
+    #[test]
+    fn what_is_recent_is_asked_beside_everything_else(
+        situation in situation(),
+        asked in recency(),
+        stricter in recency(),
+        method in select(vec![Method::GET, Method::HEAD, Method::POST, Method::DELETE]),
+    ) {
+        let mut situation = situation;
+        situation.method = method.clone();
+        let tightest = |own: Option<Duration>, other: Option<Duration>| own.into_iter().chain(other).min();
+        let both = Recency {
+            idle: tightest(asked.idle, stricter.idle),
+            absolute: tightest(asked.absolute, stricter.absolute),
+            max_auth_age: tightest(asked.max_auth_age, stricter.max_auth_age),
+            methods: Box::default(),
+        };
+        for plain in &routes()[3..] {
+            let with = |recency: &Recency| RoutePolicy { recency: Some(Box::new(recency.clone())), ..plain.clone() };
+            let without = situation.decide(plain, NOW);
+            let (one, two) = (situation.decide(&with(&asked), NOW), situation.decide(&with(&both), NOW));
+            prop_assert!(!with(&both).asks_less_than(&with(&asked)));
+            prop_assert!(passes(&without).is_some() || passes(&one).is_none());
+            prop_assert!(passes(&one).is_some() || passes(&two).is_none());
+            prop_assert_eq!(without.ends, one.ends);
+            let is_stale = matches!(one.verdict, Verdict::Challenge(Reason::Stale(_)));
+            prop_assert_eq!(is_stale, passes(&without).is_some() && passes(&one).is_none());
+            let record = &situation.record;
+            let age = NOW.since(record.authenticated_at);
+            let is_for = asked.methods.is_empty() || asked.methods.contains(&method);
+            let is_over = |limit: Option<Duration>| limit.is_some_and(|limit| age >= limit);
+            // Of a session that comes back from a store, all of its time may have been a pause, which is in whole seconds.
+            let may_be_idle = asked.idle.is_some_and(|limit| age + Duration::from_secs(1) > limit);
+            prop_assert!(!is_stale || is_over(asked.absolute) || may_be_idle || (is_for && is_over(asked.max_auth_age)));
+            let is_too_old = is_over(asked.absolute) || (is_for && is_over(asked.max_auth_age));
+            prop_assert!(!is_too_old || passes(&one).is_none());
+            let is_idle = asked.idle.is_some_and(|limit| NOW.since(record.active_at) >= limit);
+            prop_assert!(!is_idle || passes(&one).is_none());
         }
     }
 

@@ -11,7 +11,7 @@ use vestibule::session::live::Live;
 use vestibule::session::principal::Principal;
 use vestibule::session::record::{EndReason, Owner, Record};
 use vestibule::session::store::{Created, Lookup, Page, SessionStore, StoreError};
-use vestibule::session::timeouts::Lifetime;
+use vestibule::session::timeouts::Lifetimes;
 use vestibule::store::memory::MemoryStore;
 
 use super::harness::process::run;
@@ -155,10 +155,10 @@ impl SessionStore for Faulty {
 
     fn sweep(
         &self,
-        lifetime: Lifetime,
+        lifetimes: Lifetimes,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
-        self.inner.sweep(lifetime, now)
+        self.inner.sweep(lifetimes, now)
     }
 
     fn kind(&self) -> &'static str {

@@ -36,6 +36,7 @@ mod http2;
 mod http2_upstreams;
 mod identity;
 mod leases;
+mod lifetimes;
 mod limits;
 mod login;
 mod logs;

@@ -7,7 +7,7 @@ use crate::policy::check::Unusable;
 use crate::policy::trace::Trace;
 use crate::policy::verdict::Reason;
 use crate::session::live::SessionView;
-use crate::session::timeouts::Lifetime;
+use crate::session::timeouts::Lifetimes;
 
 /// A session that was ended stays ended.
 pub fn not_revoked(session: &SessionView<'_>, trace: &mut impl Trace) -> ControlFlow<Unusable> {
@@ -23,13 +23,14 @@ pub fn not_revoked(session: &SessionView<'_>, trace: &mut impl Trace) -> Control
     }
 }
 
-/// A session that reached its idle or absolute limit ends.
+/// A session that reached its idle or absolute limit ends. Its person's roles count as they are now.
 pub fn within_limits(
     session: &SessionView<'_>,
-    limits: &Lifetime,
+    lifetimes: &Lifetimes,
     now: Timestamp,
     trace: &mut impl Trace,
 ) -> ControlFlow<Unusable> {
+    let limits = lifetimes.of(session.principal.map(|principal| &**principal));
     match limits.over(session.authenticated_at, session.active_at, now) {
         Some(reason) => {
             trace.step("lifetime", reason.name());

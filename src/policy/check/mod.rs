@@ -3,6 +3,7 @@
 pub mod access;
 pub mod binding;
 pub mod lifetime;
+pub mod recency;
 pub mod rotation;
 
 use crate::policy::verdict::Reason;

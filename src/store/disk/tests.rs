@@ -12,6 +12,7 @@ use super::*;
 use crate::base::secret::Secret;
 use crate::session::binding::Bound;
 use crate::session::principal::{PasswordStamp, Principal};
+use crate::session::timeouts::Lifetime;
 use crate::store::{contract, kv_contract};
 
 const START: Timestamp = Timestamp::from_millis(1_763_000_000_000);
@@ -154,12 +155,12 @@ fn what_is_forgotten_leaves_the_file() {
     let store = open(&path);
     let (alice, bob) = (create(&store, "alice"), create(&store, "bob"));
     let lifetime = Lifetime { idle: Duration::from_secs(100), absolute: Duration::from_secs(1000) };
-    assert_eq!(wait(store.sweep(lifetime, after(100))).len(), 2);
+    assert_eq!(wait(store.sweep(lifetime.into(), after(100))).len(), 2);
     store.close();
     let store = open(&path);
     let idle = Some((EndReason::Idle, after(100)));
     assert_eq!(find(&store, alice.handle()).and_then(|record| record.ended), idle);
-    wait(store.sweep(lifetime, after(100 + 24 * 3600)));
+    wait(store.sweep(lifetime.into(), after(100 + 24 * 3600)));
     store.close();
     let store = open(&path);
     assert_eq!((find(&store, alice.handle()), find(&store, bob.handle())), (None, None));
@@ -463,7 +464,7 @@ fn the_file_stays_small_while_sessions_come_and_go() {
             for created in futures_util::future::join_all(creating).await {
                 created.expect("the store works");
             }
-            store.sweep(lifetime, now.plus(Duration::from_secs(60))).await.expect("the store works");
+            store.sweep(lifetime.into(), now.plus(Duration::from_secs(60))).await.expect("the store works");
         });
         sizes.push(fs::metadata(&path).expect("the file").len());
     }

@@ -29,7 +29,7 @@ use vestibule::session::principal::Principal;
 use vestibule::session::record::{EndReason, Owner, Record};
 use vestibule::session::rotation::RotationRule;
 use vestibule::session::store::{Created, Lookup, Page, SessionStore, StoreError};
-use vestibule::session::timeouts::Lifetime;
+use vestibule::session::timeouts::{Lifetime, Lifetimes};
 use vestibule::store::memory::MemoryStore;
 
 use super::model::{self, Asks, Compared, Place, Rules};
@@ -109,10 +109,10 @@ impl SessionStore for Turnstile {
 
     fn sweep(
         &self,
-        lifetime: Lifetime,
+        lifetimes: Lifetimes,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
-        Box::pin(turn().then(move |()| self.inner.sweep(lifetime, now)))
+        Box::pin(turn().then(move |()| self.inner.sweep(lifetimes, now)))
     }
 
     fn kind(&self) -> &'static str {
@@ -231,7 +231,7 @@ fn route(asks: Asks) -> RoutePolicy {
         Asks::User | Asks::Admin => Access::Authenticated,
     };
     let roles = if asks == Asks::Admin { vec!["ops".into(), "admin".into()] } else { Vec::new() };
-    RoutePolicy { access, roles }
+    RoutePolicy::new(access, roles)
 }
 
 fn session_rules(rules: &Rules) -> SessionRules {
@@ -256,7 +256,11 @@ fn session_rules(rules: &Rules) -> SessionRules {
         ..BindingRules::default()
     };
     SessionRules {
-        lifetime: Lifetime { idle: Duration::from_millis(rules.idle), absolute: Duration::from_millis(rules.absolute) },
+        lifetimes: Lifetime {
+            idle: Duration::from_millis(rules.idle),
+            absolute: Duration::from_millis(rules.absolute),
+        }
+        .into(),
         rotation: RotationRule {
             every: rules.every.map(Duration::from_millis),
             grace: Duration::from_millis(rules.grace),
