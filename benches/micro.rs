@@ -15,7 +15,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion};
 use futures_util::FutureExt;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, header};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
 use vestibule::app;
 use vestibule::base::clock::{Clock, Timestamp};
 use vestibule::base::net::{DEFAULT_PREFIX_V4, DEFAULT_PREFIX_V6};
