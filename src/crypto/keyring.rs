@@ -73,23 +73,30 @@ pub fn new_key(random: &Random) -> Zeroizing<String> {
     Zeroizing::new(URL_SAFE_NO_PAD.encode(*key))
 }
 
+/// The lines that say something, with their numbers.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let trimmed = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
+    trimmed.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// Whether there is anything in it that [`parse_keys`] reads.
+pub fn has_any(text: &str) -> bool {
+    lines(text).next().is_some()
+}
+
 /// Reads keys, a line each, the active one first; empty lines and those that begin with `#` are left out.
 ///
 /// # Errors
 /// A sentence that says which line is no key, and repeats nothing of it.
 pub fn parse_keys(text: &str) -> Result<Vec<Secret<[u8; 32]>>, String> {
     let mut keys = Vec::new();
-    for (at, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
+    for (at, line) in lines(text) {
         let mut bytes = Zeroizing::new([0; 33]);
         let key = match URL_SAFE_NO_PAD.decode_slice(line, &mut *bytes) {
             Ok(32) if line.len() == 43 => bytes.first_chunk().copied(),
             Ok(_) | Err(_) => None,
         };
-        let key = key.ok_or_else(|| format!("line {} is no key; \"vestibule keygen\" makes one", at + 1))?;
+        let key = key.ok_or_else(|| format!("line {at} is no key; \"vestibule keygen\" makes one"))?;
         keys.push(Secret::new(key));
     }
     if keys.is_empty() {
