@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, SYSFS_MAGIC, statfs};
@@ -37,6 +38,30 @@ pub fn can_make_in(folder: &Path) -> io::Result<()> {
     // There, the kernel shows what it has. Root has the right to make something, and cannot.
     let is_shown_only = statfs(folder).is_ok_and(|of| [PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&of.filesystem_type()));
     if is_shown_only { Err(Errno::ENOENT.into()) } else { Ok(()) }
+}
+
+/// How many links one after another lead to a file, at the most: as many as Linux follows.
+const MAX_LINKS: usize = 40;
+
+/// Whether two paths lead to one and the same regular file, by whatever names, or would if it was made.
+pub fn is_same(one: &Path, other: &Path) -> bool {
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        (Err(_), Err(_)) => place_of(one).is_some_and(|place| place_of(other) == Some(place)),
+        (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
+    }
+}
+
+/// Where a file that is not there would be made: in which folder, by its one true name, and as what.
+fn place_of(path: &Path) -> Option<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        match fs::read_link(&path) {
+            Ok(target) => path = folder_of(&path).join(target),
+            Err(_) => return Some(fs::canonicalize(folder_of(&path)).ok()?.join(path.file_name()?)),
+        }
+    }
+    None
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! `[log]`: what is written of requests and events, where, and how.
 
+use std::path::{Path, PathBuf};
+
 use http::HeaderName;
 
+use crate::base::place;
 use crate::observe::sink::{self, Destination, LogFormat};
 use crate::reader::Section;
 use crate::upstream::identity::{IdentityHeaders, Preset, Template};
@@ -55,6 +58,31 @@ fn destination(section: &Section<'_>, key: &str, may_be_off: bool) -> Option<Des
             }
             Some(Destination::File(path))
         }
+    }
+}
+
+/// Notes a log that would be written into a file which is the gateway's already, each given with what it is, and two logs
+/// in one file: a flood of requests would drown the events, and neither could be kept for longer than the other.
+pub(super) fn apart(root: &Section<'_>, log: &LogPlan, own: &[(&str, PathBuf)]) {
+    let section = root.section_or_empty("log");
+    let access = log.access.as_ref().and_then(file_of);
+    for (key, path) in [("access", access), ("audit", file_of(&log.audit))] {
+        let Some(path) = path else { continue };
+        let shown = path.display();
+        if let Some((what, _)) = own.iter().find(|(_, own)| place::is_same(own, path)) {
+            let message = format!("{shown} is {what}, and would be destroyed by a log");
+            section.mistake_at(key, message, "write the path of a file of its own");
+        } else if key == "audit" && access.is_some_and(|access| place::is_same(access, path)) {
+            let message = format!("the access log is written there, and this one would be drowned in it: {shown}");
+            section.mistake_at(key, message, "write the path of another file");
+        }
+    }
+}
+
+fn file_of(destination: &Destination) -> Option<&Path> {
+    match destination {
+        Destination::File(path) => Some(path),
+        Destination::Stdout => None,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::admin::listen::Place;
 use crate::base::stamp::Seen;
 use crate::config::admin::{self, AdminPlan};
 use crate::config::keys::{self, Keys};
@@ -10,7 +11,7 @@ use crate::config::limits::{self, LimitPlan};
 use crate::config::log::{self, LogPlan};
 use crate::config::login::{self, LocalUsers};
 use crate::config::not_yet::NOT_YET;
-use crate::config::server::{self, ServerPlan};
+use crate::config::server::{self, CertificatePlan, ServerPlan};
 use crate::config::session::{self, SessionPlan, StoreKind};
 use crate::config::{identity, portal, routes, upstreams};
 use crate::reader::Document;
@@ -81,10 +82,7 @@ impl Plan {
 
     /// The file of the keys that the gateway makes for itself, if it does: beside the sessions, so that they last as long.
     pub fn own_keys(&self) -> Option<PathBuf> {
-        match (&self.keys, &self.session.store) {
-            (None, StoreKind::Disk(store)) => Some(store.with_extension(KEYS)),
-            (Some(_), _) | (None, StoreKind::Memory) => None,
-        }
+        own_keys(self.keys.as_ref(), &self.session.store)
     }
 
     /// Validates a configuration that has been read, and with it the files it names. It makes none and opens no port:
@@ -106,6 +104,7 @@ impl Plan {
         let title = portal::read(&root);
         let upstreams = upstreams::read(&root, &server);
         let routes = routes::read(&root, &upstreams, users.is_some(), &all_sessions(session.as_ref()));
+        log::apart(&root, &log, &own_files(document, &server, &admin, session.as_ref(), keys.as_ref()));
         document.finish()?;
         match (session, identity) {
             (Some(session), Some(identity)) => {
@@ -138,4 +137,35 @@ impl Plan {
             }
         }
     }
+}
+
+fn own_keys(keys: Option<&Keys>, store: &StoreKind) -> Option<PathBuf> {
+    match (keys, store) {
+        (None, StoreKind::Disk(store)) => Some(store.with_extension(KEYS)),
+        (Some(_), _) | (None, StoreKind::Memory) => None,
+    }
+}
+
+/// The files that nobody else may write into, each with what it is.
+fn own_files(
+    document: &Document,
+    server: &ServerPlan,
+    admin: &AdminPlan,
+    session: Option<&SessionPlan>,
+    keys: Option<&Keys>,
+) -> Vec<(&'static str, PathBuf)> {
+    let mut own = Vec::new();
+    if let Some(SessionPlan { store: kept @ StoreKind::Disk(store), .. }) = session {
+        own.push(("the session store", store.clone()));
+        own.extend(own_keys(keys, kept).map(|keys| ("the keys of the session store", keys)));
+    }
+    for CertificatePlan { cert, key, generate: _, ocsp } in &server.certificates {
+        own.extend([("a certificate", cert.clone()), ("the key of a certificate", key.clone())]);
+        own.extend(ocsp.clone().map(|ocsp| ("the OCSP response of a certificate", ocsp)));
+    }
+    if let Some(Place::Unix(socket)) = &admin.listen {
+        own.push(("the admin socket", socket.clone()));
+    }
+    own.extend(document.files().into_iter().map(|seen| ("a file that the gateway reads", seen.file)));
+    own
 }
