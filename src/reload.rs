@@ -24,7 +24,7 @@ use crate::app::{self, Kit, Running, files, keep_up};
 use crate::base::clock::Timestamp;
 use crate::base::stamp::Seen;
 use crate::config::{CertificatePlan, LocalUsers, Plan};
-use crate::crypto::keyring::KeyRing;
+use crate::crypto::keyring::{KeyRing, shown};
 use crate::enforce::people::{self, Followed};
 use crate::enforce::reloads::{Asker, Cause, Outcome, Reloaded};
 use crate::enforce::shared::Shared;
@@ -278,8 +278,8 @@ impl Reloader {
         } {
             tracing::error!("{error}: keep the former keys until it works again and everybody has signed in anew");
         }
-        let reloaded =
-            Reloaded { version: snapshot.version, takes_restart, ended, changed, unwritten: failed, too_few_files };
+        let (version, key_gone) = (snapshot.version, key_gone(&former.ring, &snapshot.ring));
+        let reloaded = Reloaded { version, takes_restart, ended, changed, unwritten: failed, too_few_files, key_gone };
         tell(&shared, &reloaded, cause, users);
         Ok(reloaded)
     }
@@ -306,7 +306,7 @@ fn asked_by(cause: &Cause) -> AuditFields<'_> {
 }
 
 fn tell(shared: &Shared, reloaded: &Reloaded, cause: &Cause, users: Option<&Path>) {
-    let Reloaded { version, takes_restart, ended, changed, unwritten: _, too_few_files } = reloaded;
+    let Reloaded { version, takes_restart, ended, changed, unwritten: _, too_few_files, key_gone } = reloaded;
     let reason = format!("version_{version}");
     let fields = AuditFields { reason: Some(&reason), ..asked_by(cause) };
     match users {
@@ -332,7 +332,7 @@ fn tell(shared: &Shared, reloaded: &Reloaded, cause: &Cause, users: Option<&Path
     if !takes_restart.is_empty() {
         tracing::warn!("these have changed, and take a restart: {}", takes_restart.join(", "));
     }
-    if let Some(said) = too_few_files {
+    for said in [too_few_files, key_gone].into_iter().flatten() {
         tracing::warn!("{said}");
     }
 }
@@ -369,6 +369,21 @@ fn keep_door(running: Option<&Place>, next: &mut Option<Place>, kept: &mut Vec<&
         }
     }
     *next = running.cloned();
+}
+
+/// What is to be said when the key that sealed until now is gone, as it is once somebody has put another file in the place
+/// of the keys instead of a key in front of them.
+fn key_gone(former: &KeyRing, now: &KeyRing) -> Option<String> {
+    let sealed = former.active();
+    (!now.ids().any(|id| id == sealed)).then(|| {
+        format!(
+            "the key that sealed until now is not among the keys any more (its id: {}): no cookie of before opens, so that \
+             everybody signs in again. If that is not what you want, put it back behind the new one and reload: the stored \
+             sessions are kept, sealed anew under the new key. \"vestibule keygen --into FILE\" puts a key in front of those \
+             that are there",
+            shown(sealed)
+        )
+    })
 }
 
 /// Leaves what cannot change while the gateway runs as it is, and says what that was: ports are open already, threads

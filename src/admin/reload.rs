@@ -16,9 +16,9 @@ pub(super) async fn answer(shared: &Shared, method: &Method, caller: Caller) -> 
         (StatusCode::METHOD_NOT_ALLOWED, json!({ "error": "write POST" }))
     } else {
         match shared.reloads.ask(Cause::operator(caller.name(), caller.address())).await {
-            Ok(Reloaded { version, takes_restart, ended, changed, unwritten, too_few_files }) => (
+            Ok(Reloaded { version, takes_restart, ended, changed, unwritten, too_few_files, key_gone }) => (
                 StatusCode::OK,
-                json!({ "version": version, "takes_restart": takes_restart, "ended": ended, "changed": changed, "unwritten": unwritten, "too_few_files": too_few_files }),
+                json!({ "version": version, "takes_restart": takes_restart, "ended": ended, "changed": changed, "unwritten": unwritten, "too_few_files": too_few_files, "key_gone": key_gone }),
             ),
             Err(words) => (StatusCode::UNPROCESSABLE_ENTITY, json!({ "error": words })),
         }

@@ -46,7 +46,7 @@ fn in_words(said: &Value) -> String {
     if !keys.is_empty() {
         words += &format!("\nthese have changed, and take a restart: {}", keys.join(", "));
     }
-    if let Some(said) = said.get("too_few_files").and_then(Value::as_str) {
+    for said in ["too_few_files", "key_gone"].into_iter().filter_map(|key| said.get(key).and_then(Value::as_str)) {
         words += &format!("\n{said}");
     }
     words

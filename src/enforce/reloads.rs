@@ -30,6 +30,8 @@ pub struct Reloaded {
     pub unwritten: usize,
     /// What is to be said when it asks for more connections than the process may have files open.
     pub too_few_files: Option<String>,
+    /// What is to be said when the key that sealed until now is not among the keys any more.
+    pub key_gone: Option<String>,
 }
 
 /// Why the configuration is read again.
