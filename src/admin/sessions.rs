@@ -1,6 +1,7 @@
 //! Seeing and ending sessions. All of them are walked through in slices, so that nobody waits for it, however many there are.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -29,6 +30,9 @@ const SLICE: usize = 16 * 1024;
 
 /// How many sessions are ended at once, so that a store that writes them down can do so together.
 const AT_ONCE: usize = 64;
+
+/// How long before the disk is known to fail what it fails at may have happened: what is gathered waits for a second.
+const FAILS_WITHIN: Duration = Duration::from_secs(2);
 
 /// The sessions that are asked for, and where to go on if these are not all.
 pub(super) async fn list(shared: &Shared, query: &Query<'_>, wanted: &Wanted) -> Response<Full<Bytes>> {
@@ -111,6 +115,11 @@ pub(super) async fn end_one(shared: &Shared, handle: SessionHandle, caller: Call
         Ended { count: 0, failure: None } => {
             wrong(StatusCode::NOT_FOUND, "there is no such session, or it has ended already")
         }
+        // It has ended before, and that is still not on the disk.
+        Ended { count: 0, failure: Some(_) } => {
+            let has_ended = matches!(shared.store.lookup(handle), Lookup::Hit(live) if live.ended().is_some());
+            told(shared, &ended, usize::from(has_ended))
+        }
         Ended { .. } => told(shared, &ended, ended.count),
     }
 }
@@ -121,7 +130,36 @@ pub(super) async fn end_of_user(shared: &Shared, user: &str, caller: Caller) -> 
     let ended = shared.end_all_here(owner, EndReason::Revoked, shared.clock.now()).await;
     let fields = AuditFields { user: Some(user), reason: Some("user"), ..AuditFields::default() };
     note(shared, caller, ended.count, fields);
-    told(shared, &ended, ended.count)
+    let (ended, unwritten) = with_those_before(shared, ended, Some(user)).await;
+    told(shared, &ended, unwritten)
+}
+
+/// What is told of ends that are not on the disk. Where nothing was ended because all had ended before, that may not be on
+/// it yet, and who asks again is told so again.
+async fn with_those_before(shared: &Shared, ended: Ended, user: Option<&str>) -> (Ended, usize) {
+    let fails = shared.store.trouble().filter(|trouble| trouble.works_since.is_none());
+    let (0, None, Some(trouble)) = (ended.count, &ended.failure, fails) else {
+        let unwritten = ended.count;
+        return (ended, unwritten);
+    };
+    let (mut before, mut after) = (Vec::new(), None);
+    loop {
+        let Ok(page) = shared.asked("page", shared.store.page(after, SLICE)).await else { return (ended, 0) };
+        let is_meant = |live: &Live| {
+            user.is_none_or(|user| live.principal().is_some_and(|principal| *principal.user == *user))
+                && live.ended().is_some_and(|(_, at)| at.plus(FAILS_WITHIN) >= trouble.since)
+        };
+        before.extend(page.sessions.iter().filter(|live| is_meant(live)).map(|live| live.handle()));
+        tokio::task::yield_now().await;
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let Some(one) = before.first() else { return (ended, 0) };
+    // All that is behind is written at once, or nothing is.
+    let written = shared.asked("revoke", shared.store.revoke(*one, EndReason::Revoked, shared.clock.now())).await;
+    (Ended { count: 0, failure: written.err() }, before.len())
 }
 
 /// Ends every session that is there when it begins.
@@ -131,6 +169,10 @@ pub(super) async fn end_all(shared: &Shared, caller: Caller) -> Response<Full<By
     let count = all.count;
     note(shared, caller, count, AuditFields { reason: Some("all"), ..AuditFields::default() });
     match walked {
+        Ok(()) if count == 0 => {
+            let (all, unwritten) = with_those_before(shared, all, None).await;
+            told(shared, &all, unwritten)
+        }
         Ok(()) => told(shared, &all, unwritten),
         Err(error) => wrong(StatusCode::SERVICE_UNAVAILABLE, &format!("{error}; {count} were ended before that")),
     }
@@ -245,7 +287,7 @@ fn in_full(shared: &Shared, live: &Live) -> Value {
 /// What came of ending sessions, of which `unwritten` are not on the disk yet if the store failed.
 fn told(shared: &Shared, Ended { count, failure }: &Ended, unwritten: usize) -> Response<Full<Bytes>> {
     let Some(error) = failure else { return ok(&json!({ "ended": count })) };
-    if *count == 0 {
+    if unwritten == 0 {
         return unavailable(error);
     }
     let why = shared.store.trouble().map_or_else(|| error.to_string(), |trouble| trouble.words);

@@ -95,7 +95,7 @@ struct Whose {
     #[arg(allow_hyphen_values = true)]
     handle: Option<SessionHandle>,
     /// Every session of this person
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = name)]
     user: Option<String>,
     /// Every session there is: everybody is signed out
     #[arg(long)]
@@ -130,6 +130,11 @@ pub(super) fn run(command: SessionsCommand) -> Result<(), Failed> {
 /// How many are wanted.
 fn count(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "write a number from 1 on".to_owned())
+}
+
+/// The name of somebody.
+fn name(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("it is empty; write the name of a user".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 /// An age that the gateway will understand.
@@ -198,7 +203,15 @@ fn end(arguments: &EndArgs, out: &mut dyn Write) -> Result<(), Failed> {
     let is_unwritten = answer.body["unwritten"].as_u64().is_some_and(|count| count > 0);
     let done = if is_unwritten { answer.body } else { answer.good()?.body };
     let count = done["ended"].as_u64().unwrap_or_default();
-    print(out, &if output.json { format!("{done:#}") } else { format!("Ended {}.", counted(count, "session")) })?;
+    let said = match (count, user) {
+        (0, _) if is_unwritten => {
+            let before = done["unwritten"].as_u64().unwrap_or_default();
+            format!("{} had ended before.", counted(before, "session"))
+        }
+        (0, Some(user)) => format!("Nobody by the name of \"{user}\" has a session."),
+        (count, _) => format!("Ended {}.", counted(count, "session")),
+    };
+    print(out, &if output.json { format!("{done:#}") } else { said })?;
     if is_unwritten {
         return Err(Failed { message: text(&done["error"]), code: Failed::UNWRITTEN });
     }

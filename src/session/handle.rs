@@ -53,7 +53,15 @@ impl FromStr for SessionHandle {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("\"{text}\" is not a session handle; it has {SHOWN_LENGTH} letters, digits, - and _");
+        let wrong = || {
+            let is_like_one = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+            if text.len() == SHOWN_LENGTH && text.bytes().all(is_like_one) {
+                // What is behind the 128th bit is nought.
+                format!("\"{text}\" is not a session handle: no gateway makes one that ends so; copy it once more")
+            } else {
+                format!("\"{text}\" is not a session handle; it has {SHOWN_LENGTH} letters, digits, - and _")
+            }
+        };
         if text.len() != SHOWN_LENGTH {
             return Err(wrong());
         }

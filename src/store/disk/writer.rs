@@ -211,6 +211,9 @@ impl Work {
                 let _ = who.send(answers.next().unwrap_or_else(failed));
             }
             if is_over {
+                if let Some(error) = &failure {
+                    self.tell_what_is_lost(error);
+                }
                 return;
             }
         }
@@ -249,6 +252,23 @@ impl Work {
                 self.failed_at = Some(now);
                 Err(StoreError(error))
             }
+        }
+    }
+
+    /// Says what is not on the disk although it was tried to the last: it is gone with the process.
+    fn tell_what_is_lost(&self, error: &StoreError) {
+        // Sessions of strangers are not written, and what memory has forgotten was over, or was never begun.
+        let known = self.behind.iter().filter_map(|handle| self.memory.get(*handle));
+        let changed: Vec<_> = known.filter(|live| live.principal().is_some()).collect();
+        let (count, ends) = (changed.len(), changed.iter().filter(|live| live.ended().is_some()).count());
+        if count > 0 {
+            tracing::error!(
+                "the session store {} cannot be written to, and what became of sessions is not on the disk and is lost with \
+                 this stop: changes: {count}, ends of sessions among them: {ends} ({}). Sessions that were ended go on after \
+                 the next start, for as long as their time lasts: end them again then, with vestibule sessions end",
+                self.path,
+                error.0
+            );
         }
     }
 
