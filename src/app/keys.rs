@@ -44,6 +44,7 @@ pub(super) fn keys(plan: &Plan, random: &Random, moment: Moment) -> Result<Keys,
         ));
     }
     if store.exists() {
+        disk::can_be_one(store)?;
         return Err(format!(
             "the session store {} is there, and its keys {} are not: put them back, or move the store away, and \
              everybody signs in again",

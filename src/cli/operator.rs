@@ -71,6 +71,13 @@ impl Answer {
         if self.status.is_success() {
             return Ok(self);
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            return Err(
+                "the token is not the gateway's; give the one of its [admin], with --token file:PATH or --token \
+                        env:NAME, or with --config and the file that it was started with"
+                    .to_owned(),
+            );
+        }
         Err(match self.body.get("error").and_then(Value::as_str) {
             Some(error) => error.to_owned(),
             None => format!("the gateway answers {}", self.status),

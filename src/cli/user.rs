@@ -7,7 +7,9 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::base::place;
 use crate::base::random::Random;
+use crate::base::shell;
 use crate::cli::print;
 use crate::cli::table::aligned;
 use crate::login::users::{
@@ -125,6 +127,7 @@ fn execute(
             )
         }
         Action::Disable(who) => {
+            find_user(&who.file.path, &who.name).map_err(|error| error.to_string())?;
             edit(&who.file.path, |document| set_disabled(document, &who.name, true))?;
             let Who { name, file } = who;
             let path = file.path.display();
@@ -133,6 +136,7 @@ fn execute(
             )
         }
         Action::Enable(who) => {
+            find_user(&who.file.path, &who.name).map_err(|error| error.to_string())?;
             edit(&who.file.path, |document| set_disabled(document, &who.name, false))?;
             let Who { name, file } = who;
             let path = file.path.display();
@@ -153,6 +157,11 @@ fn add(
 ) -> Result<String, String> {
     let AddArgs { who: Who { name, file }, roles, groups, email, source } = arguments;
     // Asked before the password is, so that nobody types one for nothing.
+    let folder = place::folder_of(&file.path);
+    if !folder.exists() {
+        let (shown, quoted) = (folder.display(), shell::quoted(folder));
+        return Err(format!("there is no folder {shown}; make it with: mkdir -p {quoted}"));
+    }
     if file.path.exists() && load(&file.path)?.get(&name).is_some() {
         return Err(EditError::Exists(name).to_string());
     }

@@ -31,9 +31,9 @@ pub(super) fn read(root: &Section<'_>) -> Option<Option<LocalUsers>> {
     match Users::load(&file) {
         Ok(users) => return Some(Some(LocalUsers { file, users: Arc::new(users) })),
         Err(mistakes) => match mistakes.about_the_file() {
-            Some(Mistake { message, .. }) => {
-                let help = "write the path of a users file, as \"vestibule user add\" makes it";
-                local.mistake_at("users", format!("{shown}: {message}"), help);
+            Some(Mistake { message, help, .. }) => {
+                let other = "write the path of a users file, as \"vestibule user add\" makes it";
+                local.mistake_at("users", format!("{shown}: {message}"), help.as_deref().unwrap_or(other));
             }
             None => root.document().other_file(mistakes),
         },

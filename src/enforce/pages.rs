@@ -163,7 +163,7 @@ const fn words(status: u16) -> (&'static str, &'static str, &'static str) {
         429 => (
             "One moment, please",
             "Many requests came from you in a short time, so this one was not carried out.",
-            "Wait a minute, then try again.",
+            "Wait a moment, then try again.",
         ),
         502 => (
             "The application gave no proper answer",

@@ -51,6 +51,8 @@ pub enum Refusal {
     LoginBusy,
     /// The session store fails.
     Store,
+    /// The session store cannot write down what has become of a session.
+    Unwritten,
     /// The request's body broke off on its way here.
     BrokenUpload,
     /// The body of the request came too slowly.
@@ -75,7 +77,7 @@ impl Refusal {
             Self::CrossSite | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::WrongPassword | Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::TooMany(..) => StatusCode::TOO_MANY_REQUESTS,
-            Self::LoginBusy | Self::Store => StatusCode::SERVICE_UNAVAILABLE,
+            Self::LoginBusy | Self::Store | Self::Unwritten => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream(UpstreamError::ConnectTimeout { .. } | UpstreamError::FirstByteTimeout { .. }) => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -101,7 +103,7 @@ impl Refusal {
             Self::Unauthenticated(reason) | Self::Forbidden(reason) => reason.name(),
             Self::TooMany(what, _) => what,
             Self::LoginBusy => "login_busy",
-            Self::Store => "store_unavailable",
+            Self::Store | Self::Unwritten => "store_unavailable",
             Self::BrokenUpload => "upload_broken",
             Self::SlowUpload => "upload_slow",
             Self::Upstream(error) => error.name(),
@@ -124,6 +126,9 @@ impl Refusal {
             Self::Unauthenticated(_) => Some("Please sign in."),
             Self::LoginBusy => Some("Many people are signing in right now. Please try again in a moment."),
             Self::Store => Some("Sessions cannot be checked right now. Please try again in a moment."),
+            Self::Unwritten => {
+                Some("Who signs in and out cannot be written down right now. Please try again in a moment.")
+            }
             Self::BrokenUpload => Some("What was being sent broke off."),
             Self::SlowUpload => Some("What was being sent came too slowly."),
             Self::TooMany(ACCOUNT_LIMIT, _) => Some(
@@ -148,7 +153,7 @@ impl Refusal {
         match self {
             Self::Upstream(UpstreamError::Exhausted) => Some(Duration::from_secs(2)),
             Self::TooMany(_, exceeded) => Some(exceeded.retry_after),
-            Self::LoginBusy | Self::Store => Some(Duration::from_secs(2)),
+            Self::LoginBusy | Self::Store | Self::Unwritten => Some(Duration::from_secs(2)),
             Self::Malformed(_)
             | Self::Misdirected
             | Self::NoRoute
@@ -190,6 +195,10 @@ pub fn refused(refusal: &Refusal, is_for_person: bool) -> Response<AnswerBody> {
         Some(message) => MessagePage { message, ..standard },
         None => standard,
     };
+    let advice = if let Refusal::TooMany(_, exceeded) = refusal { when(exceeded.retry_after) } else { String::new() };
+    if !advice.is_empty() {
+        page.advice = &advice;
+    }
     let logout = format!("{PREFIX}logout");
     if let Refusal::Forbidden(_) = refusal {
         // Whoever has two accounts is in the wrong one.
@@ -212,6 +221,17 @@ pub fn refused(refusal: &Refusal, is_for_person: bool) -> Response<AnswerBody> {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(WWW_AUTHENTICATE));
     }
     response
+}
+
+/// When a person may try again: no sooner than `Retry-After` has it.
+fn when(wait: Duration) -> String {
+    let seconds = wait.as_millis().div_ceil(1000).max(1);
+    match seconds {
+        1 => "Wait a second, then try again.".to_owned(),
+        2..60 => format!("Wait {seconds} seconds, then try again."),
+        60 => "Wait a minute, then try again.".to_owned(),
+        _ => format!("Wait {} minutes, then try again.", seconds.div_ceil(60)),
+    }
 }
 
 /// Says which limit it was, in the fields of draft-ietf-httpapi-ratelimit-headers. Only what is refused says so: browsers
@@ -320,4 +340,26 @@ fn own(status: StatusCode, content: impl Into<Bytes>, kind: &'static str) -> Res
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_told_to_wait_as_long_as_a_program_is() {
+        for (millis, words) in [
+            (0, "Wait a second,"),
+            (1000, "Wait a second,"),
+            (1001, "Wait 2 seconds,"),
+            (59_000, "Wait 59 seconds,"),
+            (59_001, "Wait a minute,"),
+            (60_001, "Wait 2 minutes,"),
+            (120_000, "Wait 2 minutes,"),
+            (120_001, "Wait 3 minutes,"),
+        ] {
+            let advice = when(Duration::from_millis(millis));
+            assert!(advice.starts_with(words), "{millis}: {advice}");
+        }
+    }
 }

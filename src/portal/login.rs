@@ -105,13 +105,12 @@ pub async fn take(
             let (shared, snapshot) = (visit.shared, visit.snapshot);
             // The time it took to check the password is not part of the session.
             let now = shared.clock.now();
-            let store = |_| Refusal::Store;
             let before = current_session(shared, snapshot, &visit.parts.headers, visit.facts.client, now);
-            let before = before.await.map_err(store)?;
+            let before = before.await.map_err(|_| Refusal::Store)?;
             let name = before.as_ref().and_then(|before| before.principal()).map(|before| &before.user);
             let reason = (name == Some(&principal.user)).then_some(AGAIN);
-            let established =
-                establish::sign_in(shared, snapshot, principal, place, before, now).await.map_err(store)?;
+            let established = establish::sign_in(shared, snapshot, principal, place, before, now).await;
+            let established = established.map_err(|_| Refusal::Unwritten)?;
             Metrics::count(&shared.metrics.logins, "succeeded");
             shared.audit(
                 AuditEvent::LoginSucceeded,

@@ -40,7 +40,7 @@ pub async fn take(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Resp
     let live = known.await.map_err(|_| Refusal::Store)?;
     if let Some(live) = live {
         let ended = shared.end_session(live.handle(), EndReason::Logout, Some(visit.facts.client), now).await;
-        ended.map_err(|_| Refusal::Store)?;
+        ended.map_err(|_| Refusal::Unwritten)?;
     }
     if let Some(cookie) = visit.snapshot.cookie.delete() {
         cookies.push(cookie);

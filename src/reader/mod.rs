@@ -29,7 +29,7 @@ mod tree;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -107,8 +107,15 @@ impl Document {
         let seen = Seen::now(file);
         let mut bytes = Vec::new();
         File::open(file).and_then(|opened| opened.take(most + 1).read_to_end(&mut bytes)).map_err(|error| {
-            let is_missing = error.kind() == std::io::ErrorKind::NotFound;
-            whole(format!("the file cannot be read: {error}"), if is_missing { if_missing } else { "" })
+            let kind = error.kind();
+            let help = if kind == ErrorKind::NotFound {
+                if_missing
+            } else if kind == ErrorKind::PermissionDenied {
+                "let the user that this runs as read it: make it theirs with chown, or their group's with chgrp and chmod g+r"
+            } else {
+                ""
+            };
+            whole(format!("the file cannot be read: {error}"), help)
         })?;
         if bytes.len() as u64 > most {
             return Err(whole(format!("the file is larger than {} MiB", most >> 20), ""));
@@ -315,6 +322,9 @@ pub fn secret_of(reference: &str, folder: &Path) -> Result<Secret<String>, Strin
     secret::resolve(reference, folder).map_err(|refusal| match refusal {
         secret::Refusal::NotAReference => format!("this must not be the secret itself: {}", secret::HOW),
         secret::Refusal::Unresolved(message, help) if help.is_empty() => message,
+        secret::Refusal::Unresolved(message, _) if reference.starts_with("env:") => {
+            format!("{message}; set it where this command is run")
+        }
         secret::Refusal::Unresolved(message, help) => format!("{message}; {help}"),
     })
 }

@@ -467,6 +467,7 @@ pub(super) fn count(worker: &Worker, refusal: &Refusal) {
         | Refusal::Forbidden(_)
         | Refusal::LoginBusy
         | Refusal::Store
+        | Refusal::Unwritten
         | Refusal::BrokenUpload
         | Refusal::SlowUpload
         | Refusal::Internal => {}

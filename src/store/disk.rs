@@ -157,6 +157,14 @@ pub fn can_be_made(path: &Path) -> Result<(), String> {
     file::can_be_made(path)
 }
 
+/// Whether a file that is there can be told to be no store although there are no keys to open it.
+///
+/// # Errors
+/// A sentence that says so.
+pub fn can_be_one(path: &Path) -> Result<(), String> {
+    file::can_be_one(path)
+}
+
 fn touch_every(idle: Duration) -> u64 {
     TOUCH_EVERY.max(idle / TOUCH_PART).as_millis() as u64
 }

@@ -46,12 +46,12 @@ fn everything(folder: &Path) -> BTreeMap<PathBuf, About> {
     all
 }
 
-fn mode(path: &Path, mode: u32) {
+pub(super) fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set");
 }
 
 /// The gateway's binary as somebody who is not root, and may do less. Everything else in the folder is for everybody.
-fn as_nobody(folder: &Path, command: &str) -> Command {
+pub(super) fn as_nobody(folder: &Path, command: &str) -> Command {
     let plain = vestibule(folder, &[command]);
     if !geteuid().is_root() {
         return plain;
@@ -62,7 +62,7 @@ fn as_nobody(folder: &Path, command: &str) -> Command {
     wrapped
 }
 
-fn end(mut command: Command) -> Ended {
+pub(super) fn end(mut command: Command) -> Ended {
     Process::start(command.stdin(Stdio::null())).wait()
 }
 

@@ -64,4 +64,5 @@ mod upstream_faults;
 mod upstreams;
 mod walk;
 mod websockets;
+mod words;
 mod wsgidav;

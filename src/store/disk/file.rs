@@ -54,6 +54,9 @@ const LEAST_ROW: u64 = 16 + 4 + 12 + 16;
 /// What every redb database begins with (redb's docs/design.md, "Database header").
 const MAGIC: &[u8; 4] = b"redb";
 
+/// What is said of a file that does not begin so.
+const FOREIGN: &str = "it is no session store of vestibule's";
+
 /// How much of the file is held in memory, in bytes: what writes touch again and again. The sessions themselves are in
 /// memory anyway.
 const CACHE: usize = 32 << 20;
@@ -430,7 +433,7 @@ fn opened(path: &Path, open: impl FnOnce() -> Result<Database, DatabaseError>) -
         {
             Err(unusable(path, &error))
         }
-        Ok(Err(_)) if is_foreign(path) => Err(no_store(path, "it is no session store of vestibule's")),
+        Ok(Err(_)) if is_foreign(path) => Err(no_store(path, FOREIGN)),
         Ok(Err(error)) => Err(no_store(path, &format!("it is damaged ({error})"))),
         Err(_) => Err(no_store(path, "it is damaged")),
     }
@@ -440,6 +443,18 @@ fn opened(path: &Path, open: impl FnOnce() -> Result<Database, DatabaseError>) -
 fn is_foreign(path: &Path) -> bool {
     let mut begin = [0; MAGIC.len()];
     File::open(path).and_then(|mut file| file.read_exact(&mut begin)).is_err() || begin != *MAGIC
+}
+
+/// Whether what is there can be told to be no store without opening it, and so without its keys.
+///
+/// # Errors
+/// A sentence that says so.
+pub(super) fn can_be_one(path: &Path) -> Result<(), String> {
+    match fs::metadata(path) {
+        Ok(about) if about.is_file() && about.len() == 0 => Err(no_store(path, "it is empty")),
+        Ok(about) if about.is_file() && File::open(path).is_ok() && is_foreign(path) => Err(no_store(path, FOREIGN)),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// What the file says of itself under this name.
