@@ -125,8 +125,9 @@ mod tests {
     fn what_is_less_recent_asks_less() {
         let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
         let with = |recency| RoutePolicy { recency: Some(Box::new(recency)), ..plain() };
-        let fresh = |age, methods: &[Method]| {
-            with(Recency { max_auth_age: age, methods: methods.into(), ..Recency::default() })
+        let fresh = |age, methods: &[&Method]| {
+            let methods = methods.iter().copied().cloned().collect();
+            with(Recency { max_auth_age: age, methods, ..Recency::default() })
         };
         fn plain() -> RoutePolicy {
             RoutePolicy::new(Access::Authenticated, Vec::new())
@@ -141,8 +142,8 @@ mod tests {
             (absolute(minutes(5)), absolute(minutes(6))),
             (fresh(minutes(5), &[]), plain()),
             (fresh(minutes(5), &[]), fresh(minutes(6), &[])),
-            (fresh(minutes(5), &[]), fresh(minutes(5), &[get.clone(), post.clone()])),
-            (fresh(minutes(5), &[get.clone(), post.clone()]), fresh(minutes(5), &[post.clone()])),
+            (fresh(minutes(5), &[]), fresh(minutes(5), &[&get, &post])),
+            (fresh(minutes(5), &[&get, &post]), fresh(minutes(5), &[&post])),
         ];
         for (strict, loose) in &stricter_first {
             assert!(loose.asks_less_than(strict) && !strict.asks_less_than(loose), "{strict:?} {loose:?}");
@@ -151,8 +152,8 @@ mod tests {
             let public = RoutePolicy::new(Access::Public, Vec::new());
             assert!(public.asks_less_than(strict) && !strict.asks_less_than(&public));
         }
-        let (reads, writes) = (fresh(minutes(5), &[get.clone()]), fresh(minutes(5), &[post]));
+        let (reads, writes) = (fresh(minutes(5), &[&get]), fresh(minutes(5), &[&post]));
         assert!(reads.asks_less_than(&writes) && writes.asks_less_than(&reads));
-        assert!(!reads.asks_less_than(&fresh(minutes(5), &[Method::HEAD])), "HEAD counts as GET");
+        assert!(!reads.asks_less_than(&fresh(minutes(5), &[&Method::HEAD])), "HEAD counts as GET");
     }
 }
