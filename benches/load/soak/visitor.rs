@@ -31,8 +31,9 @@ const PACE: Duration = Duration::from_millis(100);
 const DEEDS_EACH: usize = 300;
 /// One visit in so many is by HTTP/2.
 const HTTP2_EVERY: usize = 4;
-/// One sign-in in so many begins with a wrong password: fewer than the limits take for guessing.
-const WRONG_EVERY: usize = 32;
+/// One sign-in in so many begins with a wrong password: fewer than the limits take for guessing, since it is another
+/// person's each time. A multiple of how many people there are would be one person's alone.
+const WRONG_EVERY: usize = 33;
 /// Bytes of an upload, and of a file that nobody waits for the end of.
 const UPLOAD: u64 = 256 * 1024;
 const HUGE: u64 = 16 << 20;
