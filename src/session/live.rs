@@ -203,12 +203,11 @@ impl Live {
         unpack_rotation(self.rotation.load(Ordering::Acquire), self.authenticated_at)
     }
 
-    /// Makes `generation` the current one if it is the successor; `true` when this call did so.
+    /// Makes `generation` the current one if it is a later one; `true` when this call did so.
     pub fn commit_rotation(&self, generation: u32, now: Timestamp) -> bool {
         let current = self.rotation.load(Ordering::Acquire);
-        let is_successor =
-            unpack_rotation(current, self.authenticated_at).generation.checked_add(1) == Some(generation);
-        if !is_successor || generation > MAX_GENERATION || self.ended().is_some() {
+        let is_later = generation > unpack_rotation(current, self.authenticated_at).generation;
+        if !is_later || generation > MAX_GENERATION || self.ended().is_some() {
             return false;
         }
         let next = pack_rotation(Rotation { generation, presented_at: now }, self.authenticated_at);
@@ -338,14 +337,15 @@ mod tests {
     }
 
     #[test]
-    fn only_the_successor_is_committed_and_only_while_it_lasts() {
+    fn only_a_later_generation_is_committed_and_only_while_it_lasts() {
         let live = live();
         let at = Timestamp::from_millis(1_700_000_000_500);
-        assert!(!live.commit_rotation(0, at) && !live.commit_rotation(2, at));
+        assert!(!live.commit_rotation(0, at) && !live.commit_rotation(MAX_GENERATION + 1, at));
         assert!(live.commit_rotation(1, at) && !live.commit_rotation(1, at));
         assert_eq!(live.rotation(), Rotation { generation: 1, presented_at: at });
+        assert!(live.commit_rotation(3, at) && !live.commit_rotation(2, at));
         live.end(EndReason::Revoked, at);
-        assert!(!live.commit_rotation(2, at));
+        assert!(!live.commit_rotation(4, at));
     }
 
     #[test]

@@ -52,14 +52,13 @@ pub enum Standing {
     Current,
     /// The current one, and old enough for a successor to be offered.
     Due,
-    /// The successor, presented for the first time: it becomes the current one.
+    /// A later one, presented for the first time: it becomes the current one. Its proof is ours, so it was given out; it
+    /// is the successor, but where a full disk or a crash lost the rotations in between.
     Successor,
     /// The one before the current one, within its grace.
     Former,
     /// An older one, or the former one after its grace: a copied cookie.
     Reused,
-    /// One that was never offered, as far as the record knows: the store has lost a rotation.
-    Ahead,
 }
 
 impl Rotation {
@@ -73,8 +72,7 @@ impl Rotation {
         match ahead {
             0 if rule.every.is_some_and(|every| now >= self.presented_at.plus(every)) => Standing::Due,
             0 => Standing::Current,
-            1 => Standing::Successor,
-            2.. => Standing::Ahead,
+            1.. => Standing::Successor,
         }
     }
 }
@@ -110,8 +108,8 @@ mod tests {
             (4, 60, Standing::Reused),
             (3, 0, Standing::Reused),
             (0, 0, Standing::Reused),
-            (7, 0, Standing::Ahead),
-            (u32::MAX, 0, Standing::Ahead),
+            (7, 0, Standing::Successor),
+            (u32::MAX, 0, Standing::Successor),
         ] {
             assert_eq!(state.standing(presented, &rule, after(secs)), standing, "{presented} after {secs} s");
         }

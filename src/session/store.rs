@@ -81,8 +81,8 @@ pub trait SessionStore: Send + Sync {
         expected_version: u64,
     ) -> BoxFuture<'_, Result<bool, StoreError>>;
 
-    /// Makes `generation` the current one if it is the successor and the session lasts. Returns whether it is the
-    /// current one now.
+    /// Makes `generation` the current one if it is a later one and the session lasts; the ones between were lost with a
+    /// full disk or a crash. Returns whether it is the current one now.
     fn rotate(&self, handle: SessionHandle, generation: u32, now: Timestamp)
     -> BoxFuture<'_, Result<bool, StoreError>>;
 

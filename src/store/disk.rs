@@ -247,7 +247,7 @@ impl SessionStore for DiskStore {
             let is_current = self.memory.make_current(handle, generation, now);
             if is_current {
                 // A session goes on that cannot be written: were the file read again as it was, its client would present
-                // the same successor once more.
+                // a generation that is later than the file's, which is taken.
                 let _ = self.writer.written(handle).await;
             }
             Ok(is_current)

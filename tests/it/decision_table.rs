@@ -158,9 +158,9 @@ const TABLE: &str = "
 | user, since 1s, shows 0                    | nobody | nobody    | new       | ask       | ask   | reuse              |                       | reuse              |
 | user, age 2h, active 30m, shows 5          | nobody | nobody    | new       | ask       | ask   | reuse              |                       | reuse              |
 | user, elsewhere, shows 5                   | nobody | nobody    | new       | ask       | ask   | reuse              |                       | reuse              |
-| user, shows 9                              | nobody | nobody    | new       | ask       | ask   | invalid_proof      |                       |                    |
+| user, shows 9                              | nobody | user      | user      | user      | deny  |                    | touch, commit 9       |                    |
 | user, shows 4294967295                     | nobody | nobody    | new       | ask       | ask   | invalid_proof      |                       |                    |
-| user, age 2h, active 30m, shows 9          | nobody | nobody    | new       | ask       | ask   | invalid_proof      |                       |                    |
+| user, age 2h, active 30m, shows 9          | nobody | nobody    | new       | ask       | ask   | idle               |                       | idle               |
 | user, elsewhere, ip off                    | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
 | user, elsewhere, ip log                    | nobody | user      | user      | user      | deny  |                    | touch, report ip      |                    |
 | admin, elsewhere, ip log                   | nobody | admin     | admin     | admin     | admin |                    | touch, report ip      |                    |
@@ -562,7 +562,8 @@ fn is_usable(situation: &Situation) -> bool {
     let Situation { rules, record, shows, .. } = situation;
     let passed = |since: Timestamp| NOW.since(since);
     let good_generation = match i64::from(*shows) - i64::from(record.rotation.generation) {
-        0 | 1 => true,
+        _ if *shows > MAX_GENERATION => false,
+        0.. => true,
         -1 => passed(record.rotation.presented_at) < rules.rotation.grace,
         _ => false,
     };

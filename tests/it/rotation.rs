@@ -1,6 +1,9 @@
 //! The session's secret changes every quarter of an hour, nobody loses a session over it, and a copy of an old one
 //! gives a thief away.
 
+use vestibule::base::random::Random;
+use vestibule::crypto::key_file;
+
 use super::harness::{ALICE, Answer, Client, Gateway, Setup, Version};
 
 const QUARTER: u64 = 15 * 60;
@@ -278,4 +281,30 @@ fn rotation_can_be_tuned_and_turned_off() {
     assert_eq!(offer(&gateway, &former), None);
     gateway.advance(1);
     assert_refused(&gateway, &former, "reuse");
+}
+
+/// A full disk holds back what is written, and a crash loses it: the next gateway reads a session as it was before the
+/// rotations. Whoever has the newest secret goes on, and a copy of what came before it still gives a thief away.
+#[test]
+fn rotations_that_the_store_has_lost_cost_nobody_their_session() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let keys = folder.path().join("keys");
+    key_file::make(&keys, &Random::System).expect("written");
+    let shared_keys = || Setup::new().extra(&format!("[keys]\nsecrets = [\"file:{}\"]", keys.display()));
+    let gateway = shared_keys().start();
+    let client = gateway.signed_in(ALICE);
+    let (first, before) = (client.session(), gateway.sessions_of("alice")[0].record());
+    for _ in 0..3 {
+        gateway.advance(QUARTER);
+        assert_eq!(client.get("/").send().status, 200);
+    }
+    let last = client.session();
+    drop(gateway);
+    let next = shared_keys().start();
+    next.block_on(next.running().shared.store.create(before, None)).expect("kept");
+    next.advance(1);
+    assert_eq!(holder(&next, &last).get("/").send().status, 200);
+    assert_eq!(next.sessions_of("alice")[0].rotation().generation, 2);
+    assert_refused(&next, &first, "reuse");
+    assert_refused(&next, &last, "reuse");
 }

@@ -289,7 +289,8 @@ fn an_emptied_users_file_signs_nobody_out() {
     // Written to its end, it is taken as ever.
     let hers = users().find("[[user]]\nname = \"bob\"").expect("bob");
     fs::write(&file, &users()[..hers]).expect("written");
-    advance_until(&gateway, "he is out", || bob.get("/").send().status == 401);
+    advance_until(&gateway, "he is out", || gateway.sessions_of("bob").is_empty());
+    assert_eq!(bob.get("/").send().status, 401);
     assert_eq!(alice.get("/").send().status, 200);
 }
 

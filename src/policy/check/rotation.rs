@@ -22,12 +22,14 @@ pub fn generation(
         Standing::Current => ("current", ControlFlow::Continue(RotationStep::None)),
         Standing::Due if presented >= MAX_GENERATION => ("the last", ControlFlow::Continue(RotationStep::None)),
         Standing::Due => ("current, a successor is due", ControlFlow::Continue(RotationStep::Offer(presented + 1))),
+        Standing::Successor if presented > MAX_GENERATION => {
+            ("never given out", ControlFlow::Break(Unusable::as_is(Reason::InvalidProof)))
+        }
         Standing::Successor => {
             ("successor, presented for the first time", ControlFlow::Continue(RotationStep::Commit(presented)))
         }
         Standing::Former => ("former, within its grace", ControlFlow::Continue(RotationStep::None)),
         Standing::Reused => ("a copy of an old one", ControlFlow::Break(Unusable::and_ends(EndReason::Reuse))),
-        Standing::Ahead => ("never given out", ControlFlow::Break(Unusable::as_is(Reason::InvalidProof))),
     };
     trace.step("generation", found);
     flow

@@ -19,7 +19,8 @@ const ADDRESSES: [&str; 6] =
 const AGENTS: [&str; 4] = ["Chrome/130.0.1 (X11; Linux x86_64)", "Chrome/131.2 (X11; Linux x86_64)", "Firefox/140", ""];
 
 impl Run {
-    /// A cookie that was never handed out: altered, of another gateway, of a generation far ahead, without proof.
+    /// A cookie that was never handed out: altered, of another gateway, without proof. And one of a later generation, as
+    /// after rotations that the store has lost.
     pub fn forge(&mut self) {
         let (value, cookie) = self.some_cookie();
         let Cookie::Sealed { session, generation, .. } = cookie else { return };

@@ -197,7 +197,7 @@ impl Model {
             }
             Stage::Committing(at, generation, outcome) => {
                 let session = &mut self.sessions[at];
-                if session.ended.is_none() && session.generation + 1 == generation {
+                if session.ended.is_none() && session.generation < generation {
                     session.generation = generation;
                     session.since = request.now;
                 }
@@ -287,9 +287,6 @@ impl Model {
         let now = request.now;
         if let Some((why, _)) = session.ended {
             return refused(why, false);
-        }
-        if shown > session.generation + 1 {
-            return refused("invalid_proof", false);
         }
         let is_former = shown + 1 == session.generation && now < session.since + self.rules.grace;
         if shown < session.generation && !is_former {
