@@ -272,6 +272,7 @@ fn in_full(shared: &Shared, live: &Live) -> Value {
     all["email"] = view.principal.and_then(|principal| principal.email.as_deref()).into();
     all["groups"] = view.principal.map(|principal| &*principal.groups).into();
     all["generation_since"] = view.rotation.presented_at.to_string().into();
+    all["device"] = live.device().to_string().into();
     // It is only remembered as these, the second without its numbers.
     all["user_agent"] = json!({
         "hash": format!("{:016x}", view.bound.agent),

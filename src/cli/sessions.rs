@@ -269,6 +269,7 @@ fn in_full(session: &Value) -> String {
         row("begun", since(&session["authenticated_at"], &session["age_seconds"])),
         row("last active", since(&session["active_at"], &session["idle_seconds"])),
         row("address", text(&session["address"])),
+        row("device", text(&session["device"])),
         row("user agent", format!("hash {}, family {}", text(&agent["hash"]), text(&agent["family_hash"]))),
         row("tls", session["tls_fingerprint"].as_str().map_or("-".to_owned(), |hash| format!("fingerprint {hash}"))),
         row("generation", format!("{generation}, since {}", moment(&session["generation_since"]))),

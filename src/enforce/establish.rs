@@ -15,6 +15,7 @@ use crate::observe::metrics::Metrics;
 use crate::policy::facts::Facts;
 use crate::session::binding::{Bound, TlsFingerprint};
 use crate::session::cookie::CookieSecret;
+use crate::session::device::Device;
 use crate::session::live::Live;
 use crate::session::principal::Principal;
 use crate::session::record::{EndReason, Record};
@@ -97,7 +98,10 @@ async fn create(
     now: Timestamp,
 ) -> Result<Option<Established>, StoreError> {
     let bound = Bound { tls: place.tls, ..Bound::of(place.client, place.user_agent) };
-    let record = Record::new(&shared.random, principal.map(Arc::new), bound, now);
+    let record = Record {
+        device: Device::of(place.user_agent),
+        ..Record::new(&shared.random, principal.map(Arc::new), bound, now)
+    };
     let live = match shared.asked("create", shared.store.create(record, most)).await? {
         Created::Session(live) => live,
         Created::Full => return Ok(None),

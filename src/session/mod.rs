@@ -5,6 +5,7 @@
 
 pub mod binding;
 pub mod cookie;
+pub mod device;
 pub mod handle;
 pub mod kv;
 pub mod live;

@@ -12,12 +12,13 @@ use crate::base::random::Random;
 use crate::base::secret::Secret;
 use crate::crypto::keyring::{KeyId, KeyRing, Purpose};
 use crate::session::binding::{Bound, Factor, TlsFingerprint};
+use crate::session::device::Device;
 use crate::session::handle::SessionHandle;
 use crate::session::principal::{PasswordStamp, Principal, PrincipalRef};
 use crate::session::rotation::Rotation;
 
 /// The codec's version, the first byte of an encoded record.
-const CODEC_VERSION: u8 = 3;
+const CODEC_VERSION: u8 = 4;
 
 /// The largest encoded record that is read, in bytes: a principal with many groups is a few kilobytes.
 pub const MAX_ENCODED: usize = 64 * 1024;
@@ -147,6 +148,14 @@ pub struct Record {
     pub bound: Bound,
     /// Why and when it ended.
     pub ended: Option<(EndReason, Timestamp)>,
+    /// What it was made with, as a person is told.
+    pub device: Device,
+}
+
+/// What version 4 has behind what the versions before it had.
+#[derive(Default, Serialize, Deserialize)]
+struct Added {
+    device: Device,
 }
 
 /// What [`Record`] is encoded as, with who is signed in and what it is bound to as that version has them.
@@ -219,6 +228,7 @@ impl Record {
             rotation: Rotation { generation: 0, presented_at: now },
             bound,
             ended: None,
+            device: Device::default(),
         }
     }
 
@@ -241,8 +251,9 @@ impl Record {
             bound: self.bound,
             ended: self.ended,
         };
+        let added = Added { device: self.device };
         // Serialising plain data into memory does not fail; were it to, the record would read as damaged.
-        Zeroizing::new(postcard::to_extend(&record, vec![CODEC_VERSION]).unwrap_or_default())
+        Zeroizing::new(postcard::to_extend(&(record, added), vec![CODEC_VERSION]).unwrap_or_default())
     }
 
     /// Reads what [`Record::encode`] wrote.
@@ -264,9 +275,10 @@ impl Record {
         }
         match version {
             0 => Err(RecordError::Damaged),
-            1 => Self::decode_as::<PrincipalV2<'_>, BoundV1>(handle, rest, who),
-            2 => Self::decode_as::<PrincipalV2<'_>, Bound>(handle, rest, who),
-            CODEC_VERSION => Self::decode_as::<PrincipalRef<'_>, Bound>(handle, rest, who),
+            1 => Self::decode_as::<PrincipalV2<'_>, BoundV1>(handle, rest, who, former),
+            2 => Self::decode_as::<PrincipalV2<'_>, Bound>(handle, rest, who, former),
+            3 => Self::decode_as::<PrincipalRef<'_>, Bound>(handle, rest, who, former),
+            CODEC_VERSION => Self::decode_as::<PrincipalRef<'_>, Bound>(handle, rest, who, postcard::take_from_bytes),
             later => Err(RecordError::Version(later)),
         }
     }
@@ -275,12 +287,14 @@ impl Record {
         handle: SessionHandle,
         bytes: &'bytes [u8],
         who: impl FnOnce(&PrincipalRef<'_>) -> Arc<Principal>,
+        added: impl FnOnce(&'bytes [u8]) -> postcard::Result<(Added, &'bytes [u8])>,
     ) -> Result<Self, RecordError>
     where
         P: Deserialize<'bytes> + Into<PrincipalRef<'bytes>>,
         B: Deserialize<'bytes> + Into<Bound>,
     {
         let (record, left) = postcard::take_from_bytes::<Encoded<P, B>>(bytes).map_err(|_| RecordError::Damaged)?;
+        let (added, left) = added(left).map_err(|_| RecordError::Damaged)?;
         if !left.is_empty() {
             return Err(RecordError::Damaged);
         }
@@ -294,6 +308,7 @@ impl Record {
             rotation: Rotation { generation: record.generation, presented_at: record.presented_at },
             bound: record.bound.into(),
             ended: record.ended,
+            device: added.device,
         })
     }
 
@@ -334,6 +349,11 @@ impl Record {
     }
 }
 
+/// What the versions before 4 have of what came with it.
+fn former(left: &[u8]) -> postcard::Result<(Added, &[u8])> {
+    Ok((Added::default(), left))
+}
+
 fn own(parts: &PrincipalRef<'_>) -> Arc<Principal> {
     Arc::new(Principal::from(*parts))
 }
@@ -355,6 +375,7 @@ mod tests {
             Timestamp::from_millis(1_700_000_000_000),
         );
         record.rotation.generation = 12;
+        record.device = Device::of(b"Firefox/140.0 (X11)");
         record.ended = Some((EndReason::Binding(Factor::UserAgent), Timestamp::from_millis(1_700_000_100_000)));
         record
     }
@@ -396,7 +417,7 @@ mod tests {
                 ended,
             };
             let encoded = postcard::to_extend(&second, vec![2]).expect("bytes");
-            let expected = Record { principal: person.clone(), ended, ..record.clone() };
+            let expected = Record { principal: person.clone(), ended, device: Device::default(), ..record.clone() };
             assert_eq!(Record::decode(record.handle, &encoded), Ok(expected.clone()));
             if ended.is_some_and(|(reason, _)| reason == EndReason::Binding(Factor::Tls)) {
                 continue;
@@ -439,8 +460,8 @@ mod tests {
         let mut longer = encoded.to_vec();
         longer.push(0);
         assert_eq!(Record::decode(record.handle, &longer), Err(RecordError::Damaged));
-        longer[0] = 4;
-        assert_eq!(Record::decode(record.handle, &longer), Err(RecordError::Version(4)));
+        longer[0] = 5;
+        assert_eq!(Record::decode(record.handle, &longer), Err(RecordError::Version(5)));
         for at in 1..encoded.len() {
             let mut mutated = encoded.to_vec();
             mutated[at] = mutated[at].wrapping_add(101);

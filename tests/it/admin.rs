@@ -198,6 +198,7 @@ fn one_session_is_shown_in_full_and_never_its_secret() {
             "family_hash": format!("{:016x}", live.record().bound.agent_family),
         },
         "generation": live.rotation().generation,
+        "device": "Firefox on Linux",
         "generation_since": live.rotation().presented_at.to_string(),
         "tls_fingerprint": live.record().bound.tls.shown(),
         "open_streams": 1,
