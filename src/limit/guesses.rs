@@ -77,7 +77,7 @@ impl CookieGuesses {
                 Guess::New
             }
             // It is not remembered: tried a second time, it is refused a second time.
-            Err(exceeded) => Guess::TooMany { exceeded, report: self.reports.admit(address).is_ok() },
+            Err(exceeded) => Guess::TooMany { exceeded, report: self.reports.is_admitted(address) },
         }
     }
 

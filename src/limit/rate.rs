@@ -142,6 +142,12 @@ impl PerKey {
         admit(&self.limiter, self.rate, &key)
     }
 
+    /// As [`PerKey::admit`], for whom it is enough to know whether: when there is room again takes another look at the
+    /// clock.
+    pub fn is_admitted(&self, key: u64) -> bool {
+        self.limiter.check_key(&key).is_ok()
+    }
+
     /// Takes back that an event of `key` was counted.
     pub fn give_back(&self, key: u64) {
         let each = u64::try_from(each(self.rate).as_nanos()).unwrap_or(u64::MAX);
