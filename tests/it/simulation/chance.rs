@@ -10,7 +10,7 @@ use vestibule::session::cookie::{CookieSecret, CookieSettings, SessionCookie};
 use vestibule::session::rotation::proof;
 
 use super::model::{Answer, Compared, Cookie, Place, Rules};
-use super::{Run, value_of};
+use super::{MOST_NODES, Run, value_of};
 use crate::harness::Dice;
 
 const ADDRESSES: [&str; 6] =
@@ -24,7 +24,7 @@ impl Run {
     pub fn forge(&mut self) {
         let (value, cookie) = self.some_cookie();
         let Cookie::Sealed { session, generation, .. } = cookie else { return };
-        let (snapshot, now) = (Arc::clone(&self.world.snapshot), self.world.now());
+        let (snapshot, now) = (Arc::clone(self.world.snapshot()), self.world.now());
         let cookie_of = &snapshot.cookie;
         let handle = self.handles[session];
         let random = Random::seeded(self.dice.next());
@@ -79,7 +79,7 @@ impl Run {
             99.. => 86_400_000 + self.dice.below(86_400_000) as u64,
             _ => self.dice.below(10_000) as u64,
         };
-        self.world.clock.advance(Duration::from_millis(millis));
+        self.world.advance(Duration::from_millis(millis));
         self.tell(format!("{millis} ms have passed"));
     }
 
@@ -113,6 +113,12 @@ impl Run {
             Some(_) | None => elsewhere,
         }
     }
+}
+
+/// By how many milliseconds the clock of each gateway is late: seconds, as of machines that ask for the time, or minutes.
+pub fn lateness(dice: &mut Dice) -> Vec<u64> {
+    let most = dice.pick(&[1, 2_000, 2_000, 120_000]);
+    (0..=dice.below(MOST_NODES)).map(|_| dice.below(most) as u64).collect()
 }
 
 pub fn rules(dice: &mut Dice) -> Rules {

@@ -4,7 +4,8 @@
 //! the clock that a test moves. What is random: people who sign in and out, strangers, every cookie that was ever handed
 //! out (current ones, pending successors, former and older ones, altered and forged ones, several at once), other
 //! addresses and browsers, requests that wait for the store while others overtake them, answers that are late or lost,
-//! revocations, sweeps, and time, preferably to a millisecond before and after some limit.
+//! revocations, sweeps, and time, preferably to a millisecond before and after some limit. All of this at up to three
+//! gateways that have one store and clocks that differ.
 //!
 //! A failure prints its seed and all that happened. To play it again, write the seed into [`REPLAY`].
 
@@ -23,8 +24,8 @@ use vestibule::session::handle::SessionHandle;
 use vestibule::session::record::{EndReason, Owner};
 use vestibule::session::store::SessionStore;
 
-use chance::rules;
-use model::{Asks, Cookie, Model, Outcome, Place, Request, Said, Stage};
+use chance::{lateness, rules};
+use model::{Asks, Cookie, Model, Outcome, Place, Request, Said, Session, Stage};
 use world::{Flight, World, finish};
 
 use crate::harness::Dice;
@@ -36,11 +37,14 @@ const REPLAY: Option<u64> = None;
 const SEEDS: u64 = 1000;
 const STEPS: usize = 60;
 
+/// How many gateways have one store, at the most.
+const MOST_NODES: usize = 3;
+
 /// Users; `root` has the role that some requests ask for.
 const USERS: [&str; 3] = ["alice", "bob", "root"];
 
 /// What must have come up in all the runs together, or they show less than they claim.
-const MUST_HAPPEN: [&str; 28] = [
+const MUST_HAPPEN: [&str; 31] = [
     "allowed nobody",
     "allowed stranger",
     "allowed user",
@@ -69,6 +73,9 @@ const MUST_HAPPEN: [&str; 28] = [
     "committed by two",
     "overtaken",
     "strays deleted",
+    "used before it was made",
+    "used before its last activity",
+    "presented before it was made",
 ];
 
 #[test]
@@ -131,11 +138,12 @@ impl Run {
     fn new(seed: u64) -> Self {
         let mut dice = Dice(seed);
         let rules = rules(&mut dice);
-        let told = Told { seed, lines: vec![format!("{rules:?}")] };
+        let late = lateness(&mut dice);
+        let told = Told { seed, lines: vec![format!("{rules:?}, clocks late by {late:?} ms")] };
         Self {
             dice,
             told,
-            world: World::new(&rules, seed),
+            world: World::new(&rules, &late, seed),
             model: Model { rules, sessions: Vec::new() },
             handles: Vec::new(),
             cookies: Vec::new(),
@@ -149,6 +157,7 @@ impl Run {
     fn play(mut self, seen: &mut BTreeMap<String, usize>) {
         self.sign_in();
         for step in 0..STEPS {
+            self.world.go_to(self.dice.below(MOST_NODES));
             match self.dice.below(100) {
                 0..40 => self.request(),
                 40..58 => self.go_on(),
@@ -206,10 +215,12 @@ impl Run {
         let cookies = presented.iter().map(|(_, cookie)| *cookie).collect();
         let request = Request { now: self.now(), asks, place, cookies };
         if number_of_cookies == 1 && self.under_way.len() < 6 && self.dice.percent(15) {
-            // A page asks for several things at once.
+            // A page asks for several things at once, and not all of the same gateway.
             let flight = self.arrive(&request, &values);
             self.under_way.push(flight);
+            self.world.go_to(self.dice.below(MOST_NODES));
         }
+        let request = Request { now: self.now(), ..request };
         let mut flight = self.arrive(&request, &values);
         if number_of_cookies > 1 {
             // The store is asked once for each cookie, which the model does not follow: nobody overtakes these.
@@ -254,7 +265,11 @@ impl Run {
         let (Some(real), Some(expected)) = (real, expected) else { return Some(flight) };
         if let Stage::Committing(session, generation, _) = flight.stage {
             let kept = matches!(expected.said, Said::User(_) | Said::Stranger(_));
-            let is_first = self.model.sessions[session].since == flight.request.now;
+            let Session { made, since, .. } = self.model.sessions[session];
+            let is_first = since == flight.request.now.max(made);
+            if flight.request.now < made {
+                self.count("presented before it was made");
+            }
             let what = if !kept {
                 "overtaken"
             } else if is_first {
@@ -296,10 +311,19 @@ impl Run {
             Said::Ask(why) => format!("asked: {why}"),
             Said::Deny => "denied".to_owned(),
         });
+        if let Said::User(at) | Said::Stranger(at) = said {
+            // At a gateway whose clock is later than that of another.
+            if request.now < self.model.sessions[at].made {
+                self.count("used before it was made");
+            } else if request.now < self.model.sessions[at].active {
+                self.count("used before its last activity");
+            }
+        }
         let mut cookies = real.cookies;
         let mut made = None;
         if said == Said::New {
-            let (World { shared, snapshot, .. }, now) = (&self.world, vestibule_time(request.now));
+            let (shared, snapshot) = (self.world.shared(), self.world.snapshot());
+            let now = vestibule_time(request.now);
             let from = world::from(request.place);
             let new = finish(establish::anonymous(shared, snapshot, from, now)).expect("memory works");
             let new = new.expect("nowhere near the limit");
@@ -324,7 +348,7 @@ impl Run {
     fn send(&mut self, at: usize) {
         let Unsent { number, cookies, outcome, made } = self.unsent.swap_remove(at);
         let mut head = HeaderMap::new();
-        cookies.write(&self.world.shared, &self.world.snapshot, &mut head);
+        cookies.write(self.world.shared(), self.world.snapshot(), &mut head);
         let sent: Vec<String> =
             head.get_all(header::SET_COOKIE).iter().map(|set| set.to_str().expect("text").to_owned()).collect();
         let mut expected = Vec::new();
@@ -366,7 +390,7 @@ impl Run {
             assert!(set.contains("Max-Age=0"), "{set}");
             return None;
         }
-        let secret = self.world.snapshot.cookie.open(value.as_bytes(), vestibule_time(sealed)).expect("it opens");
+        let secret = self.world.snapshot().cookie.open(value.as_bytes(), vestibule_time(sealed)).expect("it opens");
         let session = self.handles.iter().position(|known| *known == secret.handle).expect("known");
         Some((session, secret.generation))
     }
@@ -382,7 +406,7 @@ impl Run {
         let place = self.some_place(None);
         self.tell(format!("{user} signs in from {place:?} with {presented:?}"));
         let before = self.current(place, &presented);
-        let (shared, snapshot, now) = (&self.world.shared, &self.world.snapshot, self.world.now());
+        let (shared, snapshot, now) = (self.world.shared(), self.world.snapshot(), self.world.now());
         let live = before.and_then(|at| self.world.find(self.handles[at]));
         let from = world::from(place);
         let made = finish(establish::sign_in(shared, snapshot, world::principal(user), from, live, now));
@@ -402,7 +426,8 @@ impl Run {
     fn current(&self, place: Place, presented: &[(String, Cookie)]) -> Option<usize> {
         let values: Vec<String> = presented.iter().map(|(value, _)| value.clone()).collect();
         let cookies: Vec<Cookie> = presented.iter().map(|(_, cookie)| *cookie).collect();
-        let (World { shared, snapshot, .. }, headers) = (&self.world, world::headers(place, &values));
+        let (shared, snapshot) = (self.world.shared(), self.world.snapshot());
+        let headers = world::headers(place, &values);
         let current = current_session(shared, snapshot, &headers, world::address(place), self.world.now());
         let live = finish(current).expect("memory works");
         let expected = self.model.current(&cookies, self.now());
@@ -427,7 +452,7 @@ impl Run {
 
     fn end(&mut self, at: usize, why: EndReason) {
         let lasts = self.model.sessions[at].ended.is_none();
-        let (shared, now) = (&self.world.shared, self.world.now());
+        let (shared, now) = (self.world.shared(), self.world.now());
         let ended = finish(shared.end_session(self.handles[at], why, None, now)).expect("memory works");
         assert_eq!(ended, lasts, "session {at} ends now");
         self.model.end(at, why.name(), self.now());
@@ -437,7 +462,7 @@ impl Run {
         let user = self.dice.pick(&USERS);
         self.tell(format!("all sessions of {user} are revoked"));
         let all: Vec<usize> = self.model.lasting(user).collect();
-        let (shared, now) = (&self.world.shared, self.world.now());
+        let (shared, now) = (self.world.shared(), self.world.now());
         let ended = finish(shared.end_all_sessions(Owner::User(user.into()), EndReason::Revoked, now));
         assert_eq!(ended, Ok(all.len()), "sessions that ended");
         all.into_iter().for_each(|at| self.model.end(at, "revoked", now.as_millis()));
@@ -445,7 +470,7 @@ impl Run {
 
     fn sweep(&mut self) {
         self.tell("sweep".to_owned());
-        finish(self.world.shared.sweep(self.world.now()));
+        finish(self.world.shared().sweep(self.world.now()));
         self.model.sweep(self.now());
     }
 
@@ -463,7 +488,7 @@ impl Run {
             assert_eq!((found, session.forgotten), (expected, false), "session {at}");
         }
         for user in USERS {
-            let list = finish(self.world.shared.store.list(Owner::User(user.into()))).expect("memory works");
+            let list = finish(self.world.shared().store.list(Owner::User(user.into()))).expect("memory works");
             let mut found: Vec<_> = list.iter().map(|live| live.handle()).collect();
             let mut expected: Vec<_> = self.model.lasting(user).map(|at| self.handles[at]).collect();
             found.sort_unstable();

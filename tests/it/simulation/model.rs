@@ -199,7 +199,8 @@ impl Model {
                 let session = &mut self.sessions[at];
                 if session.ended.is_none() && session.generation < generation {
                     session.generation = generation;
-                    session.since = request.now;
+                    // Where the clock is late that may be before there was a session, which it then begins with.
+                    session.since = request.now.max(session.made);
                 }
                 let is_current = session.ended.is_none() && session.generation == generation;
                 Some(if is_current { outcome } else { plain(Said::Ask("unknown_session")) })

@@ -57,7 +57,7 @@ fn play(seed: u64) {
         agent: (Compared::Roughly, Answer::End),
         lookup_waits: false,
     };
-    let field = Field::new(World::new(&rules, seed));
+    let field = Field::new(World::new(&rules, &[0, 400], seed));
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             let field = &field;
@@ -75,7 +75,7 @@ impl Field {
         let from = world::from(HERE);
         let begin = |at: usize| {
             let (user, now) = (USERS[at % USERS.len()], world.now());
-            let made = establish::sign_in(&world.shared, &world.snapshot, world::principal(user), from, None, now);
+            let made = establish::sign_in(world.shared(), world.snapshot(), world::principal(user), from, None, now);
             let live = world::finish(made).expect("memory works").live;
             Known { live, user, has_ended: AtomicBool::new(false), generation: AtomicU32::new(0) }
         };
@@ -88,7 +88,7 @@ impl Field {
         let known = &self.known[dice.below(among)];
         match dice.below(10_000) {
             0..9000 => self.request(known, dice),
-            9000..9800 => self.world.clock.advance(Duration::from_millis(dice.below(40) as u64)),
+            9000..9800 => self.world.advance(Duration::from_millis(dice.below(40) as u64)),
             9800..9900 => self.sweep(),
             9900..9930 => self.revoke(known),
             9930 => self.revoke_all(known.user),
@@ -129,7 +129,7 @@ impl Field {
     }
 
     fn ask(&self, live: &Live, shown: u32, now: Timestamp) -> Verdict {
-        let World { shared, snapshot, .. } = &self.world;
+        let (shared, snapshot) = (self.world.shared(), self.world.snapshot());
         let set = establish::cookie(shared, snapshot, live, shown, now).expect("a cookie");
         let value = value_of(set.to_str().expect("text")).to_owned();
         world::finish(self.world.request(Asks::User, HERE, &[value])).expect("memory works").verdict
@@ -137,7 +137,7 @@ impl Field {
 
     fn revoke(&self, known: &Known) {
         let (now, had_ended) = (self.world.now(), known.has_ended.load(Ordering::SeqCst));
-        let end = self.world.shared.end_session(known.live.handle(), EndReason::Revoked, None, now);
+        let end = self.world.shared().end_session(known.live.handle(), EndReason::Revoked, None, now);
         let ended = world::finish(end).expect("memory works");
         assert!(known.live.ended().is_some(), "it has ended when the call returns");
         assert!(!(ended && had_ended), "it ended twice");
@@ -147,7 +147,7 @@ impl Field {
     fn revoke_all(&self, user: &'static str) {
         let now = self.world.now();
         let of_user: Vec<&Known> = self.known.iter().filter(|known| known.user == user).collect();
-        let end = self.world.shared.end_all_sessions(Owner::User(user.into()), EndReason::Revoked, now);
+        let end = self.world.shared().end_all_sessions(Owner::User(user.into()), EndReason::Revoked, now);
         world::finish(end).expect("memory works");
         for known in of_user {
             assert!(known.live.ended().is_some(), "all of {user} have ended");
@@ -156,12 +156,12 @@ impl Field {
     }
 
     fn sweep(&self) {
-        world::finish(self.world.shared.sweep(self.world.now()));
+        world::finish(self.world.shared().sweep(self.world.now()));
     }
 
     fn list(&self, user: &'static str) {
         let had_ended: Vec<_> = self.known.iter().map(|known| known.has_ended.load(Ordering::SeqCst)).collect();
-        let list = world::finish(self.world.shared.store.list(Owner::User(user.into()))).expect("memory works");
+        let list = world::finish(self.world.shared().store.list(Owner::User(user.into()))).expect("memory works");
         for (known, had_ended) in self.known.iter().zip(had_ended) {
             assert!(!(had_ended && list.contains(&known.live)), "an ended session is listed");
         }
@@ -172,7 +172,7 @@ impl Field {
         let lasting = self.known.iter().filter(|known| known.live.ended().is_none()).count();
         assert_eq!(self.world.store.active(), lasting, "sessions that last");
         for user in USERS {
-            let list = world::finish(self.world.shared.store.list(Owner::User(user.into()))).expect("memory works");
+            let list = world::finish(self.world.shared().store.list(Owner::User(user.into()))).expect("memory works");
             let expected = self.known.iter().filter(|known| known.user == user && known.live.ended().is_none()).count();
             assert_eq!(list.len(), expected, "the sessions of {user}");
         }

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -11,10 +11,12 @@ use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderMap, Request};
+use tempfile::TempDir;
 use vestibule::app;
 use vestibule::base::clock::{Clock, ManualClock, Timestamp};
 use vestibule::base::random::Random;
 use vestibule::config::Plan;
+use vestibule::crypto::key_file;
 use vestibule::enforce::authorize::{Authorized, authorize};
 use vestibule::enforce::establish;
 use vestibule::enforce::shared::Shared;
@@ -128,41 +130,56 @@ impl SessionStore for Turnstile {
 pub type Flight = Pin<Box<dyn Future<Output = Result<Authorized, StoreError>>>>;
 
 /// One gateway.
+struct Node {
+    shared: Arc<Shared>,
+    snapshot: Arc<Snapshot>,
+    clock: ManualClock,
+}
+
+/// Gateways with one store, each with a clock of its own. What happens, happens at one of them.
 pub struct World {
-    pub shared: Arc<Shared>,
-    pub snapshot: Arc<Snapshot>,
+    nodes: Vec<Node>,
+    here: usize,
     pub store: Arc<MemoryStore>,
-    pub clock: ManualClock,
 }
 
 impl World {
-    /// A gateway with these rules, its handles, seeds and nonces fixed by `seed`.
-    pub fn new(rules: &Rules, seed: u64) -> Self {
-        let text = "[server]\nlisten = [\"127.0.0.1:0\"]\n[[server.certificate]]\ncert = \"c\"\nkey = \"k\"\ngenerate = true\n[session.store]\nkind = \"memory\"\n\
-                    [[upstream]]\nname = \"app\"\nservers = [\"http://127.0.0.1:1\"]\n\
-                    [[route]]\npath = \"/\"\nupstream = \"app\"\naccess = \"public\"\n";
-        let mut plan = Plan::of(&Document::parse("gateway.toml", text)).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        plan.session.rules = session_rules(rules);
-        let (store, clock) = (Arc::new(MemoryStore::default()), ManualClock::at(START));
-        let parts = app::Parts {
-            clock: Clock::Manual(clock.clone()),
-            random: Random::seeded(seed),
-            store: Some(Arc::new(Turnstile { inner: Arc::clone(&store), lookup_waits: rules.lookup_waits })),
-            log: Box::new(std::io::sink()),
-        };
-        let shared = Arc::new(app::share(&plan, parts).expect("it starts"));
-        let snapshot = shared.snapshot.load_full();
-        Self { shared, snapshot, store, clock }
+    /// A gateway with these rules for each of `late`, the clock of which is late by so many milliseconds; handles, seeds
+    /// and nonces are fixed by `seed`.
+    pub fn new(rules: &Rules, late: &[u64], seed: u64) -> Self {
+        let store = Arc::new(MemoryStore::default());
+        let node = |(at, late): (usize, &u64)| Node::new(rules, *late, seed + ((at as u64) << 32), Arc::clone(&store));
+        Self { nodes: late.iter().enumerate().map(node).collect(), here: 0, store }
     }
 
-    /// The time.
+    /// What happens next, happens at this one.
+    pub fn go_to(&mut self, node: usize) {
+        self.here = node % self.nodes.len();
+    }
+
+    /// What is shared there.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.nodes[self.here].shared
+    }
+
+    /// The configuration there.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.nodes[self.here].snapshot
+    }
+
+    /// The time there.
     pub fn now(&self) -> Timestamp {
-        self.clock.now()
+        self.nodes[self.here].clock.now()
+    }
+
+    /// Time goes on, everywhere.
+    pub fn advance(&self, span: Duration) {
+        self.nodes.iter().for_each(|node| node.clock.advance(span));
     }
 
     /// A request arrives now; nothing of it is done yet.
     pub fn request(&self, asks: Asks, place: Place, cookies: &[String]) -> Flight {
-        let (shared, snapshot, now) = (Arc::clone(&self.shared), Arc::clone(&self.snapshot), self.now());
+        let (shared, snapshot, now) = (Arc::clone(self.shared()), Arc::clone(self.snapshot()), self.now());
         let (parts, route) = (parts(place, cookies), route(asks));
         Box::pin(async move {
             let facts = Facts::read(&parts, address(place)).expect("a good request");
@@ -176,6 +193,39 @@ impl World {
             Lookup::Hit(live) => Some(live),
             Lookup::Miss | Lookup::Later(_) => None,
         }
+    }
+}
+
+/// The keys of all of them.
+fn keys() -> String {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        key_file::make(&folder.path().join("keys"), &Random::seeded(1)).expect("written");
+        folder
+    });
+    format!("[keys]\nsecrets = [\"file:{}\"]\n", folder.path().join("keys").display())
+}
+
+impl Node {
+    fn new(rules: &Rules, late: u64, seed: u64, store: Arc<MemoryStore>) -> Self {
+        let text = keys()
+            + "[server]\nlisten = [\"127.0.0.1:0\"]\n[[server.certificate]]\ncert = \"c\"\nkey = \"k\"\ngenerate = true\n[session.store]\nkind = \"memory\"\n\
+                    [[upstream]]\nname = \"app\"\nservers = [\"http://127.0.0.1:1\"]\n\
+                    [[route]]\npath = \"/\"\nupstream = \"app\"\naccess = \"public\"\n";
+        let mut plan =
+            Plan::of(&Document::parse("gateway.toml", &text)).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        plan.session.rules = session_rules(rules);
+        let clock = ManualClock::at(Timestamp::from_millis(START.as_millis() - late));
+        let parts = app::Parts {
+            clock: Clock::Manual(clock.clone()),
+            random: Random::seeded(seed),
+            store: Some(Arc::new(Turnstile { inner: store, lookup_waits: rules.lookup_waits })),
+            log: Box::new(std::io::sink()),
+        };
+        let shared = Arc::new(app::share(&plan, parts).expect("it starts"));
+        let snapshot = shared.snapshot.load_full();
+        Self { shared, snapshot, clock }
     }
 }
 
