@@ -48,6 +48,7 @@ use vestibule::session::principal::Principal;
 use vestibule::session::record::Record;
 use vestibule::session::rotation::{proof, proves};
 use vestibule::session::store::{Created, Lookup, SessionStore};
+use vestibule::session::tenant::TenantId;
 use vestibule::session::timeouts::RoleLifetime;
 use vestibule::store::memory::MemoryStore;
 
@@ -231,7 +232,9 @@ fn limits(group: &mut Group<'_>) {
         });
     });
     let person = PerClient::new(rate, Clock::System);
-    group.bench_function("person", |bencher| bencher.iter(|| person.admit(black_box(Client::User("user-17")))));
+    group.bench_function("person", |bencher| {
+        bencher.iter(|| person.admit(black_box(Client::User(TenantId::DEFAULT, "user-17"))))
+    });
     group.bench_function("route, by address", |bencher| {
         bencher.iter(|| person.admit(black_box(Client::Address(CLIENT))));
     });
@@ -241,7 +244,9 @@ fn limits(group: &mut Group<'_>) {
     for (name, device) in [("password, a stranger's", None), ("password, a known browser's", Some([7; 16]))] {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                passwords.admit(black_box("user-17"), CLIENT, device).map(|counted| passwords.give_back(counted))
+                passwords
+                    .admit(TenantId::DEFAULT, black_box("user-17"), CLIENT, device)
+                    .map(|counted| passwords.give_back(counted))
             });
         });
     }
@@ -303,7 +308,7 @@ fn whole(group: &mut Group<'_>) {
     let route = policy(&["ops", "reader"]);
     let signed_in = |at: usize| -> HeaderMap {
         let live = add(&*shared.store, record(&shared.random, at));
-        let set = establish::cookie(&shared, &snapshot, &live, 0, NOW).expect("a cookie");
+        let set = establish::cookie(&shared, &snapshot.default, &live, 0, NOW).expect("a cookie");
         request("/", Some(&format!("theme=dark; __Host-session={}; lang=de", value_of(&set)))).headers
     };
     let sessions: Vec<HeaderMap> = (0..100_000).map(signed_in).collect();
@@ -314,7 +319,7 @@ fn whole(group: &mut Group<'_>) {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let headers = in_turn.next().expect("never ends");
-                let answer = authorize(&shared, &snapshot, &route, &facts, headers, NOW).now_or_never();
+                let answer = authorize(&shared, &snapshot.default, &route, &facts, headers, NOW).now_or_never();
                 answer.expect("memory answers at once").map(|authorized| authorized.verdict)
             });
         });

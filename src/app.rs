@@ -35,10 +35,12 @@ use crate::enforce::people::{self, Followed};
 use crate::enforce::reloads::Reloads;
 use crate::enforce::shared::{self, Shared};
 use crate::enforce::snapshot::Snapshot;
+use crate::enforce::tenant::Tenant;
 use crate::limit::connections::{ConnectionLimits, OpenConnections};
 use crate::login::attempt::{self, Attempts};
 use crate::login::device::{self, Devices};
 use crate::login::password::PasswordPool;
+use crate::login::users::User;
 use crate::observe::access_log::{AccessLog, FLUSH_EVERY};
 use crate::observe::audit::AuditLog;
 use crate::observe::sink::Logs;
@@ -51,7 +53,9 @@ use crate::server::sockets::{self, Sockets};
 use crate::server::tls::Tls;
 use crate::server::worker::Worker;
 use crate::session::cookie::SessionCookie;
+use crate::session::record::Person;
 use crate::session::store::SessionStore;
+use crate::session::tenant::{DEFAULT_TENANT, TenantId};
 use crate::store::disk::{DiskSettings, DiskStore, Opened};
 use crate::store::memory::MemoryStore;
 use crate::upstream::forward::Rewriting;
@@ -60,11 +64,8 @@ use crate::upstream::group::Upstream;
 /// How long the background may take to end: it only waits, so it ends at once.
 const BACKGROUND_END: Duration = Duration::from_secs(1);
 
-/// The only tenant there is so far.
-const TENANT: &str = "default";
-
 /// The people whose restored sessions are unlike what the users file says of them, where the store has compared the two.
-type Unlike = Option<Vec<Box<str>>>;
+type Unlike = Option<Vec<Person>>;
 
 /// What a gateway is given from outside.
 pub struct Parts {
@@ -182,11 +183,11 @@ pub fn start_on(sockets: Sockets, plan: &Plan, parts: Parts) -> Result<Running, 
 /// Ends the restored sessions of whoever is not among the users any more or has another password, and gives the others
 /// the rights they have now. It looks at the sessions of those `unlike` the users, or of everybody.
 fn admit_known(background: &runtime::Runtime, shared: &Shared, unlike: Unlike) -> Result<(), String> {
-    let (users, now) = (shared.snapshot.load().users.clone(), shared.clock.now());
+    let now = shared.clock.now();
     let followed = background.block_on(async {
         match unlike {
-            Some(names) => Ok(people::follow_these(shared, names, users.as_deref(), now).await),
-            None => people::follow(shared, users.as_deref(), now).await,
+            Some(people) => Ok(people::follow_these(shared, people, now).await),
+            None => people::follow(shared, now).await,
         }
     });
     match followed {
@@ -384,15 +385,16 @@ fn open_store(
         StoreKind::Memory => return Ok((Arc::new(MemoryStore::default()), Some(Vec::new()))),
         StoreKind::Disk(path) => path.clone(),
     };
-    let known = plan.users.iter().flat_map(|local| local.users.iter()).filter(|user| !user.disabled);
+    let known = |user: &User| (user.name.as_str().into(), Arc::new(user.principal()));
+    let of_default = plan.users.iter().flat_map(|local| local.users.iter()).filter(|user| !user.disabled);
     let Opened { store, is_new, unlike } = DiskStore::open(DiskSettings {
         path: path.clone(),
         ring: Arc::clone(ring),
-        tenant: TENANT.into(),
+        tenant: DEFAULT_TENANT.into(),
         idle: plan.session.rules.lifetimes.shortest_idle(),
         random: random.clone(),
         clock: clock.clone(),
-        known: known.map(|user| (user.name.as_str().into(), Arc::new(user.principal()))).collect(),
+        known: [(TenantId::DEFAULT, of_default.map(known).collect())].into(),
     })?;
     if is_new {
         // Where there was one, everybody has been signed out by this.
@@ -412,8 +414,6 @@ pub(crate) fn snapshot(
     clock: &Clock,
     before: Option<(&Plan, &Snapshot)>,
 ) -> Result<Snapshot, String> {
-    let rules = plan.session.rules.clone();
-    let longest = rules.lifetimes.all.absolute;
     let former = before.map_or(&[][..], |(_, snapshot)| &snapshot.upstreams);
     Ok(Snapshot {
         version: before.map_or(1, |(_, snapshot)| snapshot.version + 1),
@@ -421,10 +421,7 @@ pub(crate) fn snapshot(
         ring: Arc::clone(ring),
         connections: connection_limits(plan),
         routes: RouteTable::new(plan.routes.clone()),
-        rules,
-        cookie: SessionCookie::new(plan.session.cookie.clone(), Arc::clone(ring), TENANT, longest),
-        attempts: Attempts::new(Arc::clone(ring), TENANT),
-        devices: Devices::new(Arc::clone(ring), TENANT),
+        default: Arc::new(default_tenant(plan, ring, clock, before)),
         proxy_protocol: plan.server.proxy_protocol,
         forwarded_header: plan.server.forwarded_header,
         rewriting: Rewriting {
@@ -434,16 +431,30 @@ pub(crate) fn snapshot(
             cookies: [plan.session.cookie.name.clone(), attempt::COOKIE.into(), device::COOKIE.into()],
         },
         upstreams: plan.upstreams.iter().map(|own| Upstream::renew(former, own.clone())).collect::<Result<_, _>>()?,
+        request_id: plan.log.request_id.clone(),
+        strict_transport_security: plan.server.hsts.map(Hsts::header),
+    })
+}
+
+/// The tenant that the tables at the top of a plan are for.
+fn default_tenant(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock, before: Option<(&Plan, &Snapshot)>) -> Tenant {
+    let rules = plan.session.rules.clone();
+    let (id, longest) = (TenantId::DEFAULT, rules.lifetimes.all.absolute);
+    Tenant {
+        id,
+        ring: Arc::clone(ring),
+        rules,
+        cookie: SessionCookie::new(plan.session.cookie.clone(), Arc::clone(ring), id.name(), longest),
+        attempts: Attempts::new(Arc::clone(ring), id.name()),
+        devices: Devices::new(Arc::clone(ring), id.name()),
         users: plan.users.as_ref().map(|local| Arc::clone(&local.users)),
         limits: plan.limits.counting(
             &plan.routes,
             clock,
-            before.map(|(plan, snapshot)| (&plan.limits, &*plan.routes, &snapshot.limits)),
+            before.map(|(plan, snapshot)| (&plan.limits, &*plan.routes, &snapshot.default.limits)),
         ),
-        request_id: plan.log.request_id.clone(),
-        strict_transport_security: plan.server.hsts.map(Hsts::header),
         title: plan.title.clone(),
-    })
+    }
 }
 
 fn connection_limits(plan: &Plan) -> ConnectionLimits {

@@ -263,7 +263,7 @@ impl Reloader {
         self.kit.plan = plan;
         let retired = self.kit.checkers.watch(&snapshot.upstreams);
         let now = shared.clock.now();
-        let followed = people::follow(&shared, snapshot.users.as_deref(), now).await;
+        let followed = people::follow(&shared, now).await;
         let Followed { ended, changed, failed } = followed.unwrap_or(Followed { failed: 1, ..Followed::default() });
         if failed > 0 {
             tracing::error!(

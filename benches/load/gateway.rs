@@ -90,7 +90,7 @@ async fn make_sessions(shared: &Shared, arguments: &Arguments) -> Result<(), Str
         let records = (first..arguments.sessions.min(first + AT_ONCE)).map(|at| {
             let user = format!("user-{}", at % arguments.users);
             let email = format!("{user}@example.test");
-            let known = snapshot.users.as_ref().and_then(|users| users.get(&user));
+            let known = snapshot.default.users.as_ref().and_then(|users| users.get(&user));
             let principal = known
                 .map(User::principal)
                 .unwrap_or_else(|| Principal::new(&user, Some(&email), &["staff".to_owned()], &["reader".to_owned()]));
@@ -101,7 +101,8 @@ async fn make_sessions(shared: &Shared, arguments: &Arguments) -> Result<(), Str
             let Created::Session(live) = created.map_err(|error| error.to_string())? else {
                 return Err("the store is full".to_owned());
             };
-            let cookie = establish::cookie(shared, &snapshot, &live, 0, now).ok_or("a cookie could not be made")?;
+            let cookie =
+                establish::cookie(shared, &snapshot.default, &live, 0, now).ok_or("a cookie could not be made")?;
             let cookie = cookie.to_str().map_err(|error| error.to_string())?;
             writeln!(cookies, "{}", cookie.split(';').next().unwrap_or_default()).map_err(failed)?;
         }

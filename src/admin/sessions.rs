@@ -21,6 +21,7 @@ use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
 use crate::session::record::{EndReason, Owner};
 use crate::session::store::{Lookup, StoreError};
+use crate::session::tenant::TenantId;
 
 /// The most sessions in one answer: half a megabyte.
 pub const MOST: usize = 1000;
@@ -57,7 +58,7 @@ pub(super) async fn list(shared: &Shared, query: &Query<'_>, wanted: &Wanted) ->
 type Found = (Vec<Arc<Live>>, Option<SessionHandle>);
 
 async fn of_user(shared: &Shared, user: &str, wanted: &Wanted, now: Timestamp) -> Result<Found, StoreError> {
-    let mut found = shared.asked("list", shared.store.list(Owner::User(user.into()))).await?;
+    let mut found = shared.asked("list", shared.store.list(Owner::user(TenantId::DEFAULT, user))).await?;
     found.retain(|live| wanted.after.is_none_or(|after| live.handle() > after) && wanted.fits(&live.view(), now));
     found.sort_unstable_by_key(|live| live.handle());
     let next = if found.len() > wanted.limit { found.get(wanted.limit - 1).map(|live| live.handle()) } else { None };
@@ -126,7 +127,7 @@ pub(super) async fn end_one(shared: &Shared, handle: SessionHandle, caller: Call
 
 /// Ends every session of a person.
 pub(super) async fn end_of_user(shared: &Shared, user: &str, caller: Caller) -> Response<Full<Bytes>> {
-    let owner = Owner::User(user.into());
+    let owner = Owner::user(TenantId::DEFAULT, user);
     let ended = shared.end_all_here(owner, EndReason::Revoked, shared.clock.now()).await;
     let fields = AuditFields { user: Some(user), reason: Some("user"), ..AuditFields::default() };
     note(shared, caller, ended.count, fields);
@@ -258,7 +259,7 @@ fn in_short(live: &Live, now: Timestamp) -> Value {
 /// Everything that may be known of a session: neither its seed nor a proof, nor what they could be made of.
 fn in_full(shared: &Shared, live: &Live) -> Value {
     let (view, now) = (live.view(), shared.clock.now());
-    let lifetime = shared.snapshot.load().rules.lifetimes.of(view.principal.map(|principal| &**principal));
+    let lifetime = shared.snapshot.load().lifetimes().of(view.tenant).of(view.principal.map(|principal| &**principal));
     let ends = match view.ended {
         Some(_) => Value::Null,
         None => {

@@ -87,5 +87,5 @@ pub(super) fn users(shared: &Shared) -> Value {
         let User { name, password: _, email, roles, groups, disabled } = user;
         json!({ "name": name, "email": email, "roles": roles, "groups": groups, "disabled": disabled })
     };
-    shared.snapshot.load().users.iter().flat_map(|users| users.iter().map(one)).collect()
+    shared.snapshot.load().default.users.iter().flat_map(|users| users.iter().map(one)).collect()
 }

@@ -4,14 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::admin::listen::{self, Opening, Place};
+use crate::app;
 use crate::app::keys::{Keys, Moment, keys};
-use crate::app::{self, TENANT};
 use crate::base::clock::Clock;
 use crate::base::random::Random;
 use crate::config::{Plan, StoreKind};
 use crate::crypto::key_file;
 use crate::crypto::keyring::KeyRing;
 use crate::server::sockets;
+use crate::session::tenant::DEFAULT_TENANT;
 use crate::store::disk::{DiskStore, Found};
 
 /// Looks whether the addresses that people come to are there. Gives what is to be said although nothing is wrong. Whether a
@@ -84,7 +85,7 @@ fn store(plan: &Plan, ring: &Arc<KeyRing>) -> Result<Option<String>, String> {
         StoreKind::Memory => return Ok(None),
         StoreKind::Disk(path) => path,
     };
-    Ok(match DiskStore::look(path, Arc::clone(ring), TENANT)? {
+    Ok(match DiskStore::look(path, Arc::clone(ring), DEFAULT_TENANT)? {
         Found::ToBeMade | Found::Good => None,
         Found::InUse => Some(format!(
             "the session store {} is in use by another process, as it is while a gateway runs: what is in it was not \

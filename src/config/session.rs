@@ -12,6 +12,7 @@ use crate::reader::Section;
 use crate::session::binding::{AddressMode, AgentMode, Answer, BindingRules, TlsMode};
 use crate::session::cookie::{CookieSettings, SameSite};
 use crate::session::rotation::{DEFAULT_EVERY, DEFAULT_GRACE, RotationRule};
+use crate::session::tenant::TenantId;
 use crate::session::timeouts::{DEFAULT_ABSOLUTE, DEFAULT_IDLE, Lifetime, Lifetimes};
 
 /// The shortest idle limit and rotation interval: below it people lose their session between two clicks.
@@ -50,7 +51,8 @@ pub(super) fn read(root: &Section<'_>) -> Option<SessionPlan> {
     let cookie = cookie(&section);
     let all = lifetime(&section);
     let lifetimes = Lifetimes::new(all, lifetimes::of_roles(root, &all));
-    let rules = SessionRules { lifetimes, rotation: rotation(&section), binding: binding(&section) };
+    let rules =
+        SessionRules { tenant: TenantId::DEFAULT, lifetimes, rotation: rotation(&section), binding: binding(&section) };
     Some(SessionPlan { store: store?, cookie: cookie?, rules })
 }
 

@@ -10,6 +10,7 @@ use crate::limit::rate::Client;
 use crate::policy::verdict::Subject;
 use crate::route::table::Route;
 use crate::session::live::Live;
+use crate::session::tenant::TenantId;
 
 /// Counts a request that `subject` may make on `route`. Where requests under way are counted, it is one of them until what
 /// is returned is dropped.
@@ -18,6 +19,7 @@ use crate::session::live::Live;
 /// When it is one too many for one of the limits.
 pub fn admit(
     limits: &Limits,
+    tenant: TenantId,
     route: &Route,
     subject: &Subject,
     live: Option<&Arc<Live>>,
@@ -32,13 +34,13 @@ pub fn admit(
         }
     }
     if let (Subject::User(_, principal), Some(limit)) = (subject, &limits.per_user) {
-        let person = Client::User(&principal.user);
+        let person = Client::User(tenant, &principal.user);
         limit.admit(person).map_err(|exceeded| Refusal::TooMany("user_limit", exceeded))?;
     }
     if let Some(limit) = route.limit.and_then(|limit| limits.routes.get(limit.place)) {
         // By name where there is one: more sessions are no way around it, and an office does not share it.
         let client = match subject {
-            Subject::User(_, principal) => Client::User(&principal.user),
+            Subject::User(_, principal) => Client::User(tenant, &principal.user),
             Subject::Nobody | Subject::Anonymous(_) => Client::Address(client),
         };
         limit.admit(client).map_err(|exceeded| Refusal::TooMany("route_limit", exceeded))?;

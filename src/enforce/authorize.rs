@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, header};
 use crate::base::clock::Timestamp;
 use crate::enforce::establish;
 use crate::enforce::shared::Shared;
-use crate::enforce::snapshot::Snapshot;
+use crate::enforce::tenant::Tenant;
 use crate::limit::guesses::Guess;
 use crate::limit::rate::Exceeded;
 use crate::observe::audit::{AuditEvent, AuditFields};
@@ -19,7 +19,7 @@ use crate::policy::route_policy::{Access, RoutePolicy};
 use crate::policy::trace::NoTrace;
 use crate::policy::verdict::{Decision, Reason, RotationStep, Subject, Verdict};
 use crate::session::binding::{Answer, Report};
-use crate::session::cookie::{CookieSecret, MAX_CANDIDATES, SessionCookie};
+use crate::session::cookie::{CookieSecret, MAX_CANDIDATES};
 use crate::session::live::Live;
 use crate::session::principal::Principal;
 use crate::session::rotation::proves;
@@ -68,13 +68,13 @@ impl AnswerCookies {
 
     /// Writes them into the head of an answer, at the moment it is sent: a successor that has been presented in the
     /// meantime is not offered again, so an old slow answer never overwrites a newer cookie.
-    pub fn write(self, shared: &Shared, snapshot: &Snapshot, headers: &mut HeaderMap) {
+    pub fn write(self, shared: &Shared, tenant: &Tenant, headers: &mut HeaderMap) {
         let offered = self
             .offer
             .filter(|(live, generation)| {
                 live.rotation().generation.checked_add(1) == Some(*generation) && live.ended().is_none()
             })
-            .and_then(|(live, generation)| establish::cookie(shared, snapshot, &live, generation, shared.clock.now()));
+            .and_then(|(live, generation)| establish::cookie(shared, tenant, &live, generation, shared.clock.now()));
         let mut all = self.set.into_iter().chain(offered).peekable();
         if all.peek().is_none() {
             return;
@@ -120,7 +120,7 @@ struct Search {
 /// When the store fails. The request is then refused, whatever its route.
 pub async fn authorize(
     shared: &Shared,
-    snapshot: &Snapshot,
+    tenant: &Tenant,
     route: &RoutePolicy,
     facts: &Facts<'_>,
     headers: &HeaderMap,
@@ -130,17 +130,17 @@ pub async fn authorize(
         // The cookie of a public route is not read.
         Access::Public => Search { found: Err(Bad::innocent(Reason::NoSession)), has_strays: false },
         Access::Optional | Access::Anonymous | Access::Authenticated => {
-            search(shared, snapshot, headers, facts.client, now).await?
+            search(shared, tenant, headers, facts.client, now).await?
         }
     };
     let presented = match &search.found {
         Ok(found) => Presented::Session { session: found.live.view(), generation: found.generation },
         Err(bad) => Presented::Unusable(bad.reason),
     };
-    let decision = decide(&snapshot.rules, route, presented, facts, now, &mut NoTrace);
+    let decision = decide(&tenant.rules, route, presented, facts, now, &mut NoTrace);
     let mut cookies = AnswerCookies::default();
     if search.has_strays {
-        cookies.set = snapshot.cookie.delete_strays(&facts.host, &String::from_utf8_lossy(&facts.path.matched));
+        cookies.set = tenant.cookie.delete_strays(&facts.host, &String::from_utf8_lossy(&facts.path.matched));
     }
     let (live, too_many) = match search.found {
         Ok(found) => (Some(found), None),
@@ -149,7 +149,7 @@ pub async fn authorize(
     // A browser that has lost its session among many, as when all are gone, comes again without the cookie and is let in.
     // Only in an answer that is made at once: a later one could take away what its person has signed in with since.
     if too_many.is_some() || (search.has_strays && live.is_none()) {
-        cookies.set.extend(snapshot.cookie.delete());
+        cookies.set.extend(tenant.cookie.delete());
     }
     let verdict = apply(shared, decision, live.as_ref(), facts, now, &mut cookies).await?;
     // Whoever passes as nobody, because their session cannot be used, has no part in it: neither its limit nor its end.
@@ -165,16 +165,16 @@ pub async fn authorize(
 /// When the store fails.
 pub async fn recognised(
     shared: &Shared,
-    snapshot: &Snapshot,
+    tenant: &Tenant,
     facts: &Facts<'_>,
     headers: &HeaderMap,
     now: Timestamp,
 ) -> Result<Option<Arc<Principal>>, StoreError> {
-    let search = search(shared, snapshot, headers, facts.client, now).await?;
+    let search = search(shared, tenant, headers, facts.client, now).await?;
     let Ok(found) = search.found else { return Ok(None) };
     let presented = Presented::Session { session: found.live.view(), generation: found.generation };
     let route = RoutePolicy::new(Access::Authenticated, Vec::new());
-    let decision = decide(&snapshot.rules, &route, presented, facts, now, &mut NoTrace);
+    let decision = decide(&tenant.rules, &route, presented, facts, now, &mut NoTrace);
     Ok(match decision.verdict {
         Verdict::Allow(grant) => match grant.subject() {
             Subject::User(_, principal) => Some(Arc::clone(principal)),
@@ -191,12 +191,12 @@ pub async fn recognised(
 /// When the store fails.
 pub async fn current_session(
     shared: &Shared,
-    snapshot: &Snapshot,
+    tenant: &Tenant,
     headers: &HeaderMap,
     client: IpAddr,
     now: Timestamp,
 ) -> Result<Option<Arc<Live>>, StoreError> {
-    let known = known_session(shared, snapshot, headers, client, now).await?;
+    let known = known_session(shared, tenant, headers, client, now).await?;
     Ok(known.filter(|live| live.ended().is_none()))
 }
 
@@ -206,12 +206,12 @@ pub async fn current_session(
 /// When the store fails.
 pub async fn known_session(
     shared: &Shared,
-    snapshot: &Snapshot,
+    tenant: &Tenant,
     headers: &HeaderMap,
     client: IpAddr,
     now: Timestamp,
 ) -> Result<Option<Arc<Live>>, StoreError> {
-    let search = search(shared, snapshot, headers, client, now).await?;
+    let search = search(shared, tenant, headers, client, now).await?;
     Ok(search.found.ok().map(|found| found.live))
 }
 
@@ -219,29 +219,29 @@ pub async fn known_session(
 /// neighbouring host leaves behind, one is used only if no other opens to a session that lasts.
 async fn search(
     shared: &Shared,
-    snapshot: &Snapshot,
+    tenant: &Tenant,
     headers: &HeaderMap,
     client: IpAddr,
     now: Timestamp,
 ) -> Result<Search, StoreError> {
-    let mut candidates = snapshot.cookie.candidates(headers);
+    let mut candidates = tenant.cookie.candidates(headers);
     let (Some(first), second) = (candidates.next(), candidates.next()) else {
         return Ok(Search { found: Err(Bad::innocent(Reason::NoSession)), has_strays: false });
     };
     let Some(second) = second else {
-        let opened = open(shared, &snapshot.cookie, first, now).await?;
-        let found = opened.map_err(|reason| note_bad(shared, snapshot, first, client, reason));
+        let opened = open(shared, tenant, first, now).await?;
+        let found = opened.map_err(|reason| note_bad(shared, tenant, first, client, reason));
         return Ok(Search { found, has_strays: false });
     };
     let all = [first, second].into_iter().chain(candidates).take(MAX_CANDIDATES);
-    let found = Box::pin(only_one_that_lasts(shared, snapshot, all, client, now)).await?;
+    let found = Box::pin(only_one_that_lasts(shared, tenant, all, client, now)).await?;
     Ok(Search { found, has_strays: true })
 }
 
 /// Counts a cookie that opens no session by the address it came from, and reports it.
-fn note_bad(shared: &Shared, snapshot: &Snapshot, value: &[u8], client: IpAddr, reason: Reason) -> Bad {
+fn note_bad(shared: &Shared, tenant: &Tenant, value: &[u8], client: IpAddr, reason: Reason) -> Bad {
     Metrics::count(&shared.metrics.bad_cookies, reason.name());
-    let guess = snapshot.limits.bad_cookies.as_ref().map_or(Guess::New, |limit| limit.count(client, value));
+    let guess = tenant.limits.bad_cookies.as_ref().map_or(Guess::New, |limit| limit.count(client, value));
     let event = match guess {
         Guess::Again => None,
         // It was ours and is no more: nobody's forgery, and too common to be reported each time.
@@ -263,7 +263,7 @@ fn note_bad(shared: &Shared, snapshot: &Snapshot, value: &[u8], client: IpAddr, 
 /// Of several cookies, the one whose session lasts, if there is just one.
 async fn only_one_that_lasts<'request>(
     shared: &Shared,
-    snapshot: &Snapshot,
+    tenant: &Tenant,
     values: impl Iterator<Item = &'request [u8]>,
     client: IpAddr,
     now: Timestamp,
@@ -271,7 +271,7 @@ async fn only_one_that_lasts<'request>(
     let lasts = |found: &Found| found.live.ended().is_none();
     let mut best: Result<Found, Bad> = Err(Bad::innocent(Reason::InvalidCookie));
     for value in values {
-        match (open(shared, &snapshot.cookie, value, now).await?, &mut best) {
+        match (open(shared, tenant, value, now).await?, &mut best) {
             (Ok(found), Ok(other)) if found.live.handle() == other.live.handle() => {
                 if found.generation > other.generation {
                     best = Ok(found);
@@ -284,7 +284,7 @@ async fn only_one_that_lasts<'request>(
             (Ok(found), _) => best = Ok(found),
             // Each is a guess, also beside one that is good.
             (Err(reason), best) => {
-                let bad = note_bad(shared, snapshot, value, client, reason);
+                let bad = note_bad(shared, tenant, value, client, reason);
                 if let Err(best) = best {
                     best.too_many = bad.too_many.or(best.too_many.take());
                 }
@@ -297,11 +297,11 @@ async fn only_one_that_lasts<'request>(
 /// Opens one cookie, finds its session, and checks its proof.
 async fn open(
     shared: &Shared,
-    cookie: &SessionCookie,
+    tenant: &Tenant,
     value: &[u8],
     now: Timestamp,
 ) -> Result<Result<Found, Reason>, StoreError> {
-    let Some(CookieSecret { handle, generation, proof }) = cookie.open(value, now) else {
+    let Some(CookieSecret { handle, generation, proof }) = tenant.cookie.open(value, now) else {
         return Ok(Err(Reason::InvalidCookie));
     };
     let live = match shared.store.lookup(handle) {
@@ -309,7 +309,9 @@ async fn open(
         Lookup::Miss => None,
         Lookup::Later(later) => shared.asked("lookup", later).await?,
     };
-    Ok(match live {
+    // Of another tenant's session it is not even told that there is one.
+    let own = live.filter(|live| live.tenant() == tenant.id);
+    Ok(match own {
         None => Err(Reason::UnknownSession),
         Some(live) if proves(live.seed(), generation, proof.expose()) => Ok(Found { live, generation }),
         Some(_) => Err(Reason::InvalidProof),

@@ -8,7 +8,8 @@ use crate::base::clock::Timestamp;
 use crate::enforce::body::AnswerBody;
 use crate::enforce::respond::{self, Refusal};
 use crate::enforce::shared::Shared;
-use crate::enforce::snapshot::{PREFIX, Snapshot};
+use crate::enforce::snapshot::PREFIX;
+use crate::enforce::tenant::Tenant;
 use crate::login::attempt::Return;
 use crate::observe::metrics::Metrics;
 use crate::policy::return_to::ReturnTo;
@@ -17,7 +18,7 @@ use crate::policy::verdict::Reason;
 /// The answer to a request that somebody must sign in for. `authority` is the host they asked for, as they wrote it.
 pub fn challenge(
     shared: &Shared,
-    snapshot: &Snapshot,
+    tenant: &Tenant,
     reason: Reason,
     parts: &Parts,
     authority: &str,
@@ -30,7 +31,7 @@ pub fn challenge(
     }
     let to = back_to(parts, authority).unwrap_or_else(ReturnTo::start);
     let back = Return { to, notice: reason.notice().unwrap_or_default().to_owned() };
-    let link = snapshot.attempts.link(&shared.random, &back, now);
+    let link = tenant.attempts.link(&shared.random, &back, now);
     let status = if parts.method == Method::GET { StatusCode::FOUND } else { StatusCode::SEE_OTHER };
     respond::redirect(status, &format!("{PREFIX}login?return={link}"))
 }

@@ -9,7 +9,8 @@ use crate::base::clock::Timestamp;
 use crate::base::secret::Secret;
 use crate::enforce::people;
 use crate::enforce::shared::Shared;
-use crate::enforce::snapshot::{MAX_ANONYMOUS_PER_ADDRESS, Snapshot};
+use crate::enforce::snapshot::MAX_ANONYMOUS_PER_ADDRESS;
+use crate::enforce::tenant::Tenant;
 use crate::observe::audit::{AuditEvent, AuditFields};
 use crate::observe::metrics::Metrics;
 use crate::policy::facts::Facts;
@@ -55,13 +56,13 @@ pub struct Established {
 /// When the store fails; then nobody is signed in.
 pub async fn sign_in(
     shared: &Shared,
-    snapshot: &Snapshot,
+    tenant: &Tenant,
     principal: Principal,
     place: Place<'_>,
     before: Option<Arc<Live>>,
     now: Timestamp,
 ) -> Result<Established, StoreError> {
-    let created = create(shared, snapshot, Some(principal), place, None, now).await?;
+    let created = create(shared, tenant, Some(principal), place, None, now).await?;
     let established =
         created.ok_or_else(|| StoreError("the store refused a session that no limit applies to".to_owned()))?;
     // Only now: who cannot be given a new session keeps the one they have.
@@ -72,7 +73,7 @@ pub async fn sign_in(
         let _ = shared.end_session(established.live.handle(), EndReason::Replaced, Some(place.client), now).await;
         return Err(error);
     }
-    people::catch_up(shared, snapshot, &established.live).await?;
+    people::catch_up(shared, tenant, &established.live).await?;
     Ok(established)
 }
 
@@ -82,16 +83,16 @@ pub async fn sign_in(
 /// When the store fails.
 pub async fn anonymous(
     shared: &Shared,
-    snapshot: &Snapshot,
+    tenant: &Tenant,
     place: Place<'_>,
     now: Timestamp,
 ) -> Result<Option<Established>, StoreError> {
-    create(shared, snapshot, None, place, Some(MAX_ANONYMOUS_PER_ADDRESS), now).await
+    create(shared, tenant, None, place, Some(MAX_ANONYMOUS_PER_ADDRESS), now).await
 }
 
 async fn create(
     shared: &Shared,
-    snapshot: &Snapshot,
+    tenant: &Tenant,
     principal: Option<Principal>,
     place: Place<'_>,
     most: Option<usize>,
@@ -100,6 +101,7 @@ async fn create(
     let bound = Bound { tls: place.tls, ..Bound::of(place.client, place.user_agent) };
     let record = Record {
         device: Device::of(place.user_agent),
+        tenant: tenant.id,
         ..Record::new(&shared.random, principal.map(Arc::new), bound, now)
     };
     let live = match shared.asked("create", shared.store.create(record, most)).await? {
@@ -113,19 +115,13 @@ async fn create(
     let fields = AuditFields { client, session, user, reason, ..AuditFields::default() };
     shared.audit(AuditEvent::SessionCreated, fields);
     let generation = live.rotation().generation;
-    let cookie = cookie(shared, snapshot, &live, generation, now)
+    let cookie = cookie(shared, tenant, &live, generation, now)
         .ok_or_else(|| StoreError("the session cookie could not be written".to_owned()))?;
     Ok(Some(Established { live, cookie }))
 }
 
 /// The `Set-Cookie` value of one generation of a session.
-pub fn cookie(
-    shared: &Shared,
-    snapshot: &Snapshot,
-    live: &Live,
-    generation: u32,
-    now: Timestamp,
-) -> Option<HeaderValue> {
+pub fn cookie(shared: &Shared, tenant: &Tenant, live: &Live, generation: u32, now: Timestamp) -> Option<HeaderValue> {
     let proof = Secret::new(proof(live.seed(), generation));
-    snapshot.cookie.set(&shared.random, &CookieSecret { handle: live.handle(), generation, proof }, now)
+    tenant.cookie.set(&shared.random, &CookieSecret { handle: live.handle(), generation, proof }, now)
 }

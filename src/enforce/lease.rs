@@ -17,6 +17,7 @@ use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
 use crate::session::principal::Principal;
 use crate::session::record::EndReason;
+use crate::session::tenant::ByTenant;
 use crate::session::timeouts::Lifetimes;
 
 /// The open streams of every session. Clones share it.
@@ -44,10 +45,10 @@ impl Leases {
     }
 
     /// The sessions with open streams that are over by their limits at `now`.
-    pub fn over(&self, lifetimes: &Lifetimes, now: Timestamp) -> Vec<(SessionHandle, EndReason)> {
+    pub fn over(&self, lifetimes: &ByTenant<Lifetimes>, now: Timestamp) -> Vec<(SessionHandle, EndReason)> {
         let over = |live: &Live| {
             let view = live.view();
-            let limits = lifetimes.of(view.principal.map(|principal| &**principal));
+            let limits = lifetimes.of(view.tenant).of(view.principal.map(|principal| &**principal));
             limits.over(view.authenticated_at, view.active_at, now).map(|reason| (view.handle, reason))
         };
         self.0.iter().filter_map(|streams| over(&streams.live)).collect()

@@ -12,3 +12,4 @@ pub mod reloads;
 pub mod respond;
 pub mod shared;
 pub mod snapshot;
+pub mod tenant;

@@ -7,12 +7,12 @@ use futures_util::{StreamExt as _, stream};
 
 use crate::base::clock::Timestamp;
 use crate::enforce::shared::Shared;
-use crate::enforce::snapshot::Snapshot;
+use crate::enforce::tenant::Tenant;
 use crate::login::users::{User, Users};
 use crate::observe::audit::{AuditEvent, AuditFields};
 use crate::session::live::Live;
 use crate::session::principal::Principal;
-use crate::session::record::{EndReason, Owner};
+use crate::session::record::{EndReason, Owner, Person};
 use crate::session::store::StoreError;
 
 /// How many people are attended to at once: what the store writes for them is then written together.
@@ -29,20 +29,21 @@ pub struct Followed {
     pub failed: usize,
 }
 
-/// Makes every session one that `now` allows. The snapshot with `now` in it must be in force already.
+/// Makes every session one that the users of its tenant allow, as they are in the snapshot that is in force.
 ///
 /// # Errors
 /// When the store cannot say who has sessions.
-pub async fn follow(shared: &Shared, now: Option<&Users>, at: Timestamp) -> Result<Followed, StoreError> {
-    let names = shared.asked("users", shared.store.users()).await?;
-    Ok(follow_these(shared, names, now, at).await)
+pub async fn follow(shared: &Shared, at: Timestamp) -> Result<Followed, StoreError> {
+    let people = shared.asked("users", shared.store.users()).await?;
+    Ok(follow_these(shared, people, at).await)
 }
 
 /// The same for the sessions of some alone.
-pub async fn follow_these(shared: &Shared, names: Vec<Box<str>>, now: Option<&Users>, at: Timestamp) -> Followed {
-    let done = stream::iter(names).map(|name: Box<str>| async move {
-        let fate = fate(now.and_then(|users| users.get(&name)));
-        follow_one(shared, &name, &fate, at).await
+pub async fn follow_these(shared: &Shared, people: Vec<Person>, at: Timestamp) -> Followed {
+    let now = &shared.snapshot.load_full();
+    let done = stream::iter(people).map(|person: Person| async move {
+        let fate = fate(now.tenant_named(person.tenant), &person.name);
+        follow_one(shared, person, &fate, at).await
     });
     let all = done.buffer_unordered(AT_ONCE).fold(Followed::default(), |sum, one| async move {
         match one {
@@ -62,15 +63,16 @@ pub async fn follow_these(shared: &Shared, names: Vec<Box<str>>, now: Option<&Us
 ///
 /// # Errors
 /// When the store fails.
-pub async fn catch_up(shared: &Shared, began_with: &Snapshot, live: &Arc<Live>) -> Result<(), StoreError> {
+pub async fn catch_up(shared: &Shared, began_with: &Tenant, live: &Arc<Live>) -> Result<(), StoreError> {
     let newest = shared.snapshot.load_full();
-    let is_same = match (&began_with.users, &newest.users) {
-        (Some(before), Some(now)) => Arc::ptr_eq(before, now),
-        (None, None) => true,
-        (Some(_), None) | (None, Some(_)) => false,
+    let tenant = newest.tenant_named(began_with.id);
+    let is_same = match (&began_with.users, tenant.map(|tenant| &tenant.users)) {
+        (Some(before), Some(Some(now))) => Arc::ptr_eq(before, now),
+        (None, Some(None)) => true,
+        (Some(_), Some(None)) | (None, Some(Some(_))) | (_, None) => false,
     };
     let Some(principal) = live.principal().filter(|_| !is_same) else { return Ok(()) };
-    let fate = fate(newest.users.as_ref().and_then(|users| users.get(&principal.user)));
+    let fate = fate(tenant, &principal.user);
     apply(shared, live, &fate, shared.clock.now()).await.map(drop)
 }
 
@@ -80,16 +82,17 @@ enum Fate {
     Have(Arc<Principal>),
 }
 
-fn fate(now: Option<&User>) -> Fate {
-    match now.filter(|user| !user.disabled) {
+fn fate(tenant: Option<&Tenant>, name: &str) -> Fate {
+    let users: Option<&Users> = tenant.and_then(|tenant| tenant.users.as_deref());
+    match users.and_then(|users| users.get(name)).filter(|user: &&User| !user.disabled) {
         None => Fate::End(EndReason::AccountDisabled),
         Some(now) => Fate::Have(Arc::new(now.principal())),
     }
 }
 
-async fn follow_one(shared: &Shared, name: &str, fate: &Fate, at: Timestamp) -> Result<Followed, StoreError> {
+async fn follow_one(shared: &Shared, person: Person, fate: &Fate, at: Timestamp) -> Result<Followed, StoreError> {
     let mut all = Followed::default();
-    for live in shared.asked("list", shared.store.list(Owner::User(name.into()))).await? {
+    for live in shared.asked("list", shared.store.list(Owner::User(person))).await? {
         // One that could not be written down holds here all the same, and so must those behind it.
         all = match apply(shared, &live, fate, at).await {
             Ok(one) => Followed { ended: all.ended + one.ended, changed: all.changed + one.changed, ..all },

@@ -157,7 +157,7 @@ impl Shared {
             Err(error) => return Ended { count: 0, failure: Some(error) },
         };
         let user = match &owner {
-            Owner::User(name) => Some(name.clone()),
+            Owner::User(person) => Some(person.name.clone()),
             Owner::Address(_) => None,
         };
         let ended = self.asked("revoke_all", self.store.revoke_all(owner, reason, now)).await;
@@ -178,8 +178,8 @@ impl Shared {
     /// Ends what is over, and forgets what has been over for long.
     pub async fn sweep(&self, now: Timestamp) {
         let snapshot = self.snapshot.load_full();
-        snapshot.limits.sweep();
-        if let Ok(ended) = self.asked("sweep", self.store.sweep(snapshot.rules.lifetimes.clone(), now)).await {
+        snapshot.default.limits.sweep();
+        if let Ok(ended) = self.asked("sweep", self.store.sweep(snapshot.lifetimes(), now)).await {
             for (handle, reason) in ended {
                 self.leases.end(handle);
                 // It is remembered, if it was somebody's.
@@ -190,7 +190,7 @@ impl Shared {
 
     /// Ends the sessions that are over and still have open streams: looked at more often than all the others.
     pub async fn sweep_streams(&self, now: Timestamp) {
-        let over = self.leases.over(&self.snapshot.load().rules.lifetimes, now);
+        let over = self.leases.over(&self.snapshot.load().lifetimes(), now);
         for (handle, reason) in over {
             // A failure is reported where it happens, and the next look tries again.
             let _ = self.end_session(handle, reason, None, now).await;

@@ -7,17 +7,15 @@ use http::{HeaderName, HeaderValue};
 
 use crate::base::clock::Timestamp;
 use crate::crypto::keyring::KeyRing;
+use crate::enforce::tenant::Tenant;
 use crate::limit::connections::ConnectionLimits;
 use crate::limit::guesses::CookieGuesses;
 use crate::limit::rate::{PerAddress, PerClient, PerKey, PerSession};
 use crate::limit::wrong_passwords::WrongPasswords;
-use crate::login::attempt::Attempts;
-use crate::login::device::Devices;
-use crate::login::users::Users;
 use crate::policy::client_address::ForwardedHeader;
-use crate::policy::route_policy::SessionRules;
 use crate::route::table::RouteTable;
-use crate::session::cookie::SessionCookie;
+use crate::session::tenant::{ByTenant, TenantId};
+use crate::session::timeouts::Lifetimes;
 use crate::upstream::forward::Rewriting;
 use crate::upstream::group::Upstream;
 
@@ -28,7 +26,7 @@ pub const MAX_ANONYMOUS_PER_ADDRESS: usize = 1000;
 pub const PREFIX: &str = "/.vestibule/";
 
 /// The limits that are on. One that stays as it is goes on counting in the next configuration.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Limits {
     /// On each session.
     pub per_session: Option<Arc<PerSession>>,
@@ -39,7 +37,7 @@ pub struct Limits {
     /// On requests of a session that are under way at once.
     pub parallel: Option<NonZeroU32>,
     /// On each client of a route, by the place that the route names.
-    pub routes: Vec<Arc<PerClient>>,
+    pub routes: Arc<[Arc<PerClient>]>,
     /// On sign-ins from each client address.
     pub login: Option<Arc<PerAddress>>,
     /// On wrong passwords for each name.
@@ -57,7 +55,7 @@ impl Limits {
     /// Everything that is remembered by key.
     fn keys(&self) -> impl Iterator<Item = &PerKey> {
         let addresses = self.per_address.iter().chain(&self.login).map(|limit| limit.keys());
-        let clients = self.per_user.iter().chain(&self.routes).map(|limit| limit.keys());
+        let clients = self.per_user.iter().chain(&*self.routes).map(|limit| limit.keys());
         let passwords = self.wrong_passwords.iter().flat_map(|limit| limit.keys());
         let cookies = self.bad_cookies.iter().flat_map(|limit| limit.keys());
         addresses.chain(clients).chain(passwords).chain(cookies)
@@ -70,20 +68,14 @@ pub struct Snapshot {
     pub version: u64,
     /// When it was loaded.
     pub loaded_at: Timestamp,
-    /// The keys that cookies, tokens and records are sealed under.
+    /// The keys that records are sealed under, whatever tenant's they are.
     pub ring: Arc<KeyRing>,
     /// Times and bounds of client connections.
     pub connections: ConnectionLimits,
     /// Where requests go and what is asked of them.
     pub routes: RouteTable,
-    /// What holds for every session.
-    pub rules: SessionRules,
-    /// The session cookie.
-    pub cookie: SessionCookie,
-    /// Tokens of the login page.
-    pub attempts: Attempts,
-    /// Cookies of browsers that are known.
-    pub devices: Devices,
+    /// Whose the hosts are that belong to nobody in particular: all of them, where there is no other tenant.
+    pub default: Arc<Tenant>,
     /// Whether trusted proxies, and only they, begin connections with a PROXY protocol header.
     pub proxy_protocol: bool,
     /// Which header trusted proxies write.
@@ -92,14 +84,31 @@ pub struct Snapshot {
     pub rewriting: Rewriting,
     /// The applications.
     pub upstreams: Vec<Arc<Upstream>>,
-    /// The local users, when that source is configured.
-    pub users: Option<Arc<Users>>,
-    /// The limits.
-    pub limits: Limits,
     /// The header that carries the id of a request, if there is one.
     pub request_id: Option<HeaderName>,
     /// What every answer by https says of https (RFC 6797), if anything.
     pub strict_transport_security: Option<HeaderValue>,
-    /// What the pages call the service.
-    pub title: Box<str>,
+}
+
+impl Snapshot {
+    /// Whose `host` is (lower case, no port).
+    pub fn tenant(&self, _host: &str) -> &Tenant {
+        &self.default
+    }
+
+    /// The tenant of this name, if there is one.
+    pub fn tenant_named(&self, id: TenantId) -> Option<&Tenant> {
+        (id == TenantId::DEFAULT).then_some(&self.default)
+    }
+
+    /// Every tenant, the default one first.
+    pub fn tenants(&self) -> impl Iterator<Item = &Tenant> {
+        std::iter::once(&*self.default)
+    }
+
+    /// How long the sessions of each tenant last.
+    pub fn lifetimes(&self) -> ByTenant<Lifetimes> {
+        let own = |tenant: &Tenant| (tenant.id, tenant.rules.lifetimes.clone());
+        ByTenant::new(self.default.rules.lifetimes.clone(), self.tenants().skip(1).map(own))
+    }
 }

@@ -18,6 +18,7 @@ use crate::base::net;
 use crate::base::units::Rate;
 use crate::limit::keyed::{Bounded, MAX_ADDRESSES, MAX_OTHERS, measure};
 use crate::session::live::Live;
+use crate::session::tenant::TenantId;
 
 /// Default for `limits.per_session`: no page of any application asks for a hundred things a second for long, and a
 /// script that copies a whole application does.
@@ -190,6 +191,14 @@ impl PerAddress {
         self.0.admit(net::limit_word(address))
     }
 
+    /// Counts one event at a tenant, apart from those at others.
+    ///
+    /// # Errors
+    /// As [`PerAddress::admit`].
+    pub fn admit_at(&self, tenant: TenantId, address: IpAddr) -> Result<(), Exceeded> {
+        self.0.admit(net::limit_word(address) ^ tenant.salt())
+    }
+
     /// What it counts by.
     pub const fn keys(&self) -> &PerKey {
         &self.0
@@ -199,8 +208,8 @@ impl PerAddress {
 /// Who a request is counted as where people and strangers are counted alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Client<'a> {
-    /// Who is signed in, by name, in all of their sessions.
-    User(&'a str),
+    /// Who is signed in, by tenant and name, in all of their sessions.
+    User(TenantId, &'a str),
     /// Everybody else by address.
     Address(IpAddr),
 }
@@ -223,7 +232,7 @@ impl PerClient {
     /// [`Exceeded`] when it is one too many; it is then not counted.
     pub fn admit(&self, client: Client<'_>) -> Result<(), Exceeded> {
         self.keys.admit(match client {
-            Client::User(name) => self.hasher.hash_one(name),
+            Client::User(tenant, name) => self.hasher.hash_one((tenant, name)),
             Client::Address(address) => self.hasher.hash_one(net::limit_word(address)),
         })
     }

@@ -18,6 +18,7 @@ use crate::base::net::{self, DEFAULT_PREFIX_V4, DEFAULT_PREFIX_V6};
 use crate::base::units::Rate;
 use crate::limit::keyed::MAX_OTHERS;
 use crate::limit::rate::{Exceeded, PerKey};
+use crate::session::tenant::TenantId;
 
 /// Default for `limits.wrong_passwords`: with the burst not more than a hundred in any hour, which is what OWASP ASVS
 /// 4.0 (2.2.1) asks for.
@@ -57,11 +58,17 @@ impl WrongPasswords {
         Self { names: keys(rate), networks: keys(share), devices: keys(rate), hasher: RandomState::new() }
     }
 
-    /// Counts a try to sign in as `name` from `address`, in a browser that is known by `device` to have done so before.
+    /// Counts a try to sign in as `name` of `tenant` from `address`, in a browser that is known by `device` to have done so before.
     ///
     /// # Errors
     /// [`Exceeded`] when there were too many wrong passwords; the password is not to be looked at then.
-    pub fn admit(&self, name: &str, address: IpAddr, device: Option<DeviceId>) -> Result<Counted, Exceeded> {
+    pub fn admit(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        address: IpAddr,
+        device: Option<DeviceId>,
+    ) -> Result<Counted, Exceeded> {
         if let Some(device) = device {
             let device = self.hasher.hash_one(device);
             if self.devices.admit(device).is_ok() {
@@ -69,7 +76,7 @@ impl WrongPasswords {
             }
         }
         let network = net::prefix(address, DEFAULT_PREFIX_V4, DEFAULT_PREFIX_V6);
-        let (name, network) = (self.hasher.hash_one(name), self.hasher.hash_one((name, network)));
+        let (name, network) = (self.hasher.hash_one((tenant, name)), self.hasher.hash_one((tenant, name, network)));
         self.networks.admit(network)?;
         self.names.admit(name).inspect_err(|_| self.networks.give_back(network))?;
         Ok(Counted(By::Stranger { name, network }))
@@ -113,13 +120,19 @@ mod tests {
     #[test]
     fn one_network_does_not_use_up_what_strangers_have() {
         let (time, limit) = limit();
-        let wrong = |name: &str, at| limit.admit(name, ip(at), None).is_ok();
+        let wrong = |name: &str, at| limit.admit(TenantId::DEFAULT, name, ip(at), None).is_ok();
         assert_eq!((0..50).filter(|_| wrong("alice", 1)).count(), 2);
         assert!(wrong("bob", 1), "another name");
-        assert!(limit.admit("alice", IpAddr::from([192, 0, 1, 200]), None).is_err(), "the same network");
+        assert!(
+            limit.admit(TenantId::DEFAULT, "alice", IpAddr::from([192, 0, 1, 200]), None).is_err(),
+            "the same network"
+        );
         assert_eq!((0..50).filter(|at| wrong("alice", 2 + at % 40)).count(), 8, "all others together");
         assert!(!wrong("alice", 200));
-        assert!(limit.admit("alice", ip(1), Some([7; 16])).is_ok(), "who is no stranger is not kept out");
+        assert!(
+            limit.admit(TenantId::DEFAULT, "alice", ip(1), Some([7; 16])).is_ok(),
+            "who is no stranger is not kept out"
+        );
         time.advance(Duration::from_secs(360));
         assert!(wrong("alice", 200) && !wrong("alice", 201));
     }
@@ -129,16 +142,18 @@ mod tests {
         let (_, limit) = limit();
         for at in 0..50 {
             let device = (at % 2 == 0).then_some([7; 16]);
-            let counted = limit.admit("alice", ip(1), device).expect("room");
+            let counted = limit.admit(TenantId::DEFAULT, "alice", ip(1), device).expect("room");
             limit.give_back(counted);
         }
-        assert_eq!((0..50).filter(|at| limit.admit("alice", ip(*at), None).is_ok()).count(), 10);
+        assert_eq!((0..50).filter(|at| limit.admit(TenantId::DEFAULT, "alice", ip(*at), None).is_ok()).count(), 10);
     }
 
     #[test]
     fn a_device_has_its_allowance_and_then_that_of_strangers() {
         let (_, limit) = limit();
-        let wrong = |device| (0..50).filter(|_| limit.admit("alice", ip(1), Some([device; 16])).is_ok()).count();
+        let wrong = |device| {
+            (0..50).filter(|_| limit.admit(TenantId::DEFAULT, "alice", ip(1), Some([device; 16])).is_ok()).count()
+        };
         assert_eq!((wrong(1), wrong(2)), (12, 10));
     }
 
@@ -146,7 +161,8 @@ mod tests {
     fn what_is_remembered_has_a_bound() {
         let (time, limit) = limit();
         let names = 2 * MAX_OTHERS;
-        let admitted = (0..names).filter(|at| limit.admit(&at.to_string(), ip(1), None).is_ok()).count();
+        let admitted =
+            (0..names).filter(|at| limit.admit(TenantId::DEFAULT, &at.to_string(), ip(1), None).is_ok()).count();
         assert!(admitted < MAX_OTHERS + 16 * 1024, "{admitted}");
         for keys in limit.keys() {
             assert!(keys.remembered() <= MAX_OTHERS && keys.bytes() < 4 << 20, "{} bytes", keys.bytes());

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::base::clock::Timestamp;
-use crate::policy::check::{Unusable, access, binding, lifetime, recency, rotation};
+use crate::policy::check::{Unusable, access, binding, lifetime, recency, rotation, tenant};
 use crate::policy::facts::Facts;
 use crate::policy::route_policy::{Access, RoutePolicy, SessionRules};
 use crate::policy::trace::Trace;
@@ -66,6 +66,7 @@ fn usable<'live>(
         Presented::Session { session, generation } => (session, generation),
     };
     trace.step("session", "found");
+    tenant::own(&session, rules.tenant, trace)?;
     lifetime::not_revoked(&session, trace)?;
     let rotation = rotation::generation(&session, generation, &rules.rotation, now, trace)?;
     lifetime::within_limits(&session, &rules.lifetimes, now, trace)?;

@@ -6,6 +6,7 @@ use http::Method;
 
 use crate::session::binding::BindingRules;
 use crate::session::rotation::RotationRule;
+use crate::session::tenant::TenantId;
 use crate::session::timeouts::Lifetimes;
 
 /// Who may pass a route.
@@ -106,9 +107,11 @@ impl RoutePolicy {
     }
 }
 
-/// What holds for every session.
+/// What holds for every session of a tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionRules {
+    /// Whose sessions these are; those of others are none.
+    pub tenant: TenantId,
     /// How long it lasts, and how much shorter for people with certain roles.
     pub lifetimes: Lifetimes,
     /// When its secret changes.

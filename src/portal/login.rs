@@ -42,14 +42,12 @@ pub async fn show(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Resp
     visit.only_navigation()?;
     let query = visit.parts.uri.query().unwrap_or_default();
     let token = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "return").map(|(_, value)| value);
-    let back = token.map(|token| visit.snapshot.attempts.read_link(&token, visit.now)).unwrap_or_default();
+    let back = token.map(|token| visit.tenant.attempts.read_link(&token, visit.now)).unwrap_or_default();
     // Whoever is told why they are here and still has a session is asked for their password again: their name is known.
     // The store that fails is no reason not to show the page.
     let known = match back.notice.as_str() {
         "" => None,
-        _ => {
-            recognised(visit.shared, visit.snapshot, visit.facts, &visit.parts.headers, visit.now).await.ok().flatten()
-        }
+        _ => recognised(visit.shared, visit.tenant, visit.facts, &visit.parts.headers, visit.now).await.ok().flatten(),
     };
     let name = known.as_ref().map_or("", |principal| &principal.user);
     Ok(form(visit, cookies, StatusCode::OK, &back, name, None))
@@ -67,7 +65,7 @@ pub async fn take(
     admit(visit)?;
     let form = read(visit, body, deadline).await?;
     let browser = Browser::of(&visit.parts.headers);
-    let back = match visit.snapshot.attempts.read_form(&form.attempt, browser, visit.now) {
+    let back = match visit.tenant.attempts.read_form(&form.attempt, browser, visit.now) {
         Ok(back) => back,
         Err(FormFault::Stale | FormFault::OtherBrowser) => {
             Metrics::count(&visit.shared.metrics.logins, "stale");
@@ -75,7 +73,7 @@ pub async fn take(
             return Ok(self::form(visit, cookies, StatusCode::BAD_REQUEST, &unknown, &form.username, Some(STALE)));
         }
     };
-    let Some(users) = &visit.snapshot.users else { return Err(Refusal::NoPage) };
+    let Some(users) = &visit.tenant.users else { return Err(Refusal::NoPage) };
     let client = Some(visit.facts.client);
     // A name that is not known is not logged: it is often a password in the wrong field.
     let known = users.get(&form.username).map(|user| user.name.clone());
@@ -102,14 +100,14 @@ pub async fn take(
         }
         Ok(Some(principal)) => {
             let place = Place::of(visit.facts);
-            let (shared, snapshot) = (visit.shared, visit.snapshot);
+            let (shared, tenant) = (visit.shared, visit.tenant);
             // The time it took to check the password is not part of the session.
             let now = shared.clock.now();
-            let before = current_session(shared, snapshot, &visit.parts.headers, visit.facts.client, now);
+            let before = current_session(shared, tenant, &visit.parts.headers, visit.facts.client, now);
             let before = before.await.map_err(|_| Refusal::Store)?;
             let name = before.as_ref().and_then(|before| before.principal()).map(|before| &before.user);
             let reason = (name == Some(&principal.user)).then_some(AGAIN);
-            let established = establish::sign_in(shared, snapshot, principal, place, before, now).await;
+            let established = establish::sign_in(shared, tenant, principal, place, before, now).await;
             let established = established.map_err(|_| Refusal::Unwritten)?;
             Metrics::count(&shared.metrics.logins, "succeeded");
             shared.audit(
@@ -117,8 +115,8 @@ pub async fn take(
                 AuditFields { session: Some(&established.live.handle()), reason, ..fields },
             );
             cookies.push(established.cookie);
-            if snapshot.limits.wrong_passwords.is_some() {
-                cookies.extend(snapshot.devices.set(&shared.random, &form.username, now));
+            if tenant.limits.wrong_passwords.is_some() {
+                cookies.extend(tenant.devices.set(&shared.random, &form.username, now));
             }
             Ok(respond::redirect(StatusCode::SEE_OTHER, back.to.as_str()))
         }
@@ -127,8 +125,8 @@ pub async fn take(
 
 /// Counts the attempt against the limit of its address.
 fn admit(visit: &Visit<'_>) -> Result<(), Refusal> {
-    let Some(limit) = &visit.snapshot.limits.login else { return Ok(()) };
-    limit.admit(visit.facts.client).map_err(|exceeded| {
+    let Some(limit) = &visit.tenant.limits.login else { return Ok(()) };
+    limit.admit_at(visit.tenant.id, visit.facts.client).map_err(|exceeded| {
         let fields = AuditFields { client: Some(visit.facts.client), ..AuditFields::default() };
         refuse(visit, "login_limit", exceeded, fields)
     })
@@ -141,9 +139,9 @@ fn admit_name<'visit>(
     name: &str,
     fields: AuditFields<'_>,
 ) -> Result<Option<(&'visit WrongPasswords, Counted)>, Refusal> {
-    let Some(limit) = &visit.snapshot.limits.wrong_passwords else { return Ok(None) };
-    let device = visit.snapshot.devices.read(&visit.parts.headers, name, visit.now);
-    match limit.admit(name, visit.facts.client, device) {
+    let Some(limit) = &visit.tenant.limits.wrong_passwords else { return Ok(None) };
+    let device = visit.tenant.devices.read(&visit.parts.headers, name, visit.now);
+    match limit.admit(visit.tenant.id, name, visit.facts.client, device) {
         Ok(counted) => Ok(Some((limit, counted))),
         Err(exceeded) => Err(refuse(visit, ACCOUNT_LIMIT, exceeded, fields)),
     }
@@ -214,9 +212,9 @@ fn form(
         browser
     });
     let page = LoginPage {
-        title: &visit.snapshot.title,
+        title: &visit.tenant.title,
         action: &format!("{PREFIX}login"),
-        attempt: &visit.snapshot.attempts.form(&visit.shared.random, browser, back, visit.now),
+        attempt: &visit.tenant.attempts.form(&visit.shared.random, browser, back, visit.now),
         username,
         message,
         notice: Some(back.notice.as_str()).filter(|notice| !notice.is_empty() && message.is_none()),

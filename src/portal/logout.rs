@@ -17,7 +17,7 @@ pub async fn ask(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Respo
     visit.only_navigation()?;
     // Decided on like a request for the application: a cookie that is refused there names nobody here.
     let route = RoutePolicy::new(Access::Optional, Vec::new());
-    let authorized = authorize(visit.shared, visit.snapshot, &route, visit.facts, &visit.parts.headers, visit.now);
+    let authorized = authorize(visit.shared, visit.tenant, &route, visit.facts, &visit.parts.headers, visit.now);
     let authorized = authorized.await.map_err(|_| Refusal::Store)?;
     if let Some(exceeded) = authorized.too_many {
         return Err(Refusal::TooMany(COOKIE_LIMIT, *exceeded));
@@ -36,13 +36,13 @@ pub async fn take(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Resp
     visit.only_same_origin()?;
     let (shared, now) = (visit.shared, visit.now);
     // Also one that has ended: the store says whether that will outlive the process.
-    let known = known_session(shared, visit.snapshot, &visit.parts.headers, visit.facts.client, now);
+    let known = known_session(shared, visit.tenant, &visit.parts.headers, visit.facts.client, now);
     let live = known.await.map_err(|_| Refusal::Store)?;
     if let Some(live) = live {
         let ended = shared.end_session(live.handle(), EndReason::Logout, Some(visit.facts.client), now).await;
         ended.map_err(|_| Refusal::Unwritten)?;
     }
-    if let Some(cookie) = visit.snapshot.cookie.delete() {
+    if let Some(cookie) = visit.tenant.cookie.delete() {
         cookies.push(cookie);
     }
     let mut response = if is_for_person(visit.facts.method, &visit.parts.headers) {

@@ -13,6 +13,7 @@ use crate::enforce::body::{AnswerBody, ClientBody};
 use crate::enforce::respond::Refusal;
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::{PREFIX, Snapshot};
+use crate::enforce::tenant::Tenant;
 use crate::policy::facts::{Facts, same_origin};
 
 /// A request for one of our pages.
@@ -21,6 +22,8 @@ pub struct Visit<'a> {
     pub shared: &'a Shared,
     /// The configuration it is answered by.
     pub snapshot: &'a Snapshot,
+    /// Whose host it came by.
+    pub tenant: &'a Tenant,
     /// What it says of itself.
     pub facts: &'a Facts<'a>,
     /// Its head.

@@ -23,6 +23,7 @@ use crate::enforce::establish::{self, Place};
 use crate::enforce::lease::{Lease, Leased};
 use crate::enforce::respond::{self, Refusal, is_for_person};
 use crate::enforce::snapshot::{MAX_ANONYMOUS_PER_ADDRESS, Snapshot};
+use crate::enforce::tenant::Tenant;
 use crate::limit::parallel::UnderWay;
 use crate::limit::rate::{Allowed, Exceeded};
 use crate::observe::correlation;
@@ -182,28 +183,29 @@ async fn answer(
     noted.borrow_mut().client = Some(client);
     let facts = Facts { tls: conn.tls, ..Facts::read(parts, client).map_err(Refusal::Malformed)? };
     conn.serves(&facts.host).then_some(()).ok_or(Refusal::Misdirected)?;
+    // By the host that the connection serves, and that finds the route.
+    let tenant = snapshot.tenant(&facts.host);
     worker.admit(snapshot, client).map_err(|exceeded| Refusal::TooMany("address_limit", exceeded))?;
     check_expectation(parts)?;
     if portal::is_ours(&facts.path.matched) {
         noted.borrow_mut().destination = Destination::OwnPage;
         // Boxed like everything rare here, so that the future of an ordinary request stays small: it is moved about.
-        return Box::pin(own_page(worker, current, &facts, parts, body, now)).await;
+        return Box::pin(own_page(worker, current, tenant, &facts, parts, body, now)).await;
     }
     let is_websocket = check_form(parts, body.as_ref())? || is_connect;
     let (place, route) = snapshot.routes.find_place(&facts.host, &facts.path.matched).ok_or(Refusal::NoRoute)?;
     noted.borrow_mut().destination = Destination::Route(place);
-    let authorized = authorize(shared, snapshot, &route.policy, &facts, &parts.headers, now);
+    let authorized = authorize(shared, tenant, &route.policy, &facts, &parts.headers, now);
     let Authorized { verdict, live, mut cookies, too_many } = authorized.await.map_err(|_| Refusal::Store)?;
     if let Some(exceeded) = too_many {
         let refusal = Refusal::TooMany(COOKIE_LIMIT, *exceeded);
-        return Ok(refused_with_cookies(worker, snapshot, &refusal, parts, noted, cookies));
+        return Ok(refused_with_cookies(worker, tenant, &refusal, parts, noted, cookies));
     }
     let (grant, live) = match verdict {
         Verdict::Allow(grant) => (grant, live),
         Verdict::AllowWithNewSession(grant) => {
             let place = Place::of(&facts);
-            let made =
-                Box::pin(establish::anonymous(shared, snapshot, place, now)).await.map_err(|_| Refusal::Store)?;
+            let made = Box::pin(establish::anonymous(shared, tenant, place, now)).await.map_err(|_| Refusal::Store)?;
             let made = made.ok_or(Refusal::TooMany("anonymous_sessions", FULL_OF_STRANGERS))?;
             cookies.push(made.cookie);
             (grant, Some(made.live))
@@ -212,17 +214,17 @@ async fn answer(
             noted.borrow_mut().session(live.as_deref());
             noted.borrow_mut().reason = Some(reason.name());
             let navigates = is_navigation(&parts.method, &parts.headers);
-            let mut response = challenge(shared, snapshot, reason, parts, facts.authority, navigates, now);
-            cookies.write(shared, snapshot, response.headers_mut());
+            let mut response = challenge(shared, tenant, reason, parts, facts.authority, navigates, now);
+            cookies.write(shared, tenant, response.headers_mut());
             return Ok(response);
         }
         Verdict::Deny(reason) => {
             noted.borrow_mut().session(live.as_deref());
-            return Ok(refused_with_cookies(worker, snapshot, &Refusal::Forbidden(reason), parts, noted, cookies));
+            return Ok(refused_with_cookies(worker, tenant, &Refusal::Forbidden(reason), parts, noted, cookies));
         }
     };
     noted.borrow_mut().subject(grant.subject());
-    let under_way = admit(&snapshot.limits, route, grant.subject(), live.as_ref(), client)?;
+    let under_way = admit(&tenant.limits, tenant.id, route, grant.subject(), live.as_ref(), client)?;
     let (changed_path, authority) = (facts.path.changed(), facts.authority.to_owned());
     let sent = Sent { now, client, authority, changed_path, route, is_websocket, under_way, aside };
     let passed = pass(worker, current, conn, grant, live, parts, body, sent).await;
@@ -231,7 +233,7 @@ async fn answer(
         Err(refusal) if !cookies.is_empty() => refused_in_passing(worker, &refusal, parts, noted),
         passed => passed?,
     };
-    cookies.write(shared, snapshot, response.headers_mut());
+    cookies.write(shared, tenant, response.headers_mut());
     Ok(response)
 }
 
@@ -282,14 +284,14 @@ fn refused_in_passing(
 /// The same, together with them.
 fn refused_with_cookies(
     worker: &Worker,
-    snapshot: &Snapshot,
+    tenant: &Tenant,
     refusal: &Refusal,
     parts: &Parts,
     noted: &RefCell<Noted>,
     cookies: AnswerCookies,
 ) -> Response<AnswerBody> {
     let mut response = refused_in_passing(worker, refusal, parts, noted);
-    cookies.write(&worker.shared, snapshot, response.headers_mut());
+    cookies.write(&worker.shared, tenant, response.headers_mut());
     response
 }
 
@@ -427,17 +429,18 @@ fn continues() -> Response<()> {
 async fn own_page(
     worker: &Rc<Worker>,
     current: &Current,
+    tenant: &Tenant,
     facts: &Facts<'_>,
     parts: &Parts,
     body: &mut Option<ClientBody>,
     now: Timestamp,
 ) -> Result<Response<AnswerBody>, Refusal> {
-    let visit = Visit { shared: &worker.shared, snapshot: &current.snapshot, facts, parts, now };
+    let visit = Visit { shared: &worker.shared, snapshot: &current.snapshot, tenant, facts, parts, now };
     let deadline = worker.deadlines.set(None);
     let mut cookies = AnswerCookies::default();
     let body = body.as_mut().ok_or(Refusal::Internal)?;
     let mut response = portal::answer(&visit, body, &deadline, &mut cookies).await?;
-    cookies.write(&worker.shared, &current.snapshot, response.headers_mut());
+    cookies.write(&worker.shared, tenant, response.headers_mut());
     if response.headers().contains_key(header::SET_COOKIE) {
         response.headers_mut().insert(header::VARY, HeaderValue::from_static("Cookie"));
     }

@@ -134,7 +134,7 @@ impl Worker {
     /// # Errors
     /// When it is one too many.
     pub fn admit(&self, snapshot: &Snapshot, client: IpAddr) -> Result<(), crate::limit::rate::Exceeded> {
-        snapshot.limits.per_address.as_ref().map_or(Ok(()), |limit| limit.admit(client))
+        snapshot.default.limits.per_address.as_ref().map_or(Ok(()), |limit| limit.admit(client))
     }
 }
 

@@ -17,6 +17,7 @@ use crate::session::handle::SessionHandle;
 use crate::session::principal::Principal;
 use crate::session::record::{EndReason, Owner, Record};
 use crate::session::rotation::Rotation;
+use crate::session::tenant::TenantId;
 
 /// The last generation a session can reach; from then on it keeps its secret. At one rotation a second, 194 days.
 pub const MAX_GENERATION: u32 = (1 << GENERATION_BITS) - 1;
@@ -36,6 +37,7 @@ pub struct Live {
     authenticated_at: Timestamp,
     bound: Bound,
     device: Device,
+    tenant: TenantId,
     active_at: AtomicU64,
     /// The generation in the upper 24 bits, and in the lower 40 the milliseconds from authentication to when it was
     /// first presented: one word, so that no reader sees one without the other.
@@ -70,6 +72,8 @@ struct Change {
 pub struct SessionView<'live> {
     /// Its name.
     pub handle: SessionHandle,
+    /// At which tenant it was made.
+    pub tenant: TenantId,
     /// Who is signed in.
     pub principal: Option<&'live Arc<Principal>>,
     /// When they proved it.
@@ -98,6 +102,7 @@ impl Live {
             authenticated_at: record.authenticated_at,
             bound: record.bound,
             device: record.device,
+            tenant: record.tenant,
             active_at: AtomicU64::new(record.active_at.as_millis()),
             rotation: AtomicU64::new(rotation),
             ended: AtomicU64::new(record.ended.map_or(0, |(reason, at)| pack_end(reason, at))),
@@ -123,6 +128,7 @@ impl Live {
             bound: self.bound,
             ended: self.ended(),
             device: self.device,
+            tenant: self.tenant,
         }
     }
 
@@ -130,6 +136,7 @@ impl Live {
     pub fn view(&self) -> SessionView<'_> {
         SessionView {
             handle: self.handle,
+            tenant: self.tenant,
             principal: self.principal(),
             authenticated_at: self.authenticated_at,
             active_at: self.active_at(),
@@ -186,9 +193,14 @@ impl Live {
         self.device
     }
 
+    /// At which tenant it was made.
+    pub const fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
     /// Whose session it is.
     pub fn owner(&self) -> Owner {
-        Owner::of(self.principal.as_deref(), &self.bound)
+        Owner::of(self.tenant, self.principal.as_deref(), &self.bound)
     }
 
     /// The last activity that was noted.

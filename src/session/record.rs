@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::base::clock::Timestamp;
-use crate::base::net;
 use crate::base::random::Random;
 use crate::base::secret::Secret;
 use crate::crypto::keyring::{KeyId, KeyRing, Purpose};
@@ -16,6 +15,9 @@ use crate::session::device::Device;
 use crate::session::handle::SessionHandle;
 use crate::session::principal::{PasswordStamp, Principal, PrincipalRef};
 use crate::session::rotation::Rotation;
+use crate::session::tenant::TenantId;
+
+pub use crate::session::owner::{Owner, Person};
 
 /// The codec's version, the first byte of an encoded record.
 const CODEC_VERSION: u8 = 4;
@@ -108,25 +110,6 @@ impl EndReason {
     }
 }
 
-/// Whose session it is: what sessions are counted and listed by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Owner {
-    /// A signed-in person, by name.
-    User(Box<str>),
-    /// A stranger with an anonymous session, by network address (an IPv6 one by its /64).
-    Address(IpAddr),
-}
-
-impl Owner {
-    /// The owner of a session of this principal, made there.
-    pub fn of(principal: Option<&Principal>, bound: &Bound) -> Self {
-        match principal {
-            Some(principal) => Self::User(principal.user.clone()),
-            None => Self::Address(net::limit_key(bound.address)),
-        }
-    }
-}
-
 /// One session as a store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -150,12 +133,15 @@ pub struct Record {
     pub ended: Option<(EndReason, Timestamp)>,
     /// What it was made with, as a person is told.
     pub device: Device,
+    /// At which tenant it was made; anywhere else it is none.
+    pub tenant: TenantId,
 }
 
 /// What version 4 has behind what the versions before it had.
 #[derive(Default, Serialize, Deserialize)]
 struct Added {
     device: Device,
+    tenant: TenantId,
 }
 
 /// What [`Record`] is encoded as, with who is signed in and what it is bound to as that version has them.
@@ -229,12 +215,13 @@ impl Record {
             bound,
             ended: None,
             device: Device::default(),
+            tenant: TenantId::DEFAULT,
         }
     }
 
     /// Whose session it is.
     pub fn owner(&self) -> Owner {
-        Owner::of(self.principal.as_deref(), &self.bound)
+        Owner::of(self.tenant, self.principal.as_deref(), &self.bound)
     }
 
     /// The record as bytes, wiped when dropped because they hold the seed. The handle is not in it: it is the key it
@@ -251,7 +238,7 @@ impl Record {
             bound: self.bound,
             ended: self.ended,
         };
-        let added = Added { device: self.device };
+        let added = Added { device: self.device, tenant: self.tenant };
         // Serialising plain data into memory does not fail; were it to, the record would read as damaged.
         Zeroizing::new(postcard::to_extend(&(record, added), vec![CODEC_VERSION]).unwrap_or_default())
     }
@@ -267,7 +254,7 @@ impl Record {
     fn decode_with(
         handle: SessionHandle,
         bytes: &[u8],
-        who: impl FnOnce(&PrincipalRef<'_>) -> Arc<Principal>,
+        who: impl FnOnce(TenantId, &PrincipalRef<'_>) -> Arc<Principal>,
     ) -> Result<Self, RecordError> {
         let (&version, rest) = bytes.split_first().ok_or(RecordError::Damaged)?;
         if bytes.len() > MAX_ENCODED {
@@ -286,7 +273,7 @@ impl Record {
     fn decode_as<'bytes, P, B>(
         handle: SessionHandle,
         bytes: &'bytes [u8],
-        who: impl FnOnce(&PrincipalRef<'_>) -> Arc<Principal>,
+        who: impl FnOnce(TenantId, &PrincipalRef<'_>) -> Arc<Principal>,
         added: impl FnOnce(&'bytes [u8]) -> postcard::Result<(Added, &'bytes [u8])>,
     ) -> Result<Self, RecordError>
     where
@@ -302,13 +289,14 @@ impl Record {
             handle,
             version: record.version,
             seed: Secret::new(record.seed),
-            principal: record.principal.map(|principal| who(&principal.into())),
+            principal: record.principal.map(|principal| who(added.tenant, &principal.into())),
             authenticated_at: record.authenticated_at,
             active_at: record.active_at,
             rotation: Rotation { generation: record.generation, presented_at: record.presented_at },
             bound: record.bound.into(),
             ended: record.ended,
             device: added.device,
+            tenant: added.tenant,
         })
     }
 
@@ -340,7 +328,7 @@ impl Record {
         ring: &KeyRing,
         tenant: &str,
         sealed: &mut [u8],
-        who: impl FnOnce(&PrincipalRef<'_>) -> Arc<Principal>,
+        who: impl FnOnce(TenantId, &PrincipalRef<'_>) -> Arc<Principal>,
     ) -> Result<Self, RecordError> {
         let (id, sealed): (&mut KeyId, _) = sealed.split_first_chunk_mut().ok_or(RecordError::Sealed)?;
         let key = ring.derive(*id, Purpose::Record, tenant, handle.as_bytes()).ok_or(RecordError::Sealed)?;
@@ -354,7 +342,7 @@ fn former(left: &[u8]) -> postcard::Result<(Added, &[u8])> {
     Ok((Added::default(), left))
 }
 
-fn own(parts: &PrincipalRef<'_>) -> Arc<Principal> {
+fn own(_: TenantId, parts: &PrincipalRef<'_>) -> Arc<Principal> {
     Arc::new(Principal::from(*parts))
 }
 
@@ -376,6 +364,7 @@ mod tests {
         );
         record.rotation.generation = 12;
         record.device = Device::of(b"Firefox/140.0 (X11)");
+        record.tenant = TenantId::of("acme").expect("room");
         record.ended = Some((EndReason::Binding(Factor::UserAgent), Timestamp::from_millis(1_700_000_100_000)));
         record
     }
@@ -417,7 +406,8 @@ mod tests {
                 ended,
             };
             let encoded = postcard::to_extend(&second, vec![2]).expect("bytes");
-            let expected = Record { principal: person.clone(), ended, device: Device::default(), ..record.clone() };
+            let (device, tenant) = (Device::default(), TenantId::DEFAULT);
+            let expected = Record { principal: person.clone(), ended, device, tenant, ..record.clone() };
             assert_eq!(Record::decode(record.handle, &encoded), Ok(expected.clone()));
             if ended.is_some_and(|(reason, _)| reason == EndReason::Binding(Factor::Tls)) {
                 continue;

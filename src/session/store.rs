@@ -12,7 +12,8 @@ use crate::crypto::keyring::KeyRing;
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
 use crate::session::principal::Principal;
-use crate::session::record::{EndReason, Owner, Record};
+use crate::session::record::{EndReason, Owner, Person, Record};
+use crate::session::tenant::ByTenant;
 use crate::session::timeouts::Lifetimes;
 
 /// A store could not do what it was asked. The request at hand is refused, never let through.
@@ -103,8 +104,8 @@ pub trait SessionStore: Send + Sync {
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<SessionHandle>, StoreError>>;
 
-    /// The names of everybody who has a session that has not ended, each once.
-    fn users(&self) -> BoxFuture<'_, Result<Vec<Box<str>>, StoreError>>;
+    /// Everybody who has a session that has not ended, each once.
+    fn users(&self) -> BoxFuture<'_, Result<Vec<Person>, StoreError>>;
 
     /// Seals what leaves the process under these keys from now on, and what has left it anew: when the future is done, no
     /// key is needed any more that is not among them.
@@ -123,7 +124,7 @@ pub trait SessionStore: Send + Sync {
     /// Ends the sessions that are over by `lifetimes`, forgets those that ended long ago, and returns which it ended and why.
     fn sweep(
         &self,
-        lifetimes: Lifetimes,
+        lifetimes: ByTenant<Lifetimes>,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>>;
 

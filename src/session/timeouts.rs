@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::base::clock::Timestamp;
 use crate::session::principal::Principal;
 use crate::session::record::EndReason;
+use crate::session::tenant::ByTenant;
 
 /// Default for `session.lifetime.idle`: the upper end of what OWASP's session cheat sheet names for low-value
 /// applications (15 to 30 minutes), and half of what NIST SP 800-63B-4 allows at AAL2.
@@ -92,6 +93,19 @@ impl Lifetimes {
             idle: limits.idle.map_or(so_far.idle, |idle| idle.min(so_far.idle)),
             absolute: limits.absolute.map_or(so_far.absolute, |absolute| absolute.min(so_far.absolute)),
         })
+    }
+}
+
+impl From<Lifetimes> for ByTenant<Lifetimes> {
+    /// The same at every tenant.
+    fn from(everywhere: Lifetimes) -> Self {
+        Self::new(everywhere, [])
+    }
+}
+
+impl From<Lifetime> for ByTenant<Lifetimes> {
+    fn from(everywhere: Lifetime) -> Self {
+        Lifetimes::from(everywhere).into()
     }
 }
 

@@ -9,8 +9,9 @@ use crate::session::binding::Bound;
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
 use crate::session::principal::Principal;
-use crate::session::record::{EndReason, Owner, Record};
+use crate::session::record::{EndReason, Owner, Person, Record};
 use crate::session::store::{Created, Lookup, SessionStore};
+use crate::session::tenant::TenantId;
 use crate::session::timeouts::{Lifetime, Lifetimes, RoleLifetime};
 
 const START: Timestamp = Timestamp::from_millis(1_763_000_000_000);
@@ -20,7 +21,7 @@ fn after(secs: u64) -> Timestamp {
 }
 
 fn owner(user: &str) -> Owner {
-    Owner::User(user.into())
+    Owner::user(TenantId::DEFAULT, user)
 }
 
 struct Case<S> {
@@ -184,9 +185,9 @@ fn names_everybody_who_has_a_session_once<S: SessionStore + 'static>(case: &Case
     assert_eq!(names(), []);
     let (_alice, _again, bob, _stranger) =
         (case.create("alice"), case.create("alice"), case.create("bob"), case.create(""));
-    assert_eq!(names(), ["alice".into(), "bob".into()]);
+    assert_eq!(names(), ["alice", "bob"].map(|name| Person::new(TenantId::DEFAULT, name)));
     case.revoke(bob.handle(), EndReason::Revoked, after(1));
-    assert_eq!(names(), ["alice".into()]);
+    assert_eq!(names(), ["alice"].map(|name| Person::new(TenantId::DEFAULT, name)));
 }
 
 fn sweeps_by_the_limits_it_is_given<S: SessionStore + 'static>(case: &Case<S>) {
@@ -215,7 +216,7 @@ fn sweeps_by_the_roles_of_the_moment<S: SessionStore + 'static>(case: &Case<S>) 
     let limits = Lifetime { idle: Duration::from_secs(100), absolute: Duration::from_secs(1000) };
     let admin = RoleLifetime { role: "admin".into(), idle: Some(Duration::from_secs(10)), absolute: None };
     let limits = Lifetimes::new(limits, [admin]);
-    let sweep = |secs| case.run(case.store.sweep(limits.clone(), after(secs))).expect("the store works");
+    let sweep = |secs| case.run(case.store.sweep(limits.clone().into(), after(secs))).expect("the store works");
     let (alice, bob, stranger) = (case.create("alice"), case.create("bob"), case.create(""));
     assert!(sweep(99).is_empty(), "nobody has the role");
     let with_role = Arc::new(Principal::new("alice", None, &[], &["staff".to_owned(), "admin".to_owned()]));

@@ -31,8 +31,9 @@ use crate::session::handle::SessionHandle;
 use crate::session::kv::{Entry, Expected, KvStore, Space, check};
 use crate::session::live::Live;
 use crate::session::principal::Principal;
-use crate::session::record::{EndReason, Owner, Record};
+use crate::session::record::{EndReason, Owner, Person, Record};
 use crate::session::store::{Created, Lookup, Page, SessionStore, StoreError, Trouble};
+use crate::session::tenant::{ByTenant, TenantId};
 use crate::session::timeouts::Lifetimes;
 use crate::store::disk::file::{Seen, SessionFile};
 use crate::store::disk::restore::{Restored, read_through, restore};
@@ -56,7 +57,8 @@ pub struct DiskSettings {
     pub path: PathBuf,
     /// The keys that records are sealed under.
     pub ring: Arc<KeyRing>,
-    /// Whose sessions they are.
+    /// What they are sealed for beside their keys. Of every tenant whose sessions are in it: whoever may open the file may
+    /// open all of it, and whose a session is stands in its record.
     pub tenant: Box<str>,
     /// The shortest idle limit, of which the loss of activity in a crash is a part.
     pub idle: Duration,
@@ -66,8 +68,11 @@ pub struct DiskSettings {
     pub clock: Clock,
     /// Who may have sessions, and what is known of them: a session of just such a person shares it, so that a start with a
     /// million of them takes a quarter less of memory, and whoever has others is told.
-    pub known: HashMap<Box<str>, Arc<Principal>>,
+    pub known: Known,
 }
+
+/// People by tenant and name.
+pub type Known = HashMap<TenantId, HashMap<Box<str>, Arc<Principal>>>;
 
 /// What opening a disk store comes to.
 pub struct Opened {
@@ -77,7 +82,7 @@ pub struct Opened {
     pub is_new: bool,
     /// The people whose sessions, some of them at least, are not as [`DiskSettings::known`] has them: they are not in it
     /// any more, have other rights or another password.
-    pub unlike: Vec<Box<str>>,
+    pub unlike: Vec<Person>,
 }
 
 /// What was found of a store that was looked at.
@@ -165,6 +170,11 @@ pub fn can_be_one(path: &Path) -> Result<(), String> {
     file::can_be_one(path)
 }
 
+/// The shortest idle limit that anybody may have.
+fn shortest_idle(lifetimes: &ByTenant<Lifetimes>) -> Duration {
+    lifetimes.all().map(Lifetimes::shortest_idle).min().unwrap_or_default()
+}
+
 fn touch_every(idle: Duration) -> u64 {
     TOUCH_EVERY.max(idle / TOUCH_PART).as_millis() as u64
 }
@@ -222,7 +232,7 @@ impl SessionStore for DiskStore {
         })
     }
 
-    fn users(&self) -> BoxFuture<'_, Result<Vec<Box<str>>, StoreError>> {
+    fn users(&self) -> BoxFuture<'_, Result<Vec<Person>, StoreError>> {
         self.memory.users()
     }
 
@@ -294,11 +304,11 @@ impl SessionStore for DiskStore {
 
     fn sweep(
         &self,
-        lifetimes: Lifetimes,
+        lifetimes: ByTenant<Lifetimes>,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
         Box::pin(async move {
-            self.touch_every.store(touch_every(lifetimes.shortest_idle()), Ordering::Relaxed);
+            self.touch_every.store(touch_every(shortest_idle(&lifetimes)), Ordering::Relaxed);
             let swept = self.memory.sweep_now(&lifetimes, now);
             // Time ends them again, should this not be written in time.
             let ended = swept.ended.iter().map(|(handle, _)| *handle);

@@ -12,8 +12,9 @@ use crate::base::clock::Timestamp;
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
 use crate::session::principal::Principal;
-use crate::session::record::{EndReason, Owner, Record};
+use crate::session::record::{EndReason, Owner, Person, Record};
 use crate::session::store::{Created, Lookup, Page, SessionStore, StoreError};
+use crate::session::tenant::ByTenant;
 use crate::session::timeouts::Lifetimes;
 
 /// How long an ended session is remembered, so that its person can be told why. Anonymous ones are forgotten at once.
@@ -185,12 +186,12 @@ impl MemoryStore {
         self.sessions.get(&handle).is_some_and(|live| live.change_principal(principal, expected_version))
     }
 
-    fn names(&self) -> Vec<Box<str>> {
-        let name = |owner: &Owner| match owner {
-            Owner::User(name) => Some(name.clone()),
+    fn people(&self) -> Vec<Person> {
+        let person = |owner: &Owner| match owner {
+            Owner::User(person) => Some(person.clone()),
             Owner::Address(_) => None,
         };
-        self.by_owner.iter().filter_map(|handles| name(handles.key())).collect()
+        self.by_owner.iter().filter_map(|handles| person(handles.key())).collect()
     }
 
     pub(super) fn make_current(&self, handle: SessionHandle, generation: u32, now: Timestamp) -> bool {
@@ -247,7 +248,7 @@ impl MemoryStore {
         Page { sessions: lowest.into_iter().filter_map(|handle| self.get(handle)).collect(), next }
     }
 
-    pub(super) fn sweep_now(&self, lifetimes: &Lifetimes, now: Timestamp) -> Swept {
+    pub(super) fn sweep_now(&self, lifetimes: &ByTenant<Lifetimes>, now: Timestamp) -> Swept {
         let mut swept = Swept::default();
         for live in &self.sessions {
             let view = live.view();
@@ -255,7 +256,7 @@ impl MemoryStore {
                 Some((_, at)) if now >= at.plus(REMEMBER_ENDED) => swept.forgotten.push(view.handle),
                 Some(_) => {}
                 None => {
-                    let limits = lifetimes.of(view.principal.map(|principal| &**principal));
+                    let limits = lifetimes.of(view.tenant).of(view.principal.map(|principal| &**principal));
                     let over = limits.over(view.authenticated_at, view.active_at, now);
                     swept.ended.extend(over.map(|reason| (view.handle, reason)));
                 }
@@ -291,8 +292,8 @@ impl SessionStore for MemoryStore {
         Box::pin(async move { Ok(self.change(handle, principal, expected_version)) })
     }
 
-    fn users(&self) -> BoxFuture<'_, Result<Vec<Box<str>>, StoreError>> {
-        Box::pin(async move { Ok(self.names()) })
+    fn users(&self) -> BoxFuture<'_, Result<Vec<Person>, StoreError>> {
+        Box::pin(async move { Ok(self.people()) })
     }
 
     fn rotate(
@@ -335,7 +336,7 @@ impl SessionStore for MemoryStore {
 
     fn sweep(
         &self,
-        lifetimes: Lifetimes,
+        lifetimes: ByTenant<Lifetimes>,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
         Box::pin(async move { Ok(self.sweep_now(&lifetimes, now).ended) })

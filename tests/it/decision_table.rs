@@ -505,6 +505,7 @@ fn rules() -> impl Strategy<Value = SessionRules> {
             lifetimes: Lifetimes::new(Lifetime { idle, absolute }, roles),
             rotation: RotationRule { every, grace },
             binding,
+            ..SessionRules::default()
         },
     )
 }

@@ -9,8 +9,9 @@ use vestibule::base::clock::Timestamp;
 use vestibule::session::handle::SessionHandle;
 use vestibule::session::live::Live;
 use vestibule::session::principal::Principal;
-use vestibule::session::record::{EndReason, Owner, Record};
+use vestibule::session::record::{EndReason, Owner, Person, Record};
 use vestibule::session::store::{Created, Lookup, Page, SessionStore, StoreError};
+use vestibule::session::tenant::ByTenant;
 use vestibule::session::timeouts::Lifetimes;
 use vestibule::store::memory::MemoryStore;
 
@@ -114,7 +115,7 @@ impl SessionStore for Faulty {
         self.write(self.inner.change_principal(handle, principal, expected_version))
     }
 
-    fn users(&self) -> BoxFuture<'_, Result<Vec<Box<str>>, StoreError>> {
+    fn users(&self) -> BoxFuture<'_, Result<Vec<Person>, StoreError>> {
         self.inner.users()
     }
 
@@ -155,7 +156,7 @@ impl SessionStore for Faulty {
 
     fn sweep(
         &self,
-        lifetimes: Lifetimes,
+        lifetimes: ByTenant<Lifetimes>,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
         self.inner.sweep(lifetimes, now)

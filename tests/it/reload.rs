@@ -142,7 +142,7 @@ fn files_are_taken_when_they_change_and_what_was_refused_is_tried_again() {
     let both = users().replace("\"bob\"", "\"bobby\"");
     fs::write(gateway.folder.path().join("others.toml"), both).expect("written");
     advance_until(&gateway, "it is taken", || version(&gateway) == 3);
-    assert!(snapshot(&gateway).users.as_ref().is_some_and(|users| users.get("bobby").is_some()));
+    assert!(snapshot(&gateway).default.users.as_ref().is_some_and(|users| users.get("bobby").is_some()));
     assert_eq!(refused(), 1, "told once");
     // Put in its place in one step, and by a link, as Kubernetes does.
     let (next, link) = (gateway.folder.path().join("next.toml"), gateway.folder.path().join("others.toml"));
@@ -389,10 +389,10 @@ fn whoever_signs_in_just_then_is_held_against_the_newest_users() {
     let gateway = Setup::new().start();
     let sign_in = |before: &Snapshot, name: &str| {
         let shared = &gateway.running().shared;
-        let principal = before.users.as_ref().and_then(|users| users.get(name)).expect("a user").principal();
+        let principal = before.default.users.as_ref().and_then(|users| users.get(name)).expect("a user").principal();
         let client = "127.0.0.1".parse().expect("an address");
         let place = Place { client, user_agent: USER_AGENT.as_bytes(), tls: TlsFingerprint::UNKNOWN };
-        let done = establish::sign_in(shared, before, principal, place, None, shared.clock.now());
+        let done = establish::sign_in(shared, &before.default, principal, place, None, shared.clock.now());
         gateway.block_on(done).expect("the store works").live
     };
     let before = snapshot(&gateway);

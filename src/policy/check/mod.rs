@@ -5,6 +5,7 @@ pub mod binding;
 pub mod lifetime;
 pub mod recency;
 pub mod rotation;
+pub mod tenant;
 
 use crate::policy::verdict::Reason;
 use crate::session::record::EndReason;

@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use crate::session::handle::SessionHandle;
 use crate::session::principal::Principal;
-use crate::session::record::{Owner, Record, RecordError};
+use crate::session::record::{Owner, Person, Record, RecordError};
+use crate::session::tenant::TenantId;
+use crate::store::disk::Known;
 use crate::store::disk::file::SessionFile;
 use crate::store::disk::sealing::Sealing;
 use crate::store::memory::MemoryStore;
 
 /// Somebody who is known, and their sessions that have not ended.
-struct Person {
+struct Restoring {
     principal: Arc<Principal>,
     sessions: Vec<SessionHandle>,
 }
@@ -22,7 +24,7 @@ struct Person {
 pub(super) struct Restored {
     pub(super) memory: MemoryStore,
     /// Who has sessions that have not ended and are not just what is known of their person.
-    pub(super) unlike: Vec<Box<str>>,
+    pub(super) unlike: Vec<Person>,
 }
 
 /// Reads every session there is.
@@ -33,18 +35,20 @@ pub(super) fn restore(
     file: &mut SessionFile,
     path: &Path,
     sealing: &Sealing,
-    known: HashMap<Box<str>, Arc<Principal>>,
+    known: Known,
 ) -> Result<Restored, String> {
-    let memory = MemoryStore::with_room_for(file.count(), known.len());
-    let mut people: HashMap<Box<str>, Person> =
-        known.into_iter().map(|(name, principal)| (name, Person { principal, sessions: Vec::new() })).collect();
+    let memory = MemoryStore::with_room_for(file.count(), known.values().map(HashMap::len).sum());
+    let begin = |(name, principal)| (name, Restoring { principal, sessions: Vec::new() });
+    let mut people: HashMap<TenantId, HashMap<Box<str>, Restoring>> =
+        known.into_iter().map(|(tenant, known)| (tenant, known.into_iter().map(begin).collect())).collect();
     let mut unlike = HashSet::new();
     let mut opener = sealing.opener();
     file.read_all(|handle, sealed| {
         let (mut found, people) = (None, &mut people);
         let slot = &mut found;
-        let opened = opener.open(handle, sealed, move |parts| {
-            let person = people.get_mut(parts.user).filter(|person| parts.may_be(&person.principal));
+        let opened = opener.open(handle, sealed, move |tenant, parts| {
+            let person = people.get_mut(&tenant).and_then(|people| people.get_mut(parts.user));
+            let person = person.filter(|person| parts.may_be(&person.principal));
             let principal = person
                 .as_ref()
                 .map_or_else(|| Arc::new(Principal::from(*parts)), |person| Arc::clone(&person.principal));
@@ -58,17 +62,19 @@ pub(super) fn restore(
                 person.sessions.push(handle);
                 memory.restore(record);
             }
-            (None, Record { principal, .. }) => {
-                if let Some(principal) = principal.as_ref().filter(|principal| !unlike.contains(&principal.user)) {
-                    unlike.insert(principal.user.clone());
+            (None, Record { principal, tenant, .. }) => {
+                if let Some(principal) = principal {
+                    unlike.insert(Person::new(*tenant, &principal.user));
                 }
                 memory.add(record, None);
             }
         }
         Ok(())
     })?;
-    for (name, person) in people {
-        memory.restore_owner(Owner::User(name), person.sessions);
+    for (tenant, people) in people {
+        for (name, person) in people {
+            memory.restore_owner(Owner::User(Person { tenant, name }), person.sessions);
+        }
     }
     Ok(Restored { memory, unlike: unlike.into_iter().collect() })
 }
@@ -80,7 +86,7 @@ pub(super) fn restore(
 pub(super) fn read_through(file: &mut SessionFile, path: &Path, sealing: &Sealing) -> Result<(), String> {
     let mut opener = sealing.opener();
     file.read_all(|handle, sealed| {
-        let opened = opener.open(handle, sealed, |parts| Arc::new(Principal::from(*parts)));
+        let opened = opener.open(handle, sealed, |_, parts| Arc::new(Principal::from(*parts)));
         opened.map(drop).map_err(|error| refusal(path, error))
     })
 }

@@ -10,6 +10,7 @@ use crate::crypto::keyring::{KeyId, KeyRing, Purpose};
 use crate::session::handle::SessionHandle;
 use crate::session::principal::{Principal, PrincipalRef};
 use crate::session::record::{Record, RecordError};
+use crate::session::tenant::TenantId;
 
 /// The keys, whose records they are, and where nonces come from.
 pub(super) struct Sealing {
@@ -66,7 +67,7 @@ impl Opener<'_> {
         &mut self,
         handle: SessionHandle,
         sealed: &[u8],
-        who: impl FnOnce(&PrincipalRef<'_>) -> Arc<Principal>,
+        who: impl FnOnce(TenantId, &PrincipalRef<'_>) -> Arc<Principal>,
     ) -> Result<Record, RecordError> {
         self.opened.clear();
         self.opened.extend_from_slice(sealed);

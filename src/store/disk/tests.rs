@@ -124,7 +124,7 @@ fn what_was_acknowledged_is_there_when_it_is_opened_again() {
         assert_eq!((again.active(), find(&again, stranger.handle())), (active - 1, None));
         let ended = find(&again, carol.handle()).expect("it is remembered").ended;
         assert_eq!(ended, Some((EndReason::Logout, after(6))));
-        assert_eq!(wait(SessionStore::list(&again, Owner::User("bob".into()))).len(), 1);
+        assert_eq!(wait(SessionStore::list(&again, Owner::user(TenantId::DEFAULT, "bob"))).len(), 1);
     }
 }
 
@@ -416,22 +416,24 @@ fn whoever_is_not_as_known_is_told_and_who_is_shares_it() {
     store.close();
     let known = ["same", "other-role", "other-password", "never-seen"].map(|user| person(user, "staff", new));
     let known: HashMap<_, _> = known.into_iter().map(|person| (person.user.clone(), person)).collect();
-    let opened = DiskStore::open(DiskSettings { known: known.clone(), ..settings(&path, 1) });
+    let opened =
+        DiskStore::open(DiskSettings { known: [(TenantId::DEFAULT, known.clone())].into(), ..settings(&path, 1) });
     let Opened { store, mut unlike, .. } = opened.unwrap_or_else(|error| panic!("{error}"));
     unlike.sort();
-    assert_eq!(unlike, ["gone", "other-password", "other-role"].map(Box::from));
+    let person_of = |name| Person::new(TenantId::DEFAULT, name);
+    assert_eq!(unlike, ["gone", "other-password", "other-role"].map(person_of));
     for (record, shares) in began.iter().zip([true, true, true, false, true, false, false, false]) {
         let principal = find(&store, record.handle).and_then(|found| found.principal).expect("a person");
         let shared = known.get(&principal.user).is_some_and(|known| Arc::ptr_eq(known, &principal));
         assert_eq!(shared, shares, "{principal:?}");
     }
     // Everybody's sessions are found by their name, however they came to be there.
-    let count = |user: &str| wait(SessionStore::list(&store, Owner::User(user.into()))).len();
+    let count = |user: &str| wait(SessionStore::list(&store, Owner::user(TenantId::DEFAULT, user))).len();
     let counts = ["same", "other-role", "other-password", "gone", "gone-and-ended", "never-seen"].map(count);
     assert_eq!((counts, store.active()), ([2, 2, 2, 1, 0, 0], 7));
     let mut users = wait(store.users());
     users.sort();
-    assert_eq!(users, ["gone", "other-password", "other-role", "same"].map(Box::from));
+    assert_eq!(users, ["gone", "other-password", "other-role", "same"].map(person_of));
 }
 
 #[test]

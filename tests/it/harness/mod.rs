@@ -25,6 +25,7 @@ use vestibule::reload;
 use vestibule::session::live::Live;
 use vestibule::session::record::{EndReason, Owner};
 use vestibule::session::store::SessionStore;
+use vestibule::session::tenant::TenantId;
 
 pub use application::{Application, Received};
 pub use client::{Answer, Client, Request, Stream, Version, ask_twice, hidden, tls_config};
@@ -302,7 +303,7 @@ impl Gateway {
 
     /// The sessions of a person that have not ended.
     pub fn sessions_of(&self, name: &str) -> Vec<Arc<Live>> {
-        self.block_on(self.running().shared.store.list(Owner::User(name.into()))).expect("the store works")
+        self.block_on(self.running().shared.store.list(Owner::user(TenantId::DEFAULT, name))).expect("the store works")
     }
 
     /// Ends every session of a person, as an administrator does.

@@ -25,7 +25,7 @@ impl Run {
         let (value, cookie) = self.some_cookie();
         let Cookie::Sealed { session, generation, .. } = cookie else { return };
         let (snapshot, now) = (Arc::clone(self.world.snapshot()), self.world.now());
-        let cookie_of = &snapshot.cookie;
+        let cookie_of = &snapshot.default.cookie;
         let handle = self.handles[session];
         let random = Random::seeded(self.dice.next());
         let mut secret = CookieSecret { handle, generation, proof: Secret::new(random.bytes()) };

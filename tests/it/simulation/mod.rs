@@ -23,6 +23,7 @@ use vestibule::policy::verdict::{Subject, Verdict};
 use vestibule::session::handle::SessionHandle;
 use vestibule::session::record::{EndReason, Owner};
 use vestibule::session::store::SessionStore;
+use vestibule::session::tenant::TenantId;
 
 use chance::{lateness, rules};
 use model::{Asks, Cookie, Model, Outcome, Place, Request, Said, Session, Stage};
@@ -325,7 +326,7 @@ impl Run {
             let (shared, snapshot) = (self.world.shared(), self.world.snapshot());
             let now = vestibule_time(request.now);
             let from = world::from(request.place);
-            let new = finish(establish::anonymous(shared, snapshot, from, now)).expect("memory works");
+            let new = finish(establish::anonymous(shared, &snapshot.default, from, now)).expect("memory works");
             let new = new.expect("nowhere near the limit");
             cookies.push(new.cookie);
             self.handles.push(new.live.handle());
@@ -348,7 +349,7 @@ impl Run {
     fn send(&mut self, at: usize) {
         let Unsent { number, cookies, outcome, made } = self.unsent.swap_remove(at);
         let mut head = HeaderMap::new();
-        cookies.write(self.world.shared(), self.world.snapshot(), &mut head);
+        cookies.write(self.world.shared(), &self.world.snapshot().default, &mut head);
         let sent: Vec<String> =
             head.get_all(header::SET_COOKIE).iter().map(|set| set.to_str().expect("text").to_owned()).collect();
         let mut expected = Vec::new();
@@ -390,7 +391,8 @@ impl Run {
             assert!(set.contains("Max-Age=0"), "{set}");
             return None;
         }
-        let secret = self.world.snapshot().cookie.open(value.as_bytes(), vestibule_time(sealed)).expect("it opens");
+        let secret =
+            self.world.snapshot().default.cookie.open(value.as_bytes(), vestibule_time(sealed)).expect("it opens");
         let session = self.handles.iter().position(|known| *known == secret.handle).expect("known");
         Some((session, secret.generation))
     }
@@ -409,7 +411,7 @@ impl Run {
         let (shared, snapshot, now) = (self.world.shared(), self.world.snapshot(), self.world.now());
         let live = before.and_then(|at| self.world.find(self.handles[at]));
         let from = world::from(place);
-        let made = finish(establish::sign_in(shared, snapshot, world::principal(user), from, live, now));
+        let made = finish(establish::sign_in(shared, &snapshot.default, world::principal(user), from, live, now));
         let made = made.expect("memory works");
         if let Some(before) = before {
             self.model.end(before, "replaced", self.now());
@@ -428,7 +430,7 @@ impl Run {
         let cookies: Vec<Cookie> = presented.iter().map(|(_, cookie)| *cookie).collect();
         let (shared, snapshot) = (self.world.shared(), self.world.snapshot());
         let headers = world::headers(place, &values);
-        let current = current_session(shared, snapshot, &headers, world::address(place), self.world.now());
+        let current = current_session(shared, &snapshot.default, &headers, world::address(place), self.world.now());
         let live = finish(current).expect("memory works");
         let expected = self.model.current(&cookies, self.now());
         assert_eq!(live.map(|live| live.handle()), expected.map(|at| self.handles[at]), "the current session");
@@ -463,7 +465,7 @@ impl Run {
         self.tell(format!("all sessions of {user} are revoked"));
         let all: Vec<usize> = self.model.lasting(user).collect();
         let (shared, now) = (self.world.shared(), self.world.now());
-        let ended = finish(shared.end_all_sessions(Owner::User(user.into()), EndReason::Revoked, now));
+        let ended = finish(shared.end_all_sessions(Owner::user(TenantId::DEFAULT, user), EndReason::Revoked, now));
         assert_eq!(ended, Ok(all.len()), "sessions that ended");
         all.into_iter().for_each(|at| self.model.end(at, "revoked", now.as_millis()));
     }
@@ -488,7 +490,8 @@ impl Run {
             assert_eq!((found, session.forgotten), (expected, false), "session {at}");
         }
         for user in USERS {
-            let list = finish(self.world.shared().store.list(Owner::User(user.into()))).expect("memory works");
+            let list =
+                finish(self.world.shared().store.list(Owner::user(TenantId::DEFAULT, user))).expect("memory works");
             let mut found: Vec<_> = list.iter().map(|live| live.handle()).collect();
             let mut expected: Vec<_> = self.model.lasting(user).map(|at| self.handles[at]).collect();
             found.sort_unstable();

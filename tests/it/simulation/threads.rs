@@ -10,6 +10,7 @@ use vestibule::policy::verdict::{Subject, Verdict};
 use vestibule::session::live::Live;
 use vestibule::session::record::{EndReason, Owner};
 use vestibule::session::store::SessionStore;
+use vestibule::session::tenant::TenantId;
 
 use super::model::{Answer, Asks, Compared, Place, Rules};
 use super::world::{self, World};
@@ -75,7 +76,8 @@ impl Field {
         let from = world::from(HERE);
         let begin = |at: usize| {
             let (user, now) = (USERS[at % USERS.len()], world.now());
-            let made = establish::sign_in(world.shared(), world.snapshot(), world::principal(user), from, None, now);
+            let made =
+                establish::sign_in(world.shared(), &world.snapshot().default, world::principal(user), from, None, now);
             let live = world::finish(made).expect("memory works").live;
             Known { live, user, has_ended: AtomicBool::new(false), generation: AtomicU32::new(0) }
         };
@@ -130,7 +132,7 @@ impl Field {
 
     fn ask(&self, live: &Live, shown: u32, now: Timestamp) -> Verdict {
         let (shared, snapshot) = (self.world.shared(), self.world.snapshot());
-        let set = establish::cookie(shared, snapshot, live, shown, now).expect("a cookie");
+        let set = establish::cookie(shared, &snapshot.default, live, shown, now).expect("a cookie");
         let value = value_of(set.to_str().expect("text")).to_owned();
         world::finish(self.world.request(Asks::User, HERE, &[value])).expect("memory works").verdict
     }
@@ -147,7 +149,7 @@ impl Field {
     fn revoke_all(&self, user: &'static str) {
         let now = self.world.now();
         let of_user: Vec<&Known> = self.known.iter().filter(|known| known.user == user).collect();
-        let end = self.world.shared().end_all_sessions(Owner::User(user.into()), EndReason::Revoked, now);
+        let end = self.world.shared().end_all_sessions(Owner::user(TenantId::DEFAULT, user), EndReason::Revoked, now);
         world::finish(end).expect("memory works");
         for known in of_user {
             assert!(known.live.ended().is_some(), "all of {user} have ended");
@@ -161,7 +163,8 @@ impl Field {
 
     fn list(&self, user: &'static str) {
         let had_ended: Vec<_> = self.known.iter().map(|known| known.has_ended.load(Ordering::SeqCst)).collect();
-        let list = world::finish(self.world.shared().store.list(Owner::User(user.into()))).expect("memory works");
+        let list =
+            world::finish(self.world.shared().store.list(Owner::user(TenantId::DEFAULT, user))).expect("memory works");
         for (known, had_ended) in self.known.iter().zip(had_ended) {
             assert!(!(had_ended && list.contains(&known.live)), "an ended session is listed");
         }
@@ -172,7 +175,8 @@ impl Field {
         let lasting = self.known.iter().filter(|known| known.live.ended().is_none()).count();
         assert_eq!(self.world.store.active(), lasting, "sessions that last");
         for user in USERS {
-            let list = world::finish(self.world.shared().store.list(Owner::User(user.into()))).expect("memory works");
+            let list = world::finish(self.world.shared().store.list(Owner::user(TenantId::DEFAULT, user)))
+                .expect("memory works");
             let expected = self.known.iter().filter(|known| known.user == user && known.live.ended().is_none()).count();
             assert_eq!(list.len(), expected, "the sessions of {user}");
         }

@@ -28,9 +28,10 @@ use vestibule::session::binding::{AddressMode, AgentMode, Answer, BindingRules, 
 use vestibule::session::handle::SessionHandle;
 use vestibule::session::live::Live;
 use vestibule::session::principal::Principal;
-use vestibule::session::record::{EndReason, Owner, Record};
+use vestibule::session::record::{EndReason, Owner, Person, Record};
 use vestibule::session::rotation::RotationRule;
 use vestibule::session::store::{Created, Lookup, Page, SessionStore, StoreError};
+use vestibule::session::tenant::ByTenant;
 use vestibule::session::timeouts::{Lifetime, Lifetimes};
 use vestibule::store::memory::MemoryStore;
 
@@ -80,7 +81,7 @@ impl SessionStore for Turnstile {
         Box::pin(turn().then(move |()| self.inner.change_principal(handle, principal, expected)))
     }
 
-    fn users(&self) -> BoxFuture<'_, Result<Vec<Box<str>>, StoreError>> {
+    fn users(&self) -> BoxFuture<'_, Result<Vec<Person>, StoreError>> {
         Box::pin(turn().then(move |()| self.inner.users()))
     }
 
@@ -111,7 +112,7 @@ impl SessionStore for Turnstile {
 
     fn sweep(
         &self,
-        lifetimes: Lifetimes,
+        lifetimes: ByTenant<Lifetimes>,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
         Box::pin(turn().then(move |()| self.inner.sweep(lifetimes, now)))
@@ -183,7 +184,7 @@ impl World {
         let (parts, route) = (parts(place, cookies), route(asks));
         Box::pin(async move {
             let facts = Facts::read(&parts, address(place)).expect("a good request");
-            authorize(&shared, &snapshot, &route, &facts, &parts.headers, now).await
+            authorize(&shared, &snapshot.default, &route, &facts, &parts.headers, now).await
         })
     }
 
@@ -316,5 +317,6 @@ fn session_rules(rules: &Rules) -> SessionRules {
             grace: Duration::from_millis(rules.grace),
         },
         binding,
+        ..SessionRules::default()
     }
 }
