@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion};
+use criterion::{BatchSize, BenchmarkGroup, Criterion};
 use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, header};
@@ -41,6 +41,7 @@ use vestibule::route::pattern::{HostPattern, PathPrefix};
 use vestibule::route::table::{DEFAULT_WEBSOCKET_TIMEOUT, Route, RouteTable};
 use vestibule::server::heads::HeadWatch;
 use vestibule::session::binding::{AddressMode, AgentMode, Answer, BindingRules, Bound, TlsFingerprint, TlsMode};
+use vestibule::session::concurrency::Limit;
 use vestibule::session::cookie::{CookieSecret, CookieSettings, SessionCookie};
 use vestibule::session::handle::SessionHandle;
 use vestibule::session::live::Live;
@@ -49,7 +50,7 @@ use vestibule::session::record::Record;
 use vestibule::session::rotation::{proof, proves};
 use vestibule::session::store::{Created, Lookup, SessionStore};
 use vestibule::session::tenant::TenantId;
-use vestibule::session::timeouts::RoleLifetime;
+use vestibule::session::timeouts::{Lifetimes, RoleLifetime};
 use vestibule::store::memory::MemoryStore;
 
 /// The shipped binary's allocator.
@@ -251,6 +252,7 @@ fn limits(group: &mut Group<'_>) {
         });
     }
     guesses(group);
+    seats(group);
     if is_asked_for("limit") {
         a_million(group);
     }
@@ -275,6 +277,20 @@ fn guesses(group: &mut Group<'_>) {
     case("bad cookie, again", unlimited, false);
     case("bad cookie, new", unlimited, true);
     case("bad cookie, too many", limited, true);
+}
+
+/// A session that begins in the place of the one used least recently. What a request costs has no part in it: nobody's
+/// sessions are counted then.
+fn seats(group: &mut Group<'_>) {
+    let random = Random::seeded(5);
+    for max in [3, 100] {
+        let store = MemoryStore::default();
+        let limit = Limit { max, ends_oldest: true, lifetimes: Some(Lifetimes::default()), ..Limit::default() };
+        let begin = |record| store.create(record, Some(limit.clone())).now_or_never();
+        group.bench_function(format!("another session, the oldest of {max} ends"), |bencher| {
+            bencher.iter_batched(|| record(&random, 1), begin, BatchSize::SmallInput);
+        });
+    }
 }
 
 /// A limit that tells as many addresses apart as it may.
@@ -400,8 +416,8 @@ fn record(random: &Random, at: usize) -> Record {
 
 fn add(store: &dyn SessionStore, record: Record) -> Arc<Live> {
     match store.create(record, None).now_or_never().expect("memory answers at once").expect("it works") {
-        Created::Session(live) => live,
-        Created::Full => panic!("no limit was given"),
+        Created::Session { live, .. } => live,
+        Created::Full | Created::Taken => panic!("no limit was given"),
     }
 }
 

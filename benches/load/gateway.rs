@@ -98,7 +98,7 @@ async fn make_sessions(shared: &Shared, arguments: &Arguments) -> Result<(), Str
         });
         let creating = records.map(|record| shared.store.create(record, None));
         for created in futures_util::future::join_all(creating).await {
-            let Created::Session(live) = created.map_err(|error| error.to_string())? else {
+            let Created::Session { live, .. } = created.map_err(|error| error.to_string())? else {
                 return Err("the store is full".to_owned());
             };
             let cookie =

@@ -3,6 +3,7 @@
 pub mod plan;
 
 mod admin;
+mod concurrency;
 mod health;
 mod hsts;
 mod identity;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::net::{DEFAULT_PREFIX_V4, DEFAULT_PREFIX_V6};
 use crate::base::units;
-use crate::config::lifetimes;
+use crate::config::{concurrency, lifetimes};
 use crate::login::{attempt, device};
 use crate::policy::route_policy::SessionRules;
 use crate::reader::Section;
@@ -51,8 +51,9 @@ pub(super) fn read(root: &Section<'_>) -> Option<SessionPlan> {
     let cookie = cookie(&section);
     let all = lifetime(&section);
     let lifetimes = Lifetimes::new(all, lifetimes::of_roles(root, &all));
-    let rules =
-        SessionRules { tenant: TenantId::DEFAULT, lifetimes, rotation: rotation(&section), binding: binding(&section) };
+    let (rotation, binding) = (rotation(&section), binding(&section));
+    let concurrency = concurrency::read(root, &section);
+    let rules = SessionRules { tenant: TenantId::DEFAULT, lifetimes, rotation, binding, concurrency };
     Some(SessionPlan { store: store?, cookie: cookie?, rules })
 }
 

@@ -15,8 +15,10 @@ use crate::observe::audit::{AuditEvent, AuditFields};
 use crate::observe::metrics::Metrics;
 use crate::policy::facts::Facts;
 use crate::session::binding::{Bound, TlsFingerprint};
+use crate::session::concurrency::{Limit, WhenFull};
 use crate::session::cookie::CookieSecret;
 use crate::session::device::Device;
+use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
 use crate::session::principal::Principal;
 use crate::session::record::{EndReason, Record};
@@ -49,6 +51,25 @@ pub struct Established {
     pub cookie: HeaderValue,
 }
 
+/// What came of signing in.
+pub enum SignedIn {
+    /// Somebody is signed in.
+    Yes(Established),
+    /// They have as many sessions as they may have, which is so many, and what happens then is not that one ends by itself.
+    Full(usize),
+    /// The session that was to be made has been made before.
+    Before,
+}
+
+/// What somebody has chosen who had as many sessions as they may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen {
+    /// What their session is called: a choice makes one session and no second one.
+    pub session: SessionHandle,
+    /// What ends for it.
+    pub ends: Option<SessionHandle>,
+}
+
 /// Signs somebody in: a new record with a handle and a seed of its own, and the session that the browser had before,
 /// anonymous or not, is dead at once. Nothing that was planted in it survives.
 ///
@@ -60,11 +81,17 @@ pub async fn sign_in(
     principal: Principal,
     place: Place<'_>,
     before: Option<Arc<Live>>,
+    chosen: Option<Chosen>,
     now: Timestamp,
-) -> Result<Established, StoreError> {
-    let created = create(shared, tenant, Some(principal), place, None, now).await?;
-    let established =
-        created.ok_or_else(|| StoreError("the store refused a session that no limit applies to".to_owned()))?;
+) -> Result<SignedIn, StoreError> {
+    let max = tenant.rules.concurrency.as_ref().and_then(|concurrency| concurrency.of(&principal));
+    let limit = max.map(|max| limit(tenant, max, before.as_deref(), chosen));
+    let name = chosen.map(|chosen| chosen.session);
+    let established = match create(shared, tenant, Some(principal), name, place, limit, now).await? {
+        Made::Session(established) => established,
+        Made::Full => return Ok(SignedIn::Full(max.unwrap_or_default())),
+        Made::Before => return Ok(SignedIn::Before),
+    };
     // Only now: who cannot be given a new session keeps the one they have.
     if let Some(before) = before
         && let Err(error) = shared.end_session(before.handle(), EndReason::Replaced, Some(place.client), now).await
@@ -74,7 +101,22 @@ pub async fn sign_in(
         return Err(error);
     }
     people::catch_up(shared, tenant, &established.live).await?;
-    Ok(established)
+    Ok(SignedIn::Yes(established))
+}
+
+/// What leaves room for another session of somebody who may have `max`. The one that this browser had of theirs makes way
+/// for it in the same step, or they would be kept out by themselves.
+fn limit(tenant: &Tenant, max: usize, before: Option<&Live>, chosen: Option<Chosen>) -> Limit {
+    // What is somebody else's is none of this person's sessions, and makes no room.
+    let before = before.map(|live| (live.handle(), EndReason::Replaced));
+    let chosen = chosen.and_then(|chosen| chosen.ends).map(|handle| (handle, EndReason::Displaced));
+    let when_full = tenant.rules.concurrency.as_ref().map_or(WhenFull::Refuse, |concurrency| concurrency.when_full);
+    Limit {
+        max,
+        ends_oldest: when_full == WhenFull::EndOldest,
+        making_way: before.into_iter().chain(chosen).collect(),
+        lifetimes: Some(tenant.rules.lifetimes.clone()),
+    }
 }
 
 /// Gives a stranger a session; `None` when their address has [`MAX_ANONYMOUS_PER_ADDRESS`].
@@ -87,26 +129,43 @@ pub async fn anonymous(
     place: Place<'_>,
     now: Timestamp,
 ) -> Result<Option<Established>, StoreError> {
-    create(shared, tenant, None, place, Some(MAX_ANONYMOUS_PER_ADDRESS), now).await
+    let limit = Limit::counting(MAX_ANONYMOUS_PER_ADDRESS);
+    Ok(match create(shared, tenant, None, None, place, Some(limit), now).await? {
+        Made::Session(established) => Some(established),
+        Made::Full | Made::Before => None,
+    })
+}
+
+/// What came of making a session.
+enum Made {
+    Session(Established),
+    Full,
+    Before,
 }
 
 async fn create(
     shared: &Shared,
     tenant: &Tenant,
     principal: Option<Principal>,
+    name: Option<SessionHandle>,
     place: Place<'_>,
-    most: Option<usize>,
+    limit: Option<Limit>,
     now: Timestamp,
-) -> Result<Option<Established>, StoreError> {
+) -> Result<Made, StoreError> {
     let bound = Bound { tls: place.tls, ..Bound::of(place.client, place.user_agent) };
-    let record = Record {
+    let mut record = Record {
         device: Device::of(place.user_agent),
         tenant: tenant.id,
         ..Record::new(&shared.random, principal.map(Arc::new), bound, now)
     };
-    let live = match shared.asked("create", shared.store.create(record, most)).await? {
-        Created::Session(live) => live,
-        Created::Full => return Ok(None),
+    record.handle = name.unwrap_or(record.handle);
+    let live = match made(shared, record, limit).await? {
+        Created::Session { live, ended } => {
+            shared.note_ended(&ended, Some(place.client));
+            live
+        }
+        Created::Full => return Ok(Made::Full),
+        Created::Taken => return Ok(Made::Before),
     };
     let kind = if live.principal().is_some() { "user" } else { "anonymous" };
     Metrics::count(&shared.metrics.sessions_created, kind);
@@ -117,7 +176,21 @@ async fn create(
     let generation = live.rotation().generation;
     let cookie = cookie(shared, tenant, &live, generation, now)
         .ok_or_else(|| StoreError("the session cookie could not be written".to_owned()))?;
-    Ok(Some(Established { live, cookie }))
+    Ok(Made::Session(Established { live, cookie }))
+}
+
+/// Asks the store. What has ended for a session that then could not be kept is over all the same, and so are its streams.
+async fn made(shared: &Shared, record: Record, limit: Option<Limit>) -> Result<Created, StoreError> {
+    let held = match &limit {
+        Some(limit) if !limit.only_counts() => shared.asked("list", shared.store.list(record.owner())).await?,
+        Some(_) | None => Vec::new(),
+    };
+    let created = shared.asked("create", shared.store.create(record, limit)).await;
+    if created.is_err() {
+        let over = held.iter().filter_map(|live| live.ended().map(|(why, _)| (live.handle(), why)));
+        shared.note_ended(&over.collect::<Vec<_>>(), None);
+    }
+    created
 }
 
 /// The `Set-Cookie` value of one generation of a session.

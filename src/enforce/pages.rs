@@ -7,12 +7,16 @@
 //! The templates lie beside this file. Each type names its own in a one-line `source`, so that no `templates/` folder
 //! and no `askama.toml` is needed at the top; cargo runs the compiler in the package's folder, where the path begins.
 
+mod sessions;
+
 use std::sync::LazyLock;
 
 use askama::Template;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
+
+pub use sessions::{ChoicePage, SessionRow, SessionsPage};
 
 /// The style sheet of every page. It goes between `<style>` and `</style>` byte for byte: the policy names its hash.
 const STYLE: &str = include_str!("pages/style.css");
@@ -69,6 +73,8 @@ pub struct LogoutPage<'a> {
     pub username: &'a str,
     /// Where the form is sent: a path of our own origin.
     pub action: &'a str,
+    /// Where the person's other sessions are: a path of our own origin. Empty for none.
+    pub sessions: &'a str,
 }
 
 impl LogoutPage<'_> {
@@ -218,7 +224,7 @@ mod tests {
                 notice: Some(HOSTILE),
             }
             .render(),
-            LogoutPage { username: HOSTILE, action: HOSTILE }.render(),
+            LogoutPage { username: HOSTILE, action: HOSTILE, sessions: HOSTILE }.render(),
             MessagePage {
                 status: 500,
                 title: HOSTILE,
@@ -234,7 +240,7 @@ mod tests {
     fn all_pages() -> Vec<String> {
         let mut pages = vec![
             LOGIN.render(),
-            LogoutPage { username: "ada", action: "/p/logout" }.render(),
+            LogoutPage { username: "ada", action: "/p/logout", sessions: "/p/sessions" }.render(),
             MessagePage::signed_out("/p/login").render(),
         ];
         let statuses = [400, 401, 403, 404, 421, 429, 500, 502, 503, 504, 599];
@@ -273,7 +279,7 @@ mod tests {
 
     #[test]
     fn names_that_turn_the_line_around_are_isolated() {
-        let page = LogoutPage { username: "\u{202e}ada", action: "/p" }.render();
+        let page = LogoutPage { username: "\u{202e}ada", action: "/p", sessions: "" }.render();
         assert!(page.contains("<bdi>\u{202e}ada</bdi>"), "{page}");
     }
 
@@ -348,7 +354,7 @@ mod tests {
 
     #[test]
     fn logout_is_a_post() {
-        let page = LogoutPage { username: "ada", action: "/p/logout" }.render();
+        let page = LogoutPage { username: "ada", action: "/p/logout", sessions: "/p/sessions" }.render();
         assert!(page.contains("<form method=\"post\" action=\"/p/logout\">"));
         assert!(page.contains("<bdi>ada</bdi>") && page.contains("href=\"/\""));
         assert!(!page.contains("href=\"/p/logout\""));

@@ -41,6 +41,8 @@ pub enum Refusal {
     CrossSite,
     /// The user name or the password is wrong.
     WrongPassword,
+    /// They are right, and their owner has as many sessions as they may have.
+    SessionsFull,
     /// Nobody is signed in, and it is no navigation.
     Unauthenticated(Reason),
     /// The person may not.
@@ -74,6 +76,7 @@ impl Refusal {
             Self::NoRoute | Self::NoPage => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::SessionsFull => StatusCode::CONFLICT,
             Self::CrossSite | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::WrongPassword | Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::TooMany(..) => StatusCode::TOO_MANY_REQUESTS,
@@ -100,6 +103,7 @@ impl Refusal {
             Self::BadForm => "bad_form",
             Self::CrossSite => "cross_site",
             Self::WrongPassword => "wrong_password",
+            Self::SessionsFull => "max_sessions",
             Self::Unauthenticated(reason) | Self::Forbidden(reason) => reason.name(),
             Self::TooMany(what, _) => what,
             Self::LoginBusy => "login_busy",
@@ -122,6 +126,10 @@ impl Refusal {
             Self::BadForm => Some("The form could not be read."),
             Self::CrossSite => Some("This request came from another website, so it was not carried out."),
             Self::WrongPassword => Some("The user name or the password is not right."),
+            Self::SessionsFull => Some(
+                "You have as many sessions as you may have at a time. Sign out in another place, then sign in here, or have \
+                 whoever runs this service end one.",
+            ),
             Self::Unauthenticated(Reason::Stale(stale)) => Some(stale.sentence()),
             Self::Unauthenticated(_) => Some("Please sign in."),
             Self::LoginBusy => Some("Many people are signing in right now. Please try again in a moment."),
@@ -164,6 +172,7 @@ impl Refusal {
             | Self::BadForm
             | Self::CrossSite
             | Self::WrongPassword
+            | Self::SessionsFull
             | Self::Unauthenticated(_)
             | Self::Forbidden(_)
             | Self::BrokenUpload

@@ -93,7 +93,7 @@ pub fn metrics() -> Metrics {
     let metrics = Metrics::default();
     Metrics::expect(&metrics.sessions_created, ["user", "anonymous"]);
     Metrics::expect(&metrics.sessions_ended, EndReason::ALL.map(EndReason::name));
-    Metrics::expect(&metrics.logins, ["succeeded", "failed", "stale", "refused", "busy"]);
+    Metrics::expect(&metrics.logins, ["succeeded", "failed", "stale", "refused", "busy", "full"]);
     let stale = [Stale::Idle, Stale::Absolute, Stale::Proof].map(Stale::name);
     Metrics::expect(&metrics.challenges, stale.into_iter().chain([Reason::NoSession.name()]));
     Metrics::expect(&metrics.limited, LIMITS);
@@ -180,11 +180,22 @@ impl Shared {
         let snapshot = self.snapshot.load_full();
         snapshot.default.limits.sweep();
         if let Ok(ended) = self.asked("sweep", self.store.sweep(snapshot.lifetimes(), now)).await {
-            for (handle, reason) in ended {
-                self.leases.end(handle);
-                // It is remembered, if it was somebody's.
-                self.note_end(handle, self.at_hand(handle).as_deref().and_then(user_of), reason, None);
-            }
+            self.note_ended(&ended, None);
+        }
+        if let Some(allowed) = snapshot.concurrency()
+            && let Ok(ended) = self.asked("end_above", self.store.end_above(allowed, now)).await
+        {
+            let ended: Vec<_> = ended.into_iter().map(|handle| (handle, EndReason::Displaced)).collect();
+            self.note_ended(&ended, None);
+        }
+    }
+
+    /// Cuts the streams of sessions that the store has ended by itself, and writes down that they have.
+    pub fn note_ended(&self, ended: &[(SessionHandle, EndReason)], client: Option<IpAddr>) {
+        for (handle, reason) in ended {
+            self.leases.end(*handle);
+            // It is remembered, if it was somebody's.
+            self.note_end(*handle, self.at_hand(*handle).as_deref().and_then(user_of), *reason, client);
         }
     }
 

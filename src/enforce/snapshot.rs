@@ -14,6 +14,7 @@ use crate::limit::rate::{PerAddress, PerClient, PerKey, PerSession};
 use crate::limit::wrong_passwords::WrongPasswords;
 use crate::policy::client_address::ForwardedHeader;
 use crate::route::table::RouteTable;
+use crate::session::concurrency::Concurrency;
 use crate::session::tenant::{ByTenant, TenantId};
 use crate::session::timeouts::Lifetimes;
 use crate::upstream::forward::Rewriting;
@@ -110,5 +111,13 @@ impl Snapshot {
     pub fn lifetimes(&self) -> ByTenant<Lifetimes> {
         let own = |tenant: &Tenant| (tenant.id, tenant.rules.lifetimes.clone());
         ByTenant::new(self.default.rules.lifetimes.clone(), self.tenants().skip(1).map(own))
+    }
+
+    /// How many sessions one person may have at each tenant; `None` where that is limited nowhere.
+    pub fn concurrency(&self) -> Option<ByTenant<Option<Arc<Concurrency>>>> {
+        let own = |tenant: &Tenant| (tenant.id, tenant.rules.concurrency.clone());
+        let all = ByTenant::new(self.default.rules.concurrency.clone(), self.tenants().skip(1).map(own));
+        let is_limited = all.all().any(Option::is_some);
+        is_limited.then_some(all)
     }
 }

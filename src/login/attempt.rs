@@ -10,6 +10,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, header};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
@@ -18,6 +19,8 @@ use crate::base::random::Random;
 use crate::crypto::keyring::{KeyRing, Purpose};
 use crate::crypto::seal::Sealer;
 use crate::policy::return_to::{self, ReturnTo};
+use crate::session::handle::SessionHandle;
+use crate::session::principal::PasswordStamp;
 
 /// The cookie that ties a login form to a browser. Its prefix keeps other hosts of the domain from setting it.
 pub const COOKIE: &str = "__Host-login";
@@ -28,8 +31,12 @@ pub const FORM_VALID: Duration = Duration::from_secs(2 * 3600);
 /// How long a link to the login page remembers where it leads back to.
 pub const RETURN_VALID: Duration = Duration::from_secs(24 * 3600);
 
-/// The longest token that is read, in characters: a return target, and a few dozen bytes.
-pub const MAX_TOKEN: usize = return_to::MAX_LENGTH * 4 / 3 + 256;
+/// How long somebody may think about which of their sessions ends, once their password was right: long enough to look at
+/// the other device, and too short for a page that was left open.
+pub const CHOICE_VALID: Duration = Duration::from_secs(5 * 60);
+
+/// The longest token that is read, in characters: a return target, a name, and a few dozen bytes.
+pub const MAX_TOKEN: usize = return_to::MAX_LENGTH * 4 / 3 + 512;
 
 /// What a token says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +46,30 @@ struct Token {
     browser: [u8; 16],
     return_to: String,
     notice: String,
+}
+
+/// What the token of a choice says.
+#[derive(Serialize, Deserialize)]
+struct ChoiceToken {
+    made_at: Timestamp,
+    browser: [u8; 16],
+    return_to: String,
+    user: String,
+    password: PasswordStamp,
+    session: SessionHandle,
+}
+
+/// The password of this person was right in this browser, and they are to choose which of their sessions ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Where they wanted to go.
+    pub to: ReturnTo,
+    /// Who they are.
+    pub user: String,
+    /// The password that was right. Once it is another, this is worth nothing.
+    pub password: PasswordStamp,
+    /// What their session will be called: so one choice makes one session, and no second one.
+    pub session: SessionHandle,
 }
 
 /// Where a link to the login page leads back to, and why it was given.
@@ -104,6 +135,7 @@ pub struct Attempts {
 
 const FORM: &[u8] = b"login form";
 const LINK: &[u8] = b"login link";
+const CHOICE: &[u8] = b"login choice";
 
 impl Attempts {
     /// The tokens of `tenant`.
@@ -140,6 +172,34 @@ impl Attempts {
         back_of(&opened).ok_or(FormFault::Stale)
     }
 
+    /// The token of a choice that `browser` is asked for.
+    pub fn choice(&self, random: &Random, browser: Browser, choice: &Choice, now: Timestamp) -> String {
+        let token = ChoiceToken {
+            made_at: now,
+            browser: browser.0,
+            return_to: choice.to.as_str().to_owned(),
+            user: choice.user.clone(),
+            password: choice.password,
+            session: choice.session,
+        };
+        self.seal_any(random, CHOICE, &token, now)
+    }
+
+    /// Reads the token of a choice that came from `browser`.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub fn read_choice(&self, token: &str, browser: Option<Browser>, now: Timestamp) -> Result<Choice, FormFault> {
+        let opened = self.open_any::<ChoiceToken>(CHOICE, token, now);
+        let opened = opened.filter(|opened| now < opened.made_at.plus(CHOICE_VALID)).ok_or(FormFault::Stale)?;
+        if !browser.is_some_and(|browser| browser.0.ct_eq(&opened.browser).into()) {
+            return Err(FormFault::OtherBrowser);
+        }
+        let ChoiceToken { return_to, user, password, session, .. } = opened;
+        let to = ReturnTo::new(&return_to).ok_or(FormFault::Stale)?;
+        Ok(Choice { to, user, password, session })
+    }
+
     fn seal(&self, random: &Random, kind: &[u8], browser: Browser, back: &Return, now: Timestamp) -> String {
         let token = Token {
             made_at: now,
@@ -147,20 +207,26 @@ impl Attempts {
             return_to: back.to.as_str().to_owned(),
             notice: back.notice.clone(),
         };
-        // Serialising plain data into memory does not fail; an empty text would open to nothing.
-        let plain = postcard::to_stdvec(&token).unwrap_or_default();
-        URL_SAFE_NO_PAD.encode(self.sealer.seal(random, now.day(), kind, &plain))
+        self.seal_any(random, kind, &token, now)
     }
 
     fn open(&self, kind: &[u8], token: &str, now: Timestamp, valid: Duration) -> Option<Token> {
+        self.open_any::<Token>(kind, token, now).filter(|token| now < token.made_at.plus(valid))
+    }
+
+    fn seal_any(&self, random: &Random, kind: &[u8], token: &impl Serialize, now: Timestamp) -> String {
+        // Serialising plain data into memory does not fail; an empty text would open to nothing.
+        let plain = postcard::to_stdvec(token).unwrap_or_default();
+        URL_SAFE_NO_PAD.encode(self.sealer.seal(random, now.day(), kind, &plain))
+    }
+
+    fn open_any<T: DeserializeOwned>(&self, kind: &[u8], token: &str, now: Timestamp) -> Option<T> {
         if token.len() > MAX_TOKEN {
             return None;
         }
         let mut envelope = URL_SAFE_NO_PAD.decode(token).ok()?;
         let days = now.day().saturating_sub(2)..=now.day() + 1;
-        let plain = self.sealer.open(days, kind, &mut envelope)?;
-        let token: Token = postcard::from_bytes(plain).ok()?;
-        (now < token.made_at.plus(valid)).then_some(token)
+        postcard::from_bytes(self.sealer.open(days, kind, &mut envelope)?).ok()
     }
 }
 
@@ -193,6 +259,39 @@ mod tests {
         assert_eq!(attempts.read_link(&link, NOW.plus(RETURN_VALID)), Return::default());
         let longest = Return { to: ReturnTo::new(&format!("/{}", "a".repeat(2047))).expect("a path"), ..back };
         assert_eq!(attempts.read_link(&attempts.link(&random, &longest, NOW), NOW).to, longest.to);
+    }
+
+    #[test]
+    fn a_choice_is_good_for_its_browser_for_minutes_and_is_no_form() {
+        let random = Random::seeded(2);
+        let attempts = Attempts::new(Arc::new(KeyRing::ephemeral(&random)), "default");
+        let other = Attempts::new(Arc::new(KeyRing::ephemeral(&random)), "default");
+        let choice = Choice {
+            to: ReturnTo::new("/a?b").expect("a path"),
+            user: "alice".to_owned(),
+            password: PasswordStamp::of("$argon2id$"),
+            session: SessionHandle::random(&random),
+        };
+        let browser = Browser::random(&random);
+        let token = attempts.choice(&random, browser, &choice, NOW);
+        let last = Timestamp::from_millis(NOW.plus(CHOICE_VALID).as_millis() - 1);
+        assert_eq!(attempts.read_choice(&token, Some(browser), last), Ok(choice.clone()));
+        assert_eq!(attempts.read_choice(&token, Some(browser), NOW.plus(CHOICE_VALID)), Err(FormFault::Stale));
+        for elsewhere in [None, Some(Browser::random(&random))] {
+            assert_eq!(attempts.read_choice(&token, elsewhere, NOW), Err(FormFault::OtherBrowser));
+        }
+        assert_eq!(other.read_choice(&token, Some(browser), NOW), Err(FormFault::Stale), "of another gateway");
+        assert_eq!(attempts.read_form(&token, Some(browser), NOW), Err(FormFault::Stale), "a choice is no form");
+        let form = attempts.form(&random, browser, &Return::default(), NOW);
+        assert_eq!(attempts.read_choice(&form, Some(browser), NOW), Err(FormFault::Stale), "a form is no choice");
+        let longest = Choice {
+            to: ReturnTo::new(&format!("/{}", "a".repeat(2047))).expect("a path"),
+            user: "x".repeat(128),
+            ..choice
+        };
+        let token = attempts.choice(&random, browser, &longest, NOW);
+        assert!(token.len() <= MAX_TOKEN, "{}", token.len());
+        assert_eq!(attempts.read_choice(&token, Some(browser), NOW), Ok(longest));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What a route asks of those who come to it, and the rules that hold for every session.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 
 use crate::session::binding::BindingRules;
+use crate::session::concurrency::Concurrency;
 use crate::session::rotation::RotationRule;
 use crate::session::tenant::TenantId;
 use crate::session::timeouts::Lifetimes;
@@ -118,6 +120,8 @@ pub struct SessionRules {
     pub rotation: RotationRule,
     /// Where it may be used from.
     pub binding: BindingRules,
+    /// How many one person may have at once. Looked at when they sign in, and when what is allowed changes.
+    pub concurrency: Option<Arc<Concurrency>>,
 }
 
 #[cfg(test)]

@@ -1,17 +1,13 @@
 //! Signing in with a name and a password. Works without JavaScript, and leads back to where the person wanted to go.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http::{Response, StatusCode};
 
 use crate::base::deadline::Deadline;
 use crate::base::secret::Secret;
-use crate::enforce::authorize::{AnswerCookies, current_session, recognised};
+use crate::enforce::authorize::{AnswerCookies, recognised};
 use crate::enforce::body::{AnswerBody, ClientBody};
-use crate::enforce::establish::{self, Place};
 use crate::enforce::pages::LoginPage;
 use crate::enforce::respond::{self, ACCOUNT_LIMIT, Refusal, is_for_person};
 use crate::enforce::snapshot::PREFIX;
@@ -21,19 +17,11 @@ use crate::login::attempt::{Browser, FormFault, Return};
 use crate::login::password::Busy;
 use crate::observe::audit::{AuditEvent, AuditFields};
 use crate::observe::metrics::Metrics;
-use crate::portal::Visit;
-
-/// The largest form that is read, in bytes: the longest token, a name and a password.
-const MAX_FORM: usize = 16 * 1024;
-
-/// How long a form may take to arrive.
-const FORM_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::portal::enter::{Proven, enter};
+use crate::portal::{Visit, form};
 
 /// The one message for whatever is wrong with a name and a password.
 const WRONG: &str = "The user name or the password is not right.";
-
-/// What the audit log says of somebody who was signed in already, and has proved again who they are.
-const AGAIN: &str = "again";
 
 const STALE: &str = "This page was open for too long, or in another window. Please sign in once more.";
 
@@ -68,9 +56,7 @@ pub async fn take(
     let back = match visit.tenant.attempts.read_form(&form.attempt, browser, visit.now) {
         Ok(back) => back,
         Err(FormFault::Stale | FormFault::OtherBrowser) => {
-            Metrics::count(&visit.shared.metrics.logins, "stale");
-            let unknown = Return::default();
-            return Ok(self::form(visit, cookies, StatusCode::BAD_REQUEST, &unknown, &form.username, Some(STALE)));
+            return Ok(again(visit, cookies, &form.username));
         }
     };
     let Some(users) = &visit.tenant.users else { return Err(Refusal::NoPage) };
@@ -98,33 +84,12 @@ pub async fn take(
             let notice_said = Return { notice: String::new(), ..back };
             Ok(self::form(visit, cookies, StatusCode::UNAUTHORIZED, &notice_said, &form.username, Some(WRONG)))
         }
-        Ok(Some(principal)) => {
-            let place = Place::of(visit.facts);
-            let (shared, tenant) = (visit.shared, visit.tenant);
-            // The time it took to check the password is not part of the session.
-            let now = shared.clock.now();
-            let before = current_session(shared, tenant, &visit.parts.headers, visit.facts.client, now);
-            let before = before.await.map_err(|_| Refusal::Store)?;
-            let name = before.as_ref().and_then(|before| before.principal()).map(|before| &before.user);
-            let reason = (name == Some(&principal.user)).then_some(AGAIN);
-            let established = establish::sign_in(shared, tenant, principal, place, before, now).await;
-            let established = established.map_err(|_| Refusal::Unwritten)?;
-            Metrics::count(&shared.metrics.logins, "succeeded");
-            shared.audit(
-                AuditEvent::LoginSucceeded,
-                AuditFields { session: Some(&established.live.handle()), reason, ..fields },
-            );
-            cookies.push(established.cookie);
-            if tenant.limits.wrong_passwords.is_some() {
-                cookies.extend(tenant.devices.set(&shared.random, &form.username, now));
-            }
-            Ok(respond::redirect(StatusCode::SEE_OTHER, back.to.as_str()))
-        }
+        Ok(Some(principal)) => enter(visit, cookies, Proven { principal, to: back.to, chosen: None }).await,
     }
 }
 
 /// Counts the attempt against the limit of its address.
-fn admit(visit: &Visit<'_>) -> Result<(), Refusal> {
+pub(super) fn admit(visit: &Visit<'_>) -> Result<(), Refusal> {
     let Some(limit) = &visit.tenant.limits.login else { return Ok(()) };
     limit.admit_at(visit.tenant.id, visit.facts.client).map_err(|exceeded| {
         let fields = AuditFields { client: Some(visit.facts.client), ..AuditFields::default() };
@@ -159,33 +124,8 @@ struct Form {
     attempt: String,
 }
 
-/// Reads a form (application/x-www-form-urlencoded) with each of its fields exactly once.
 async fn read(visit: &Visit<'_>, body: &mut ClientBody, deadline: &Deadline) -> Result<Form, Refusal> {
-    let kind = visit.parts.headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
-    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    if !kind.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
-        return Err(Refusal::BadForm);
-    }
-    deadline.move_to(Some(visit.now.plus(FORM_TIMEOUT)));
-    let collected = deadline.limit(Limited::new(body, MAX_FORM).collect()).await;
-    deadline.move_to(None);
-    let content: Bytes = match collected {
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Refusal::TooLarge),
-        Ok(Err(_)) | Err(_) => return Err(Refusal::BadForm),
-    };
-    let (mut username, mut password, mut attempt) = (None, None, None);
-    for (name, value) in form_urlencoded::parse(&content) {
-        let field = match &*name {
-            "username" => &mut username,
-            "password" => &mut password,
-            "attempt" => &mut attempt,
-            _ => continue,
-        };
-        if field.replace(value.into_owned()).is_some() {
-            return Err(Refusal::BadForm);
-        }
-    }
+    let [username, password, attempt] = form::read(visit, body, deadline, ["username", "password", "attempt"]).await?;
     match (username, password) {
         (Some(username), Some(password)) => {
             Ok(Form { username, password: Secret::new(password), attempt: attempt.unwrap_or_default() })
@@ -194,8 +134,24 @@ async fn read(visit: &Visit<'_>, body: &mut ClientBody, deadline: &Deadline) -> 
     }
 }
 
+/// The page for who comes with something that is not good any more.
+pub(super) fn again(visit: &Visit<'_>, cookies: &mut AnswerCookies, username: &str) -> Response<AnswerBody> {
+    Metrics::count(&visit.shared.metrics.logins, "stale");
+    form(visit, cookies, StatusCode::BAD_REQUEST, &Return::default(), username, Some(STALE))
+}
+
+/// The browser that a form is for.
+pub(super) fn browser(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Browser {
+    // The cookie that is there already is kept, so that forms in several tabs all work.
+    Browser::of(&visit.parts.headers).unwrap_or_else(|| {
+        let browser = Browser::random(&visit.shared.random);
+        cookies.extend(browser.set());
+        browser
+    })
+}
+
 /// The page with a form for this browser.
-fn form(
+pub(super) fn form(
     visit: &Visit<'_>,
     cookies: &mut AnswerCookies,
     status: StatusCode,
@@ -203,14 +159,7 @@ fn form(
     username: &str,
     message: Option<&str>,
 ) -> Response<AnswerBody> {
-    // The cookie that is there already is kept, so that forms in several tabs all work.
-    let browser = Browser::of(&visit.parts.headers).unwrap_or_else(|| {
-        let browser = Browser::random(&visit.shared.random);
-        if let Some(cookie) = browser.set() {
-            cookies.push(cookie);
-        }
-        browser
-    });
+    let browser = browser(visit, cookies);
     let page = LoginPage {
         title: &visit.tenant.title,
         action: &format!("{PREFIX}login"),

@@ -27,7 +27,8 @@ pub async fn ask(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Respo
         Verdict::Allow(grant) => grant.principal().map_or("", |principal| &principal.user),
         Verdict::AllowWithNewSession(_) | Verdict::Challenge(_) | Verdict::Deny(_) => "",
     };
-    let page = LogoutPage { username: user, action: &format!("{PREFIX}logout") };
+    let (action, sessions) = (format!("{PREFIX}logout"), format!("{PREFIX}sessions"));
+    let page = LogoutPage { username: user, action: &action, sessions: &sessions };
     Ok(respond::html(StatusCode::OK, page.render()))
 }
 

@@ -1,7 +1,11 @@
 //! Floor 5: our own pages, all below one reserved prefix.
 
+mod enter;
+mod form;
+mod listing;
 pub mod login;
 pub mod logout;
+pub mod sessions;
 
 use http::request::Parts;
 use http::{Method, Response};
@@ -53,7 +57,14 @@ pub async fn answer(
         (b"login", &Method::POST) => login::take(visit, body, deadline, cookies).await,
         (b"logout", &Method::GET | &Method::HEAD) => logout::ask(visit, cookies).await,
         (b"logout", &Method::POST) => logout::take(visit, cookies).await,
-        (b"login" | b"logout", _) => Err(Refusal::Method("GET, HEAD, POST")),
+        (b"login/choose", &Method::POST) => enter::choose(visit, body, deadline, cookies).await,
+        // Whoever goes back to it, or loads it anew, begins again.
+        (b"login/choose", &Method::GET | &Method::HEAD) => login::show(visit, cookies).await,
+        (b"sessions", &Method::GET | &Method::HEAD) => sessions::show(visit, cookies).await,
+        (b"sessions", &Method::POST) => sessions::take(visit, body, deadline, cookies).await,
+        (b"api/sessions", &Method::GET | &Method::HEAD) => sessions::list(visit, cookies).await,
+        (b"login" | b"login/choose" | b"logout" | b"sessions", _) => Err(Refusal::Method("GET, HEAD, POST")),
+        (b"api/sessions", _) => Err(Refusal::Method("GET, HEAD")),
         _ => Err(Refusal::NoPage),
     }
 }

@@ -466,6 +466,7 @@ pub(super) fn count(worker: &Worker, refusal: &Refusal) {
         | Refusal::BadForm
         | Refusal::CrossSite
         | Refusal::WrongPassword
+        | Refusal::SessionsFull
         | Refusal::Unauthenticated(_)
         | Refusal::Forbidden(_)
         | Refusal::LoginBusy

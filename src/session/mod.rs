@@ -4,6 +4,7 @@
 //! a generation that counts rotations, and a proof that is an HMAC of the generation under the record's seed.
 
 pub mod binding;
+pub mod concurrency;
 pub mod cookie;
 pub mod device;
 pub mod handle;

@@ -46,11 +46,15 @@ pub enum EndReason {
     AccountDisabled,
     /// The person's password was changed.
     PasswordChanged,
+    /// The person has other sessions, and no more than so many at once are allowed.
+    Displaced,
+    /// The person ended it from another of their sessions.
+    EndedElsewhere,
 }
 
 impl EndReason {
     /// Every reason, for metrics and tests.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Logout,
         Self::Replaced,
         Self::Idle,
@@ -62,6 +66,8 @@ impl EndReason {
         Self::Revoked,
         Self::AccountDisabled,
         Self::PasswordChanged,
+        Self::Displaced,
+        Self::EndedElsewhere,
     ];
 
     /// The name used in logs, metrics and JSON.
@@ -78,6 +84,8 @@ impl EndReason {
             Self::Revoked => "revoked",
             Self::AccountDisabled => "account_disabled",
             Self::PasswordChanged => "password_changed",
+            Self::Displaced => "displaced",
+            Self::EndedElsewhere => "ended_elsewhere",
         }
     }
 
@@ -105,6 +113,14 @@ impl EndReason {
             }
             Self::PasswordChanged => {
                 "You were signed out because your password was changed. Please sign in with the new one."
+            }
+            Self::Displaced => {
+                "You were signed out here because you are signed in elsewhere as well, and only so many sessions at once \
+                 are allowed. If you did not sign in elsewhere, change your password and tell whoever runs this service."
+            }
+            Self::EndedElsewhere => {
+                "You were signed out because you ended this session from another one. If that was not you, change your \
+                 password and tell whoever runs this service."
             }
         }
     }
@@ -436,7 +452,8 @@ mod tests {
     #[test]
     fn the_places_of_the_reasons_stay() {
         let places = EndReason::ALL.map(|reason| postcard::to_allocvec(&reason).expect("bytes"));
-        let expected: [&[u8]; 11] = [&[0], &[1], &[2], &[3], &[4], &[5, 0], &[5, 1], &[5, 2], &[6], &[7], &[8]];
+        let expected: [&[u8]; 13] =
+            [&[0], &[1], &[2], &[3], &[4], &[5, 0], &[5, 1], &[5, 2], &[6], &[7], &[8], &[9], &[10]];
         assert_eq!(places, expected);
     }
 

@@ -9,6 +9,7 @@ use futures_core::future::BoxFuture;
 
 use crate::base::clock::Timestamp;
 use crate::crypto::keyring::KeyRing;
+use crate::session::concurrency::{Concurrency, Limit};
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
 use crate::session::principal::Principal;
@@ -48,9 +49,16 @@ pub enum Lookup {
 #[derive(Clone, Debug)]
 pub enum Created {
     /// The session exists.
-    Session(Arc<Live>),
-    /// Its owner has as many live sessions as they may have; nothing was created.
+    Session {
+        /// The session.
+        live: Arc<Live>,
+        /// Those of its owner that ended for it, and why.
+        ended: Vec<(SessionHandle, EndReason)>,
+    },
+    /// Its owner has as many live sessions as they may have; nothing was created, and nothing has ended.
     Full,
+    /// There is a session of this name, or was one that is remembered; nothing was created, and nothing has ended.
+    Taken,
 }
 
 /// A part of all sessions, as [`SessionStore::page`] gives it.
@@ -67,8 +75,10 @@ pub trait SessionStore: Send + Sync {
     /// Finds a session. On the hot path: a store that has it in memory answers at once.
     fn lookup(&self, handle: SessionHandle) -> Lookup;
 
-    /// Adds a new session, unless its owner has `max_of_owner` live ones already; counting and adding are one step.
-    fn create(&self, record: Record, max_of_owner: Option<usize>) -> BoxFuture<'_, Result<Created, StoreError>>;
+    /// Adds a new session, if the limit leaves room for it and none has had its name. Counting, ending what makes way for it
+    /// ([`Limit::room`]), and adding are one step: at no moment has the owner more than they may. Nothing ends where
+    /// nothing is added, but for a store that turns out to be unable to keep it: what has made way then stays ended.
+    fn create(&self, record: Record, limit: Option<Limit>) -> BoxFuture<'_, Result<Created, StoreError>>;
 
     /// Notes activity. Never goes back, never revives; stores beyond memory write it behind.
     fn touch(&self, live: &Arc<Live>, now: Timestamp);
@@ -127,6 +137,14 @@ pub trait SessionStore: Send + Sync {
         lifetimes: ByTenant<Lifetimes>,
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>>;
+
+    /// Ends, of everybody who has more sessions than they may ([`Concurrency::above`]), those above it, and returns which
+    /// it ended: after a change of what is allowed, or of roles.
+    fn end_above(
+        &self,
+        allowed: ByTenant<Option<Arc<Concurrency>>>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<SessionHandle>, StoreError>>;
 
     /// How many sessions have not ended.
     fn active(&self) -> usize;

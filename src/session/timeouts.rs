@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
+use crate::session::live::Live;
 use crate::session::principal::Principal;
 use crate::session::record::EndReason;
 use crate::session::tenant::ByTenant;
@@ -81,6 +82,12 @@ impl Lifetimes {
             Some(principal) if !self.roles.is_empty() => self.tightest(|role| principal.has_role(role)),
             Some(_) | None => self.all,
         }
+    }
+
+    /// Why a session is over at `now`, by the roles that its person has then; `None` while it lasts.
+    pub fn over(&self, live: &Live, now: Timestamp) -> Option<EndReason> {
+        let limits = self.of(live.principal().map(|principal| &**principal));
+        limits.over(live.authenticated_at(), live.active_at(), now)
     }
 
     /// The shortest idle limit that anybody may have.

@@ -1,11 +1,14 @@
 //! The one suite that every session store passes.
 
+mod limits;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::base::random::Random;
 use crate::session::binding::Bound;
+use crate::session::concurrency::Limit;
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
 use crate::session::principal::Principal;
@@ -43,8 +46,8 @@ impl<S: SessionStore + 'static> Case<S> {
 
     fn create(&self, user: &str) -> Arc<Live> {
         match self.run(self.store.create(self.record(user), None)).expect("the store works") {
-            Created::Session(live) => live,
-            Created::Full => panic!("no limit was given"),
+            Created::Session { live, ended } if ended.is_empty() => live,
+            Created::Session { .. } | Created::Full | Created::Taken => panic!("no limit was given"),
         }
     }
 
@@ -82,7 +85,7 @@ impl<S: SessionStore + 'static> Case<S> {
 
 /// Runs every case, each against a new, empty store.
 pub(super) fn suite<S: SessionStore + 'static>(new_store: impl Fn() -> Arc<S>) {
-    let cases: [fn(&Case<S>); 13] = [
+    let cases: [fn(&Case<S>); 20] = [
         finds_what_was_created,
         ends_once_and_for_the_first_reason,
         ends_all_of_one_owner_only,
@@ -93,6 +96,13 @@ pub(super) fn suite<S: SessionStore + 'static>(new_store: impl Fn() -> Arc<S>) {
         sweeps_by_the_limits_it_is_given,
         sweeps_by_the_roles_of_the_moment,
         counts_and_adds_in_one_step,
+        limits::the_least_recently_used_end_in_the_step_that_adds,
+        limits::what_makes_way_ends_only_for_a_session_that_begins,
+        limits::what_is_over_keeps_nobody_out,
+        limits::a_name_is_given_once,
+        limits::never_more_than_they_may_have_at_any_moment,
+        limits::races_of_ends_and_beginnings_keep_the_count,
+        limits::ends_what_is_above_a_limit_that_was_lowered,
         what_races_with_an_end_does_not_undo_it,
         pages_hold_every_session_once_and_no_more_than_they_may,
         a_walk_beside_changes_misses_nobody_who_stays,
@@ -230,18 +240,20 @@ fn counts_and_adds_in_one_step<S: SessionStore + 'static>(case: &Case<S>) {
     let racing: Vec<_> = (0..50)
         .map(|_| {
             let (store, record) = (Arc::clone(&case.store), case.record("alice"));
-            case.runtime.spawn(async move { store.create(record, Some(most)).await.expect("the store works") })
+            case.runtime
+                .spawn(async move { store.create(record, Some(Limit::counting(most))).await.expect("the store works") })
         })
         .collect();
     let created = racing
         .into_iter()
         .map(|task| case.run(task).expect("no panic"))
-        .filter(|created| matches!(created, Created::Session(_)))
+        .filter(|created| matches!(created, Created::Session { .. }))
         .count();
     assert_eq!((created, case.count("alice")), (most, most));
     case.run(case.store.revoke_all(owner("alice"), EndReason::Revoked, after(1))).expect("the store works");
-    let again = case.run(case.store.create(case.record("alice"), Some(most))).expect("the store works");
-    assert!(matches!(again, Created::Session(_)), "ended sessions do not count");
+    let again =
+        case.run(case.store.create(case.record("alice"), Some(Limit::counting(most)))).expect("the store works");
+    assert!(matches!(again, Created::Session { .. }), "ended sessions do not count");
 }
 
 fn what_races_with_an_end_does_not_undo_it<S: SessionStore + 'static>(case: &Case<S>) {

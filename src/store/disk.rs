@@ -27,6 +27,7 @@ use futures_core::future::BoxFuture;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::random::Random;
 use crate::crypto::keyring::KeyRing;
+use crate::session::concurrency::{Concurrency, Limit};
 use crate::session::handle::SessionHandle;
 use crate::session::kv::{Entry, Expected, KvStore, Space, check};
 use crate::session::live::Live;
@@ -138,6 +139,14 @@ impl DiskStore {
         look().or_else(|said| if file::is_in_use(path) { Ok(Found::InUse) } else { Err(said) })
     }
 
+    /// Whether writing works, as far as is known.
+    fn can_be_written(&self) -> Result<(), StoreError> {
+        match self.writer.trouble().filter(|trouble| trouble.works_since.is_none()) {
+            Some(trouble) => Err(StoreError(trouble.words)),
+            None => Ok(()),
+        }
+    }
+
     /// Whether activity at `now` is to be written. Each session has moments of its own at which it is, so that they do
     /// not all come at once, and no session has to remember when it last was.
     fn is_to_be_written(&self, handle: SessionHandle, before: Timestamp, now: Timestamp) -> bool {
@@ -194,16 +203,23 @@ impl SessionStore for DiskStore {
         self.memory.lookup(handle)
     }
 
-    fn create(&self, record: Record, max_of_owner: Option<usize>) -> BoxFuture<'_, Result<Created, StoreError>> {
+    fn create(&self, record: Record, limit: Option<Limit>) -> BoxFuture<'_, Result<Created, StoreError>> {
         Box::pin(async move {
             let is_kept = record.principal.is_some();
-            let created = self.memory.add(record, max_of_owner);
-            if let (true, Created::Session(live)) = (is_kept, &created)
-                && let Err(error) = self.writer.written(live.handle()).await
-            {
-                // Nobody has its cookie yet.
-                self.memory.take_back(live);
-                return Err(error);
+            if is_kept && limit.is_some() {
+                // Nothing ends for a session that is known not to come about: an end cannot be taken back.
+                self.can_be_written()?;
+            }
+            let created = self.memory.add(record, limit.as_ref());
+            if let (true, Created::Session { live, ended }) = (is_kept, &created) {
+                // In this order: of what a crash leaves half written, there is never one too many.
+                let all = ended.iter().map(|(handle, _)| *handle).chain([live.handle()]);
+                let written = futures_util::future::try_join_all(all.map(|handle| self.writer.written(handle)));
+                if let Err(error) = written.await {
+                    // Nobody has its cookie yet.
+                    self.memory.take_back(live);
+                    return Err(error);
+                }
             }
             Ok(created)
         })
@@ -314,6 +330,19 @@ impl SessionStore for DiskStore {
             let ended = swept.ended.iter().map(|(handle, _)| *handle);
             ended.chain(swept.forgotten).for_each(|handle| self.writer.behind(handle));
             Ok(swept.ended)
+        })
+    }
+
+    fn end_above(
+        &self,
+        allowed: ByTenant<Option<Arc<Concurrency>>>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<SessionHandle>, StoreError>> {
+        Box::pin(async move {
+            let ended = self.memory.end_above_now(&allowed, now);
+            // The next sweep ends them again, should this not be written in time.
+            ended.iter().for_each(|handle| self.writer.behind(*handle));
+            Ok(ended)
         })
     }
 

@@ -9,6 +9,7 @@ use dashmap::{DashMap, Entry};
 use futures_core::future::BoxFuture;
 
 use crate::base::clock::Timestamp;
+use crate::session::concurrency::{Concurrency, Limit};
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
 use crate::session::principal::Principal;
@@ -142,33 +143,91 @@ impl MemoryStore {
         self.sessions.get(&handle).map(|live| Arc::clone(&live))
     }
 
-    pub(super) fn add(&self, record: Record, max_of_owner: Option<usize>) -> Created {
+    pub(super) fn add(&self, record: Record, limit: Option<&Limit>) -> Created {
         let (owner, handle, has_ended) = (record.owner(), record.handle, record.ended.is_some());
+        let now = record.authenticated_at;
         let live = Arc::new(Live::new(record));
         if has_ended {
             self.sessions.insert(handle, Arc::clone(&live));
-            return Created::Session(live);
+            return Created::Session { live, ended: Vec::new() };
         }
         // Counted before anyone else can find and end it, so that the count never goes below zero.
         match self.by_owner.entry(owner) {
+            Entry::Occupied(_) | Entry::Vacant(_) if self.sessions.contains_key(&handle) => Created::Taken,
             Entry::Occupied(mut handles) => {
-                if max_of_owner.is_some_and(|most| handles.get().all().len() >= most) {
-                    return Created::Full;
-                }
+                let handles = handles.get_mut();
+                let ends = limit.map_or(Some(Vec::new()), |limit| self.room(handles, limit, now));
+                let Some(ends) = ends else { return Created::Full };
+                // What makes way ends before the new one is there.
+                let ended: Vec<_> = ends.into_iter().filter(|(old, why)| self.end_held(*old, *why, now)).collect();
+                let is_last = ended.iter().fold(false, |_, (old, _)| handles.remove(*old));
                 self.active.fetch_add(1, Ordering::Relaxed);
-                handles.get_mut().add(handle);
+                if is_last {
+                    *handles = Handles::One(handle);
+                } else {
+                    handles.add(handle);
+                }
                 self.sessions.insert(handle, Arc::clone(&live));
+                Created::Session { live, ended }
             }
             Entry::Vacant(place) => {
-                if max_of_owner == Some(0) {
+                if limit.is_some_and(|limit| limit.max == 0) {
                     return Created::Full;
                 }
                 self.active.fetch_add(1, Ordering::Relaxed);
                 let _inserted = place.insert(Handles::One(handle));
                 self.sessions.insert(handle, Arc::clone(&live));
+                Created::Session { live, ended: Vec::new() }
             }
         }
-        Created::Session(live)
+    }
+
+    /// Which of an owner's sessions end for a new one; `None` when there is no room for it.
+    fn room(&self, handles: &Handles, limit: &Limit, now: Timestamp) -> Option<Vec<(SessionHandle, EndReason)>> {
+        if limit.only_counts() {
+            return (handles.all().len() < limit.max).then(Vec::new);
+        }
+        limit.room(&self.held(handles), now)
+    }
+
+    fn held(&self, handles: &Handles) -> Vec<Arc<Live>> {
+        handles.all().iter().filter_map(|handle| self.get(*handle)).collect()
+    }
+
+    /// Ends a session of a person whose handles the caller holds, who takes it out of them; whether this call ended it.
+    fn end_held(&self, handle: SessionHandle, reason: EndReason, now: Timestamp) -> bool {
+        let is_ended = self.get(handle).is_some_and(|live| live.end(reason, now));
+        if is_ended {
+            self.active.fetch_sub(1, Ordering::Relaxed);
+        }
+        is_ended
+    }
+
+    /// Ends what people have above what they may. Whoever has no more than the fewest is not looked at.
+    pub(super) fn end_above_now(
+        &self,
+        allowed: &ByTenant<Option<Arc<Concurrency>>>,
+        now: Timestamp,
+    ) -> Vec<SessionHandle> {
+        let limit_of = |owner: &Owner| match owner {
+            Owner::User(person) => allowed.of(person.tenant).as_ref(),
+            Owner::Address(_) => None,
+        };
+        let is_many = |owner: &Owner, count| limit_of(owner).is_some_and(|allowed| count > allowed.fewest());
+        let many = self.by_owner.iter().filter(|owner| is_many(owner.key(), owner.value().all().len()));
+        let many: Vec<Owner> = many.map(|owner| owner.key().clone()).collect();
+        let mut ended = Vec::new();
+        for owner in many {
+            let Some(allowed) = limit_of(&owner) else { continue };
+            self.by_owner.remove_if_mut(&owner, |_, handles| {
+                let above = allowed.above(&self.held(handles)).into_iter();
+                let above: Vec<_> = above.filter(|old| self.end_held(*old, EndReason::Displaced, now)).collect();
+                let is_last = above.iter().fold(false, |_, old| handles.remove(*old));
+                ended.extend(above);
+                is_last
+            });
+        }
+        ended
     }
 
     pub(super) fn end(&self, handle: SessionHandle, reason: EndReason, now: Timestamp) -> bool {
@@ -256,8 +315,7 @@ impl MemoryStore {
                 Some((_, at)) if now >= at.plus(REMEMBER_ENDED) => swept.forgotten.push(view.handle),
                 Some(_) => {}
                 None => {
-                    let limits = lifetimes.of(view.tenant).of(view.principal.map(|principal| &**principal));
-                    let over = limits.over(view.authenticated_at, view.active_at, now);
+                    let over = lifetimes.of(view.tenant).over(&live, now);
                     swept.ended.extend(over.map(|reason| (view.handle, reason)));
                 }
             }
@@ -275,8 +333,8 @@ impl SessionStore for MemoryStore {
         self.get(handle).map_or(Lookup::Miss, Lookup::Hit)
     }
 
-    fn create(&self, record: Record, max_of_owner: Option<usize>) -> BoxFuture<'_, Result<Created, StoreError>> {
-        Box::pin(async move { Ok(self.add(record, max_of_owner)) })
+    fn create(&self, record: Record, limit: Option<Limit>) -> BoxFuture<'_, Result<Created, StoreError>> {
+        Box::pin(async move { Ok(self.add(record, limit.as_ref())) })
     }
 
     fn touch(&self, live: &Arc<Live>, now: Timestamp) {
@@ -340,6 +398,14 @@ impl SessionStore for MemoryStore {
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
         Box::pin(async move { Ok(self.sweep_now(&lifetimes, now).ended) })
+    }
+
+    fn end_above(
+        &self,
+        allowed: ByTenant<Option<Arc<Concurrency>>>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<SessionHandle>, StoreError>> {
+        Box::pin(async move { Ok(self.end_above_now(&allowed, now)) })
     }
 
     fn active(&self) -> usize {

@@ -218,7 +218,6 @@ name = "acme"
 [roles.admin]
 idle = "10m"
 remember_me = false
-max_sessions = 1
 [login.oidc]
 issuer = "https://login.example.test"
 [login.locale]
@@ -263,19 +262,15 @@ gateway.toml:32:1: "remember_me" does not exist in this version yet
    32 | remember_me = false
       | ^^^^^^^^^^^ remove this line
 
-gateway.toml:33:1: "max_sessions" does not exist in this version yet
-   33 | max_sessions = 1
-      | ^^^^^^^^^^^^ remove this line
-
-gateway.toml:34:8: [login.oidc] does not exist in this version yet
-   34 | [login.oidc]
+gateway.toml:33:8: [login.oidc] does not exist in this version yet
+   33 | [login.oidc]
       |        ^^^^ remove this table: people sign in with a password, by [login.local]
 
-gateway.toml:36:8: there is no table [login.locale]
-   36 | [login.locale]
+gateway.toml:35:8: there is no table [login.locale]
+   35 | [login.locale]
       |        ^^^^^^ did you mean [login.local]?
 
-13 mistakes in gateway.toml
+12 mistakes in gateway.toml
 "#;
     assert_eq!(told(&format!("profile = \"asvs-l2\"\n{GOOD}{more}")), expected);
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use futures_core::future::BoxFuture;
 use http::Method;
 use vestibule::base::clock::Timestamp;
+use vestibule::session::concurrency::{Concurrency, Limit};
 use vestibule::session::handle::SessionHandle;
 use vestibule::session::live::Live;
 use vestibule::session::principal::Principal;
@@ -98,8 +99,8 @@ impl SessionStore for Faulty {
         }
     }
 
-    fn create(&self, record: Record, max_of_owner: Option<usize>) -> BoxFuture<'_, Result<Created, StoreError>> {
-        self.write(self.inner.create(record, max_of_owner))
+    fn create(&self, record: Record, limit: Option<Limit>) -> BoxFuture<'_, Result<Created, StoreError>> {
+        self.write(self.inner.create(record, limit))
     }
 
     fn touch(&self, live: &Arc<Live>, now: Timestamp) {
@@ -160,6 +161,14 @@ impl SessionStore for Faulty {
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
         self.inner.sweep(lifetimes, now)
+    }
+
+    fn end_above(
+        &self,
+        allowed: ByTenant<Option<Arc<Concurrency>>>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<SessionHandle>, StoreError>> {
+        self.inner.end_above(allowed, now)
     }
 
     fn kind(&self) -> &'static str {

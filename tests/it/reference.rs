@@ -163,6 +163,16 @@ fn what_it_shows_as_defaults_of_a_table_that_can_be_left_out_are_the_codes_defau
 }
 
 #[test]
+fn what_it_shows_of_concurrency_is_what_an_empty_table_means() {
+    let table = "[session.concurrency]\n";
+    let keys = "max_sessions = 3\nwhen_full = \"end_oldest\"\n";
+    let reference = reference();
+    let (_, shown_there) = reference.split_once(&format!("# {table}")).expect("the table");
+    assert!(keys.lines().all(|key| shown_there.lines().take(6).any(|line| line == format!("# {key}"))));
+    similar(&shown(&format!("{MINIMAL}{table}")), &shown(&format!("{MINIMAL}{table}{keys}")));
+}
+
+#[test]
 fn every_key_has_its_reason_above_it() {
     let text = reference();
     let lines: Vec<&str> = text.lines().collect();

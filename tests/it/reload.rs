@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use vestibule::base::random::Random;
-use vestibule::enforce::establish::{self, Place};
+use vestibule::enforce::establish::{self, Place, SignedIn};
 use vestibule::enforce::reloads::{Cause, Outcome, Reloaded};
 use vestibule::enforce::snapshot::Snapshot;
 use vestibule::login::users::hash_password;
@@ -392,8 +392,11 @@ fn whoever_signs_in_just_then_is_held_against_the_newest_users() {
         let principal = before.default.users.as_ref().and_then(|users| users.get(name)).expect("a user").principal();
         let client = "127.0.0.1".parse().expect("an address");
         let place = Place { client, user_agent: USER_AGENT.as_bytes(), tls: TlsFingerprint::UNKNOWN };
-        let done = establish::sign_in(shared, &before.default, principal, place, None, shared.clock.now());
-        gateway.block_on(done).expect("the store works").live
+        let done = establish::sign_in(shared, &before.default, principal, place, None, None, shared.clock.now());
+        match gateway.block_on(done).expect("the store works") {
+            SignedIn::Yes(made) => made.live,
+            SignedIn::Full(_) | SignedIn::Before => panic!("nobody is limited"),
+        }
     };
     let before = snapshot(&gateway);
     assert_eq!(sign_in(&before, "bob").ended(), None);

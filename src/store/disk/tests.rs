@@ -49,8 +49,8 @@ fn wait<T>(future: impl Future<Output = Result<T, StoreError>>) -> T {
 
 fn create(store: &DiskStore, user: &str) -> Arc<Live> {
     match wait(store.create(record(user), None)) {
-        Created::Session(live) => live,
-        Created::Full => panic!("no limit was given"),
+        Created::Session { live, .. } => live,
+        Created::Full | Created::Taken => panic!("no limit was given"),
     }
 }
 

@@ -133,6 +133,8 @@ pub fn rules(dice: &mut Dice) -> Rules {
         grace: dice.pick(&[0, 5_000, 9_999]),
         address: (dice.pick(&compared), dice.pick(&answers)),
         agent: (dice.pick(&compared), dice.pick(&answers)),
+        max: dice.pick(&[None, Some((1, true)), Some((2, true)), Some((2, false)), Some((3, true)), Some((3, false))]),
+        max_of_root: dice.pick(&[None, Some(1), Some(2)]),
         lookup_waits: dice.percent(50),
     }
 }

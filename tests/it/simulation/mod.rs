@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use http::{HeaderMap, header};
 use vestibule::enforce::authorize::{AnswerCookies, Authorized, current_session};
-use vestibule::enforce::establish;
+use vestibule::enforce::establish::{self, SignedIn};
 use vestibule::policy::verdict::{Subject, Verdict};
 use vestibule::session::handle::SessionHandle;
 use vestibule::session::record::{EndReason, Owner};
@@ -45,7 +45,7 @@ const MOST_NODES: usize = 3;
 const USERS: [&str; 3] = ["alice", "bob", "root"];
 
 /// What must have come up in all the runs together, or they show less than they claim.
-const MUST_HAPPEN: [&str; 31] = [
+const MUST_HAPPEN: [&str; 37] = [
     "allowed nobody",
     "allowed stranger",
     "allowed user",
@@ -63,6 +63,12 @@ const MUST_HAPPEN: [&str; 31] = [
     "asked: absolute",
     "asked: reuse",
     "asked: revoked",
+    "asked: displaced",
+    "full",
+    "made way: replaced",
+    "made way: displaced",
+    "made way: idle",
+    "made way: absolute",
     "asked: binding_ip",
     "asked: binding_user_agent",
     "asked: other_ip",
@@ -145,7 +151,7 @@ impl Run {
             dice,
             told,
             world: World::new(&rules, &late, seed),
-            model: Model { rules, sessions: Vec::new() },
+            model: Model { rules, sessions: Vec::new(), names: Vec::new() },
             handles: Vec::new(),
             cookies: Vec::new(),
             under_way: Vec::new(),
@@ -330,6 +336,7 @@ impl Run {
             let new = new.expect("nowhere near the limit");
             cookies.push(new.cookie);
             self.handles.push(new.live.handle());
+            self.model.names.push(*new.live.handle().as_bytes());
             made = Some(self.model.begin(None, request.place, request.now));
         }
         self.unsent.push(Unsent { number, cookies, outcome: expected, made });
@@ -411,14 +418,24 @@ impl Run {
         let (shared, snapshot, now) = (self.world.shared(), self.world.snapshot(), self.world.now());
         let live = before.and_then(|at| self.world.find(self.handles[at]));
         let from = world::from(place);
-        let made = finish(establish::sign_in(shared, &snapshot.default, world::principal(user), from, live, now));
-        let made = made.expect("memory works");
+        let made = finish(establish::sign_in(shared, &snapshot.default, world::principal(user), from, live, None, now));
+        let ends = self.model.room(user, before, self.now());
+        let made = match (made.expect("memory works"), &ends) {
+            (SignedIn::Yes(made), Some(_)) => made,
+            (SignedIn::Full(_), None) => return self.count("full"),
+            (SignedIn::Yes(_) | SignedIn::Full(_) | SignedIn::Before, _) => panic!("{user} has {ends:?}"),
+        };
+        for (at, why) in ends.into_iter().flatten() {
+            self.count(format!("made way: {why}"));
+            self.model.end(at, why, self.now());
+        }
         if let Some(before) = before {
             self.model.end(before, "replaced", self.now());
         }
         let session = self.model.begin(Some(user), place, self.now());
         assert!(!self.handles.contains(&made.live.handle()), "a new session has a new name");
         self.handles.push(made.live.handle());
+        self.model.names.push(*made.live.handle().as_bytes());
         let set = made.cookie.to_str().expect("text").to_owned();
         assert_eq!(self.read_cookie(&set, self.now()), Some((session, 0)));
         self.keep(&set, session, 0, self.now(), true);
@@ -497,6 +514,9 @@ impl Run {
             found.sort_unstable();
             expected.sort_unstable();
             assert_eq!(found, expected, "the sessions of {user}");
+            let most = self.model.rules.max.map_or(usize::MAX, |(max, _)| max);
+            let of_root = self.model.rules.max_of_root.filter(|_| user == "root" && most < usize::MAX);
+            assert!(found.len() <= of_root.map_or(most, |max| max.min(most)), "{user} has too many");
         }
     }
 }

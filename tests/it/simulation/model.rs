@@ -27,6 +27,10 @@ pub struct Rules {
     pub grace: u64,
     pub address: (Compared, Answer),
     pub agent: (Compared, Answer),
+    /// How many sessions one person may have, and whether the least recently used one ends for another.
+    pub max: Option<(usize, bool)>,
+    /// How many `root` may have, if that is less.
+    pub max_of_root: Option<usize>,
     /// Whether the store has to be waited for when a session is looked up.
     pub lookup_waits: bool,
 }
@@ -119,6 +123,8 @@ const DAY: u64 = 86_400_000;
 pub struct Model {
     pub rules: Rules,
     pub sessions: Vec<Session>,
+    /// What the sessions are called: of several that were begun and used at once, the lowest goes first.
+    pub names: Vec<[u8; 16]>,
 }
 
 impl Model {
@@ -135,6 +141,35 @@ impl Model {
             forgotten: false,
         });
         self.sessions.len() - 1
+    }
+
+    /// Which sessions of a user end, and why, for another one that takes the place of `before`; `None` when it may not
+    /// begin.
+    pub fn room(&self, user: &str, before: Option<usize>, now: u64) -> Option<Vec<(usize, &'static str)>> {
+        let before = before.filter(|at| self.sessions[*at].user == Some(user));
+        let mut ends: Vec<_> = before.into_iter().map(|at| (at, "replaced")).collect();
+        let Some((max, ends_oldest)) = self.rules.max else { return Some(ends) };
+        let max = self.rules.max_of_root.filter(|_| user == "root").map_or(max, |less| less.min(max));
+        let mut others: Vec<usize> = self.lasting(user).filter(|at| Some(*at) != before).collect();
+        others.retain(|at| match self.over(&self.sessions[*at], now) {
+            Some(why) => {
+                ends.push((*at, why));
+                false
+            }
+            None => true,
+        });
+        while others.len() >= max {
+            if !ends_oldest {
+                return None;
+            }
+            let used = |at: &usize| (self.sessions[*at].active, self.sessions[*at].made);
+            let least = others.iter().map(used).min().expect("at least one");
+            let oldest: Vec<usize> = others.iter().copied().filter(|at| used(at) == least).collect();
+            let chosen = oldest.into_iter().min_by_key(|at| self.names[*at]).expect("one");
+            others.retain(|at| *at != chosen);
+            ends.push((chosen, "displaced"));
+        }
+        Some(ends)
     }
 
     /// A session ends, once. Of a stranger's nothing is kept.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use vestibule::base::clock::Timestamp;
-use vestibule::enforce::establish;
+use vestibule::enforce::establish::{self, SignedIn};
 use vestibule::policy::verdict::{Subject, Verdict};
 use vestibule::session::live::Live;
 use vestibule::session::record::{EndReason, Owner};
@@ -56,6 +56,8 @@ fn play(seed: u64) {
         grace: 1000,
         address: (Compared::Not, Answer::End),
         agent: (Compared::Roughly, Answer::End),
+        max: None,
+        max_of_root: None,
         lookup_waits: false,
     };
     let field = Field::new(World::new(&rules, &[0, 400], seed));
@@ -76,9 +78,17 @@ impl Field {
         let from = world::from(HERE);
         let begin = |at: usize| {
             let (user, now) = (USERS[at % USERS.len()], world.now());
-            let made =
-                establish::sign_in(world.shared(), &world.snapshot().default, world::principal(user), from, None, now);
-            let live = world::finish(made).expect("memory works").live;
+            let made = establish::sign_in(
+                world.shared(),
+                &world.snapshot().default,
+                world::principal(user),
+                from,
+                None,
+                None,
+                now,
+            );
+            let SignedIn::Yes(made) = world::finish(made).expect("memory works") else { panic!("nobody is limited") };
+            let live = made.live;
             Known { live, user, has_ended: AtomicBool::new(false), generation: AtomicU32::new(0) }
         };
         let known = (0..SESSIONS).map(begin).collect();

@@ -25,6 +25,7 @@ use vestibule::policy::facts::Facts;
 use vestibule::policy::route_policy::{Access, RoutePolicy, SessionRules};
 use vestibule::reader::Document;
 use vestibule::session::binding::{AddressMode, AgentMode, Answer, BindingRules, TlsFingerprint};
+use vestibule::session::concurrency::{Concurrency, Limit, WhenFull};
 use vestibule::session::handle::SessionHandle;
 use vestibule::session::live::Live;
 use vestibule::session::principal::Principal;
@@ -64,8 +65,8 @@ impl SessionStore for Turnstile {
         }))
     }
 
-    fn create(&self, record: Record, most: Option<usize>) -> BoxFuture<'_, Result<Created, StoreError>> {
-        Box::pin(turn().then(move |()| self.inner.create(record, most)))
+    fn create(&self, record: Record, limit: Option<Limit>) -> BoxFuture<'_, Result<Created, StoreError>> {
+        Box::pin(turn().then(move |()| self.inner.create(record, limit)))
     }
 
     fn touch(&self, live: &Arc<Live>, now: Timestamp) {
@@ -116,6 +117,14 @@ impl SessionStore for Turnstile {
         now: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
         Box::pin(turn().then(move |()| self.inner.sweep(lifetimes, now)))
+    }
+
+    fn end_above(
+        &self,
+        allowed: ByTenant<Option<Arc<Concurrency>>>,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<SessionHandle>, StoreError>> {
+        Box::pin(turn().then(move |()| self.inner.end_above(allowed, now)))
     }
 
     fn kind(&self) -> &'static str {
@@ -317,6 +326,11 @@ fn session_rules(rules: &Rules) -> SessionRules {
             grace: Duration::from_millis(rules.grace),
         },
         binding,
+        concurrency: rules.max.map(|(max, ends_oldest)| {
+            let when_full = if ends_oldest { WhenFull::EndOldest } else { WhenFull::Refuse };
+            let roles = rules.max_of_root.map(|max| ("admin".into(), max)).into_iter().collect();
+            Arc::new(Concurrency { all: Some(max), roles, when_full })
+        }),
         ..SessionRules::default()
     }
 }
