@@ -31,6 +31,7 @@ use crate::config::StoreKind;
 use crate::config::{CertificatePlan, Hsts};
 use crate::crypto::keyring::KeyRing;
 use crate::enforce::lease::Leases;
+use crate::enforce::parking::{Parking, ParkingLot};
 use crate::enforce::people::{self, Followed};
 use crate::enforce::reloads::Reloads;
 use crate::enforce::shared::{self, Shared};
@@ -53,11 +54,13 @@ use crate::server::sockets::{self, Sockets};
 use crate::server::tls::Tls;
 use crate::server::worker::Worker;
 use crate::session::cookie::SessionCookie;
+use crate::session::kv::KvStore;
 use crate::session::record::Person;
 use crate::session::store::SessionStore;
 use crate::session::tenant::{DEFAULT_TENANT, TenantId};
 use crate::store::disk::{DiskSettings, DiskStore, Opened};
 use crate::store::memory::MemoryStore;
+use crate::store::memory_kv::MemoryKv;
 use crate::upstream::forward::Rewriting;
 use crate::upstream::group::Upstream;
 
@@ -67,6 +70,9 @@ const BACKGROUND_END: Duration = Duration::from_secs(1);
 /// The people whose restored sessions are unlike what the users file says of them, where the store has compared the two.
 type Unlike = Option<Vec<Person>>;
 
+/// Where sessions are kept, and what is kept beside them, and whose sessions are to be looked at.
+type Stores = (Arc<dyn SessionStore>, Arc<dyn KvStore>, Unlike);
+
 /// What a gateway is given from outside.
 pub struct Parts {
     /// The time.
@@ -75,13 +81,16 @@ pub struct Parts {
     pub random: Random,
     /// A store to use instead of the configured one.
     pub store: Option<Arc<dyn SessionStore>>,
+    /// And one for what is kept beside sessions; in memory without.
+    pub values: Option<Arc<dyn KvStore>>,
     /// Standard output, where access and audit log go unless they are written to files.
     pub log: Box<dyn Write + Send>,
 }
 
 impl Default for Parts {
     fn default() -> Self {
-        Self { clock: Clock::System, random: Random::System, store: None, log: Box::new(std::io::stdout()) }
+        let log = Box::new(std::io::stdout());
+        Self { clock: Clock::System, random: Random::System, store: None, values: None, log }
     }
 }
 
@@ -348,10 +357,11 @@ pub fn share(plan: &Plan, parts: Parts) -> Result<Shared, String> {
 fn share_with_store(plan: &Plan, parts: Parts) -> Result<(Shared, Unlike), String> {
     let thread = |error: std::io::Error| format!("a thread cannot be started: {error}");
     let ring = Arc::new(key_ring(plan, &parts.random, Moment::Start)?);
-    let (store, unlike) = match parts.store {
-        Some(store) => (store, None),
+    let (store, values, unlike) = match parts.store {
+        Some(store) => (store, Arc::new(MemoryKv::default()) as Arc<dyn KvStore>, None),
         None => open_store(plan, &ring, &parts.random, &parts.clock)?,
     };
+    let values = parts.values.unwrap_or(values);
     let logs = Logs::open(plan.log.access.as_ref(), &plan.log.audit, parts.log)?;
     // Half of the cores, so that a crowd that signs in leaves the rest to those who are.
     let hashing = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
@@ -360,6 +370,8 @@ fn share_with_store(plan: &Plan, parts: Parts) -> Result<(Shared, Unlike), Strin
         connections: OpenConnections::default(),
         snapshot: ArcSwap::from_pointee(snapshot(plan, &ring, &parts.clock, None)?),
         store,
+        values,
+        parking: ParkingLot::default(),
         leases: Leases::default(),
         passwords: PasswordPool::start(hashing).map_err(thread)?,
         clock: parts.clock,
@@ -374,15 +386,12 @@ fn share_with_store(plan: &Plan, parts: Parts) -> Result<(Shared, Unlike), Strin
     Ok((shared, unlike))
 }
 
-/// The configured store, and whose sessions in it are to be looked at.
-fn open_store(
-    plan: &Plan,
-    ring: &Arc<KeyRing>,
-    random: &Random,
-    clock: &Clock,
-) -> Result<(Arc<dyn SessionStore>, Unlike), String> {
+/// The configured stores.
+fn open_store(plan: &Plan, ring: &Arc<KeyRing>, random: &Random, clock: &Clock) -> Result<Stores, String> {
     let path = match &plan.session.store {
-        StoreKind::Memory => return Ok((Arc::new(MemoryStore::default()), Some(Vec::new()))),
+        StoreKind::Memory => {
+            return Ok((Arc::new(MemoryStore::default()), Arc::new(MemoryKv::default()), Some(Vec::new())));
+        }
         StoreKind::Disk(path) => path.clone(),
     };
     let known = |user: &User| (user.name.as_str().into(), Arc::new(user.principal()));
@@ -400,7 +409,8 @@ fn open_store(
         // Where there was one, everybody has been signed out by this.
         tracing::warn!("there was no session store, and a new one was made: {}", path.display());
     }
-    Ok((Arc::new(store), Some(unlike)))
+    let store = Arc::new(store);
+    Ok((Arc::clone(&store) as _, store, Some(unlike)))
 }
 
 /// The snapshot of a plan. What is alive in the one `before`, and what its plan has in common with this one, is carried
@@ -446,6 +456,7 @@ fn default_tenant(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock, before: Optio
         rules,
         cookie: SessionCookie::new(plan.session.cookie.clone(), Arc::clone(ring), id.name(), longest),
         attempts: Attempts::new(Arc::clone(ring), id.name()),
+        parking: plan.session.parked_posts.map(|settings| Parking::new(settings, Arc::clone(ring), id.name())),
         devices: Devices::new(Arc::clone(ring), id.name()),
         users: plan.users.as_ref().map(|local| Arc::clone(&local.users)),
         limits: plan.limits.counting(

@@ -13,6 +13,7 @@ mod limits;
 mod log;
 mod login;
 mod not_yet;
+mod parked_posts;
 mod portal;
 mod rewriting;
 mod routes;

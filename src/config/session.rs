@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::base::net::{DEFAULT_PREFIX_V4, DEFAULT_PREFIX_V6};
 use crate::base::units;
-use crate::config::{concurrency, lifetimes};
+use crate::config::{concurrency, lifetimes, parked_posts};
+use crate::enforce::parking::ParkingSettings;
 use crate::login::{attempt, device};
 use crate::policy::route_policy::SessionRules;
 use crate::reader::Section;
@@ -42,6 +43,8 @@ pub struct SessionPlan {
     pub cookie: CookieSettings,
     /// Their rules.
     pub rules: SessionRules,
+    /// What is kept of forms that meet an ended one, unless they are not.
+    pub parked_posts: Option<ParkingSettings>,
 }
 
 /// Reads `[session]`.
@@ -54,7 +57,8 @@ pub(super) fn read(root: &Section<'_>) -> Option<SessionPlan> {
     let (rotation, binding) = (rotation(&section), binding(&section));
     let concurrency = concurrency::read(root, &section);
     let rules = SessionRules { tenant: TenantId::DEFAULT, lifetimes, rotation, binding, concurrency };
-    Some(SessionPlan { store: store?, cookie: cookie?, rules })
+    let parked_posts = parked_posts::read(&section);
+    Some(SessionPlan { store: store?, cookie: cookie?, rules, parked_posts })
 }
 
 fn store(session: &Section<'_>) -> Option<StoreKind> {

@@ -31,6 +31,8 @@ pub enum Purpose {
     Record,
     /// Named values as a store keeps them.
     Value,
+    /// Forms that met an ended session.
+    Parked,
 }
 
 impl Purpose {
@@ -42,6 +44,7 @@ impl Purpose {
             Self::Token => "token",
             Self::Record => "record",
             Self::Value => "value",
+            Self::Parked => "parked",
         }
     }
 }

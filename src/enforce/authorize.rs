@@ -20,6 +20,7 @@ use crate::policy::trace::NoTrace;
 use crate::policy::verdict::{Decision, Reason, RotationStep, Subject, Verdict};
 use crate::session::binding::{Answer, Report};
 use crate::session::cookie::{CookieSecret, MAX_CANDIDATES};
+use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
 use crate::session::principal::Principal;
 use crate::session::rotation::proves;
@@ -170,6 +171,20 @@ pub async fn recognised(
     headers: &HeaderMap,
     now: Timestamp,
 ) -> Result<Option<Arc<Principal>>, StoreError> {
+    Ok(recognised_session(shared, tenant, facts, headers, now).await?.map(|(_, principal)| principal))
+}
+
+/// The same, with the name of their session.
+///
+/// # Errors
+/// When the store fails.
+pub async fn recognised_session(
+    shared: &Shared,
+    tenant: &Tenant,
+    facts: &Facts<'_>,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> Result<Option<(SessionHandle, Arc<Principal>)>, StoreError> {
     let search = search(shared, tenant, headers, facts.client, now).await?;
     let Ok(found) = search.found else { return Ok(None) };
     let presented = Presented::Session { session: found.live.view(), generation: found.generation };
@@ -177,7 +192,7 @@ pub async fn recognised(
     let decision = decide(&tenant.rules, &route, presented, facts, now, &mut NoTrace);
     Ok(match decision.verdict {
         Verdict::Allow(grant) => match grant.subject() {
-            Subject::User(_, principal) => Some(Arc::clone(principal)),
+            Subject::User(handle, principal) => Some((*handle, Arc::clone(principal))),
             Subject::Nobody | Subject::Anonymous(_) => None,
         },
         Verdict::AllowWithNewSession(_) | Verdict::Challenge(_) | Verdict::Deny(_) => None,

@@ -78,6 +78,8 @@ pub enum Incoming {
     Http1(hyper::body::Incoming),
     /// Over HTTP/2.
     Http2(Received),
+    /// Some time ago: it was kept.
+    Kept(Full<Bytes>),
 }
 
 /// The body of a request, as the client sends it.
@@ -106,6 +108,7 @@ impl Body for Incoming {
             Self::Nothing => Poll::Ready(None),
             Self::Http1(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
             Self::Http2(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Kept(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
         }
     }
 
@@ -114,6 +117,7 @@ impl Body for Incoming {
             Self::Nothing => true,
             Self::Http1(body) => body.is_end_stream(),
             Self::Http2(body) => body.is_end_stream(),
+            Self::Kept(body) => body.is_end_stream(),
         }
     }
 
@@ -122,6 +126,7 @@ impl Body for Incoming {
             Self::Nothing => SizeHint::with_exact(0),
             Self::Http1(body) => body.size_hint(),
             Self::Http2(body) => body.size_hint(),
+            Self::Kept(body) => body.size_hint(),
         }
     }
 }

@@ -4,8 +4,8 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Response, StatusCode, header};
 
-use crate::base::clock::Timestamp;
 use crate::enforce::body::AnswerBody;
+use crate::enforce::parking::{Challenged, Outcome};
 use crate::enforce::respond::{self, Refusal};
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::PREFIX;
@@ -13,32 +13,30 @@ use crate::enforce::tenant::Tenant;
 use crate::login::attempt::Return;
 use crate::observe::metrics::Metrics;
 use crate::policy::return_to::ReturnTo;
-use crate::policy::verdict::Reason;
 
-/// The answer to a request that somebody must sign in for. `authority` is the host they asked for, as they wrote it.
+/// The answer to a request that somebody must sign in for, and what became of the form that they sent, if it was one.
 pub fn challenge(
     shared: &Shared,
     tenant: &Tenant,
-    reason: Reason,
-    parts: &Parts,
-    authority: &str,
+    asked: &Challenged<'_>,
     is_navigation: bool,
-    now: Timestamp,
+    outcome: Outcome,
 ) -> Response<AnswerBody> {
+    let (parts, reason) = (asked.parts, asked.reason);
     Metrics::count(&shared.metrics.challenges, reason.name());
     if !is_navigation {
         return respond::refused(&Refusal::Unauthenticated(reason), false);
     }
-    let to = back_to(parts, authority).unwrap_or_else(ReturnTo::start);
-    let back = Return { to, notice: reason.notice().unwrap_or_default().to_owned() };
-    let link = tenant.attempts.link(&shared.random, &back, now);
+    let to = back_to(parts, asked.facts.authority).unwrap_or_else(ReturnTo::start);
+    let back = Return { to, notice: outcome.notice(reason.notice().unwrap_or_default()), kept: outcome.kept() };
+    let link = tenant.attempts.link(&shared.random, &back, asked.now);
     let status = if parts.method == Method::GET { StatusCode::FOUND } else { StatusCode::SEE_OTHER };
     respond::redirect(status, &format!("{PREFIX}login?return={link}"))
 }
 
 /// Where the person goes on: what they asked for, or, since a form that was posted cannot be fetched again, the page that
 /// they sent it from, if it was one of this host's application.
-fn back_to(parts: &Parts, authority: &str) -> Option<ReturnTo> {
+pub(super) fn back_to(parts: &Parts, authority: &str) -> Option<ReturnTo> {
     if parts.method == Method::GET {
         return ReturnTo::new(parts.uri.path_and_query().map_or("/", PathAndQuery::as_str));
     }

@@ -7,6 +7,7 @@ pub mod challenge;
 pub mod establish;
 pub mod lease;
 pub mod pages;
+pub mod parking;
 pub mod people;
 pub mod reloads;
 pub mod respond;

@@ -7,6 +7,7 @@
 //! The templates lie beside this file. Each type names its own in a one-line `source`, so that no `templates/` folder
 //! and no `askama.toml` is needed at the top; cargo runs the compiler in the package's folder, where the path begins.
 
+mod parked;
 mod sessions;
 
 use std::sync::LazyLock;
@@ -16,6 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
+pub use parked::{Field, ParkedPage, Shown, let_forms_lead_on};
 pub use sessions::{ChoicePage, SessionRow, SessionsPage};
 
 /// The style sheet of every page. It goes between `<style>` and `</style>` byte for byte: the policy names its hash.

@@ -90,6 +90,37 @@ impl Refusal {
         }
     }
 
+    /// Whether nothing of the request can have reached an application.
+    pub const fn is_before_sending(&self) -> bool {
+        match self {
+            Self::Malformed(_)
+            | Self::Misdirected
+            | Self::NoRoute
+            | Self::NoPage
+            | Self::Expectation
+            | Self::Method(_)
+            | Self::TooLarge
+            | Self::BadForm
+            | Self::CrossSite
+            | Self::WrongPassword
+            | Self::SessionsFull
+            | Self::Forbidden(_)
+            | Self::TooMany(..)
+            | Self::LoginBusy
+            | Self::Store
+            | Self::Unwritten
+            | Self::Upstream(
+                UpstreamError::Connect { .. } | UpstreamError::ConnectTimeout { .. } | UpstreamError::Exhausted,
+            ) => true,
+            // The session may have ended while the application was at it.
+            Self::Unauthenticated(_)
+            | Self::BrokenUpload
+            | Self::SlowUpload
+            | Self::Upstream(UpstreamError::FirstByteTimeout { .. } | UpstreamError::Exchange { .. })
+            | Self::Internal => false,
+        }
+    }
+
     /// The name used in logs and JSON.
     pub const fn name(&self) -> &'static str {
         match self {
@@ -215,6 +246,9 @@ pub fn refused(refusal: &Refusal, is_for_person: bool) -> Response<AnswerBody> {
     }
     let mut response =
         if is_for_person { html(status, page.render()) } else { json(status, &error_json(refusal, page.message)) };
+    if refusal.is_before_sending() {
+        response.extensions_mut().insert(Unsent);
+    }
     let headers = response.headers_mut();
     if let Some(wait) = refusal.retry_after() {
         // Rounded up: a client that comes back a moment too early is refused again.
@@ -230,6 +264,18 @@ pub fn refused(refusal: &Refusal, is_for_person: bool) -> Response<AnswerBody> {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(WWW_AUTHENTICATE));
     }
     response
+}
+
+/// What marks an answer of ours to a request that certainly has not reached an application.
+#[derive(Clone, Copy, Debug)]
+pub struct Unsent;
+
+/// Says on the page of a refusal that what was to be sent is still kept, and where.
+pub fn say_kept(response: &mut Response<AnswerBody>, page: &str) {
+    let status = response.status().as_u16();
+    let advice = "What you sent has not reached the application, and is still kept. You can look at it and try again.";
+    let page = MessagePage { advice, action: Some(("Show what is kept", page)), ..MessagePage::for_status(status) };
+    *response.body_mut() = AnswerBody::own(page.render());
 }
 
 /// When a person may try again: no sooner than `Retry-After` has it.

@@ -12,6 +12,7 @@ use futures_util::future::{Either, select};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::random::Random;
 use crate::enforce::lease::Leases;
+use crate::enforce::parking::{NotKept, ParkingLot};
 use crate::enforce::reloads::Reloads;
 use crate::enforce::snapshot::Snapshot;
 use crate::limit::connections::OpenConnections;
@@ -21,6 +22,7 @@ use crate::observe::metrics::{Elsewhere, Metrics};
 use crate::observe::sink::Logs;
 use crate::policy::verdict::{Reason, Stale};
 use crate::session::handle::SessionHandle;
+use crate::session::kv::KvStore;
 use crate::session::live::Live;
 use crate::session::record::{EndReason, Owner};
 use crate::session::store::{Lookup, SessionStore, StoreError};
@@ -34,6 +36,10 @@ pub struct Shared {
     pub snapshot: ArcSwap<Snapshot>,
     /// The sessions.
     pub store: Arc<dyn SessionStore>,
+    /// What is kept beside them.
+    pub values: Arc<dyn KvStore>,
+    /// The forms that are being kept.
+    pub parking: ParkingLot,
     /// The open connections of each address.
     pub connections: OpenConnections,
     /// The streams that end with their session.
@@ -97,6 +103,8 @@ pub fn metrics() -> Metrics {
     let stale = [Stale::Idle, Stale::Absolute, Stale::Proof].map(Stale::name);
     Metrics::expect(&metrics.challenges, stale.into_iter().chain([Reason::NoSession.name()]));
     Metrics::expect(&metrics.limited, LIMITS);
+    let parked = ["parked", "sent", "put_back", "discarded"].into_iter().chain(NotKept::ALL.map(NotKept::name));
+    Metrics::expect(&metrics.parked_posts, parked);
     Metrics::expect(&metrics.reloads, ["taken", "users_taken", "refused"]);
     metrics
 }
@@ -179,6 +187,7 @@ impl Shared {
     pub async fn sweep(&self, now: Timestamp) {
         let snapshot = self.snapshot.load_full();
         snapshot.default.limits.sweep();
+        self.parking.expire(self, now).await;
         if let Ok(ended) = self.asked("sweep", self.store.sweep(snapshot.lifetimes(), now)).await {
             self.note_ended(&ended, None);
         }

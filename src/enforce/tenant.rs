@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use crate::crypto::keyring::KeyRing;
+use crate::enforce::parking::Parking;
 use crate::enforce::snapshot::Limits;
 use crate::login::attempt::Attempts;
 use crate::login::device::Devices;
@@ -31,6 +32,8 @@ pub struct Tenant {
     pub cookie: SessionCookie,
     /// Tokens of its login page.
     pub attempts: Attempts,
+    /// What is kept of forms that meet an ended session, unless they are not.
+    pub parking: Option<Parking>,
     /// Cookies of browsers that are known to it.
     pub devices: Devices,
     /// Its local users, when that source is configured.

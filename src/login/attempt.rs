@@ -35,8 +35,8 @@ pub const RETURN_VALID: Duration = Duration::from_secs(24 * 3600);
 /// the other device, and too short for a page that was left open.
 pub const CHOICE_VALID: Duration = Duration::from_secs(5 * 60);
 
-/// The longest token that is read, in characters: a return target, a name, and a few dozen bytes.
-pub const MAX_TOKEN: usize = return_to::MAX_LENGTH * 4 / 3 + 512;
+/// The longest token that is read, in characters: a return target, a few sentences, and a few dozen bytes.
+pub const MAX_TOKEN: usize = return_to::MAX_LENGTH * 4 / 3 + 1024;
 
 /// What a token says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,7 @@ struct Token {
     browser: [u8; 16],
     return_to: String,
     notice: String,
+    kept: Option<([u8; 16], [u8; 20])>,
 }
 
 /// What the token of a choice says.
@@ -54,6 +55,7 @@ struct ChoiceToken {
     made_at: Timestamp,
     browser: [u8; 16],
     return_to: String,
+    kept: Option<([u8; 16], [u8; 20])>,
     user: String,
     password: PasswordStamp,
     session: SessionHandle,
@@ -64,6 +66,8 @@ struct ChoiceToken {
 pub struct Choice {
     /// Where they wanted to go.
     pub to: ReturnTo,
+    /// What was kept of theirs.
+    pub kept: Option<Kept>,
     /// Who they are.
     pub user: String,
     /// The password that was right. Once it is another, this is worth nothing.
@@ -79,11 +83,22 @@ pub struct Return {
     pub to: ReturnTo,
     /// What they are told on the login page; empty when there is nothing to say.
     pub notice: String,
+    /// What was kept of what they sent, if something was.
+    pub kept: Option<Kept>,
+}
+
+/// Something that is kept for a person until they have signed in. To others, it is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Whose it is.
+    pub owner: [u8; 16],
+    /// What it is called.
+    pub id: [u8; 20],
 }
 
 impl Default for Return {
     fn default() -> Self {
-        Self { to: ReturnTo::start(), notice: String::new() }
+        Self { to: ReturnTo::start(), notice: String::new(), kept: None }
     }
 }
 
@@ -116,6 +131,21 @@ impl Browser {
         Self(random.bytes())
     }
 
+    /// A value that was written down.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The value, to be written down where nobody can read it.
+    pub const fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    /// Whether it is the same browser.
+    pub fn is(self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+
     /// The `Set-Cookie` value for this browser. A session cookie: it lasts as long as the browser.
     pub fn set(self) -> Option<HeaderValue> {
         let value = URL_SAFE_NO_PAD.encode(self.0);
@@ -136,6 +166,7 @@ pub struct Attempts {
 const FORM: &[u8] = b"login form";
 const LINK: &[u8] = b"login link";
 const CHOICE: &[u8] = b"login choice";
+const PAGE: &[u8] = b"page of a session";
 
 impl Attempts {
     /// The tokens of `tenant`.
@@ -165,8 +196,7 @@ impl Attempts {
     /// Why the form is not taken.
     pub fn read_form(&self, token: &str, browser: Option<Browser>, now: Timestamp) -> Result<Return, FormFault> {
         let opened = self.open(FORM, token, now, FORM_VALID).ok_or(FormFault::Stale)?;
-        let same = browser.is_some_and(|browser| browser.0.ct_eq(&opened.browser).into());
-        if !same {
+        if !browser.is_some_and(|browser| browser.is(&Browser(opened.browser))) {
             return Err(FormFault::OtherBrowser);
         }
         back_of(&opened).ok_or(FormFault::Stale)
@@ -178,6 +208,7 @@ impl Attempts {
             made_at: now,
             browser: browser.0,
             return_to: choice.to.as_str().to_owned(),
+            kept: choice.kept.map(|kept| (kept.owner, kept.id)),
             user: choice.user.clone(),
             password: choice.password,
             session: choice.session,
@@ -195,9 +226,22 @@ impl Attempts {
         if !browser.is_some_and(|browser| browser.0.ct_eq(&opened.browser).into()) {
             return Err(FormFault::OtherBrowser);
         }
-        let ChoiceToken { return_to, user, password, session, .. } = opened;
+        let ChoiceToken { return_to, kept, user, password, session, .. } = opened;
+        let kept = kept.map(|(owner, id)| Kept { owner, id });
         let to = ReturnTo::new(&return_to).ok_or(FormFault::Stale)?;
-        Ok(Choice { to, user, password, session })
+        Ok(Choice { to, kept, user, password, session })
+    }
+
+    /// The token in a form on the page `path` that was shown to a session.
+    pub fn page(&self, random: &Random, session: SessionHandle, path: &ReturnTo, now: Timestamp) -> String {
+        let to = Return { to: path.clone(), ..Return::default() };
+        self.seal(random, PAGE, Browser(*session.as_bytes()), &to, now)
+    }
+
+    /// Whether a form was shown to this session, on that page.
+    pub fn is_of_page(&self, token: &str, session: SessionHandle, path: &ReturnTo, now: Timestamp) -> bool {
+        let opened = self.open(PAGE, token, now, FORM_VALID);
+        opened.is_some_and(|token| token.browser == *session.as_bytes() && token.return_to == path.as_str())
     }
 
     fn seal(&self, random: &Random, kind: &[u8], browser: Browser, back: &Return, now: Timestamp) -> String {
@@ -206,6 +250,7 @@ impl Attempts {
             browser: browser.0,
             return_to: back.to.as_str().to_owned(),
             notice: back.notice.clone(),
+            kept: back.kept.map(|kept| (kept.owner, kept.id)),
         };
         self.seal_any(random, kind, &token, now)
     }
@@ -231,7 +276,8 @@ impl Attempts {
 }
 
 fn back_of(token: &Token) -> Option<Return> {
-    Some(Return { to: ReturnTo::new(&token.return_to)?, notice: token.notice.clone() })
+    let kept = token.kept.map(|(owner, id)| Kept { owner, id });
+    Some(Return { to: ReturnTo::new(&token.return_to)?, notice: token.notice.clone(), kept })
 }
 
 #[cfg(test)]
@@ -244,7 +290,7 @@ mod tests {
     fn a_form_is_good_for_its_browser_and_its_time() {
         let random = Random::seeded(1);
         let attempts = Attempts::new(Arc::new(KeyRing::ephemeral(&random)), "default");
-        let back = Return { to: ReturnTo::new("/a?b").expect("a path"), notice: "Why.".to_owned() };
+        let back = Return { to: ReturnTo::new("/a?b").expect("a path"), notice: "Why.".to_owned(), kept: None };
         let browser = Browser::random(&random);
         let token = attempts.form(&random, browser, &back, NOW);
         assert_eq!(attempts.read_form(&token, Some(browser), NOW), Ok(back.clone()));
@@ -257,8 +303,27 @@ mod tests {
         assert_eq!(attempts.read_form(&link, Some(Browser([0; 16])), NOW), Err(FormFault::Stale), "a link is no form");
         assert_eq!(attempts.read_link(&token, NOW), Return::default());
         assert_eq!(attempts.read_link(&link, NOW.plus(RETURN_VALID)), Return::default());
-        let longest = Return { to: ReturnTo::new(&format!("/{}", "a".repeat(2047))).expect("a path"), ..back };
-        assert_eq!(attempts.read_link(&attempts.link(&random, &longest, NOW), NOW).to, longest.to);
+        let longest = Return {
+            to: ReturnTo::new(&format!("/{}", "a".repeat(2047))).expect("a path"),
+            notice: "a sentence ".repeat(40),
+            kept: Some(Kept { owner: [1; 16], id: [2; 20] }),
+        };
+        assert_eq!(attempts.read_link(&attempts.link(&random, &longest, NOW), NOW), longest);
+    }
+
+    #[test]
+    fn a_form_of_a_page_is_good_for_its_session_and_its_page() {
+        let random = Random::seeded(1);
+        let attempts = Attempts::new(Arc::new(KeyRing::ephemeral(&random)), "default");
+        let (session, other) = (SessionHandle::random(&random), SessionHandle::random(&random));
+        let path = |path: &str| ReturnTo::new(path).expect("a path");
+        let token = attempts.page(&random, session, &path("/a"), NOW);
+        assert!(attempts.is_of_page(&token, session, &path("/a"), NOW));
+        assert!(!attempts.is_of_page(&token, other, &path("/a"), NOW));
+        assert!(!attempts.is_of_page(&token, session, &path("/b"), NOW));
+        assert!(!attempts.is_of_page(&token, session, &path("/a"), NOW.plus(FORM_VALID)));
+        let form = attempts.form(&random, Browser(*session.as_bytes()), &Return::default(), NOW);
+        assert!(!attempts.is_of_page(&form, session, &ReturnTo::start(), NOW), "a login form is none");
     }
 
     #[test]
@@ -268,6 +333,7 @@ mod tests {
         let other = Attempts::new(Arc::new(KeyRing::ephemeral(&random)), "default");
         let choice = Choice {
             to: ReturnTo::new("/a?b").expect("a path"),
+            kept: Some(Kept { owner: [1; 16], id: [2; 20] }),
             user: "alice".to_owned(),
             password: PasswordStamp::of("$argon2id$"),
             session: SessionHandle::random(&random),

@@ -108,7 +108,7 @@ fn optional<'a>(line: &AccessLine<'a>) -> impl Iterator<Item = (&'static str, &'
 }
 
 /// A path with `;*` for whatever parameters its segments have, however their semicolon is written.
-fn without_parameters(path: &str) -> Cow<'_, str> {
+pub(super) fn without_parameters(path: &str) -> Cow<'_, str> {
     let begin = |segment: &str| {
         let encoded = segment.as_bytes().windows(3).position(|three| three.eq_ignore_ascii_case(b"%3b"));
         segment.find(';').into_iter().chain(encoded).min()

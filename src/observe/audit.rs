@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use crate::base::clock::Timestamp;
+use crate::observe::access_log::without_parameters;
 use crate::observe::correlation;
 use crate::observe::sink::{LogFormat, LogSink, json_string, plain_value};
 
@@ -30,6 +31,14 @@ pub enum AuditEvent {
     CookieRefused,
     /// An address sends one bad cookie after the other: it tries them out.
     CookiesGuessed,
+    /// A form met an ended session and is kept for its person.
+    PostParked,
+    /// It is not kept.
+    PostNotParked,
+    /// Its person had it sent.
+    PostSent,
+    /// Its person had it thrown away.
+    PostDiscarded,
     /// The session store failed.
     StoreFailed,
     /// The operator ended sessions.
@@ -60,6 +69,10 @@ impl AuditEvent {
             Self::BindingMismatch => "binding.mismatch",
             Self::CookieRefused => "cookie.refused",
             Self::CookiesGuessed => "cookies.guessed",
+            Self::PostParked => "post.parked",
+            Self::PostNotParked => "post.not_parked",
+            Self::PostSent => "post.sent",
+            Self::PostDiscarded => "post.discarded",
             Self::StoreFailed => "store.failed",
             Self::AdminEnded => "admin.ended",
             Self::AdminResealed => "admin.resealed",
@@ -86,6 +99,8 @@ pub struct AuditFields<'a> {
     pub answer: Option<&'a str>,
     /// Which of the operators; of a configuration that is read again, also a signal, or the file that has changed.
     pub by: Option<&'a str>,
+    /// The path of the request that it is about, without its query.
+    pub path: Option<&'a str>,
     /// Of how many it is true.
     pub count: Option<usize>,
 }
@@ -108,6 +123,7 @@ impl AuditLog {
         let mut line = Vec::with_capacity(192);
         let client = fields.client.map(|client| client.to_string());
         let session = fields.session.map(|session| session.to_string());
+        let path = fields.path.map(without_parameters);
         // Of the request that is worked for, if it is for one.
         let request_id = correlation::current();
         let named = [
@@ -118,6 +134,7 @@ impl AuditLog {
             ("reason", fields.reason),
             ("answer", fields.answer),
             ("by", fields.by),
+            ("path", path.as_deref()),
         ];
         let named = named.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
         match self.format {

@@ -157,6 +157,8 @@ pub struct Metrics {
     pub logins: Family<Labelled, Counter>,
     /// Requests that somebody must sign in for, or prove again who they are, by reason.
     pub challenges: Family<Labelled, Counter>,
+    /// Forms that met an ended session, by what became of them.
+    pub parked_posts: Family<Labelled, Counter>,
     /// Requests refused by a limit, by which.
     pub limited: Family<Labelled, Counter>,
     /// Cookies that opened to nothing or to no session, by reason.
@@ -269,6 +271,8 @@ impl Metrics {
         registry.register("session_streams", streams, gauge(elsewhere.streams as u64));
         registry.register("logins", "Sign-ins, by outcome", self.logins.clone());
         registry.register("challenges", "Requests that ask for sign-in, by reason", self.challenges.clone());
+        let parked = "Forms that met an ended session, by what became of them";
+        registry.register("parked_posts", parked, self.parked_posts.clone());
         registry.register("limited", "Requests refused by a limit", self.limited.clone());
         registry.register("bad_cookies", "Cookies that open to no session, by reason", self.bad_cookies.clone());
         registry.register("binding_mismatches", "Sessions used from elsewhere", self.binding_mismatches.clone());

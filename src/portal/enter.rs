@@ -13,9 +13,8 @@ use crate::enforce::snapshot::PREFIX;
 use crate::login::attempt::{Browser, Choice, Return};
 use crate::observe::audit::{AuditEvent, AuditFields};
 use crate::observe::metrics::Metrics;
-use crate::policy::return_to::ReturnTo;
 use crate::portal::listing::{Listed, of_owner};
-use crate::portal::{Visit, form, login};
+use crate::portal::{Visit, form, login, parked};
 use crate::session::concurrency::WhenFull;
 use crate::session::handle::SessionHandle;
 use crate::session::principal::{PasswordStamp, Principal};
@@ -31,8 +30,8 @@ const MAX_SESSIONS: &str = "max_sessions";
 pub(super) struct Proven {
     /// Who they are.
     pub(super) principal: Principal,
-    /// Where they wanted to go.
-    pub(super) to: ReturnTo,
+    /// Where they wanted to go, and what was kept of theirs.
+    pub(super) back: Return,
     /// What they have chosen, if they were asked.
     pub(super) chosen: Option<Chosen>,
 }
@@ -41,7 +40,7 @@ pub(super) struct Proven {
 pub(super) async fn enter(
     visit: &Visit<'_>,
     cookies: &mut AnswerCookies,
-    Proven { principal, to, chosen }: Proven,
+    Proven { principal, back, chosen }: Proven,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let (shared, tenant, place) = (visit.shared, visit.tenant, Place::of(visit.facts));
     // The time it took to check the password is not part of the session.
@@ -54,7 +53,7 @@ pub(super) async fn enter(
     let signed_in = establish::sign_in(shared, tenant, principal, place, before, chosen, now).await;
     let established = match signed_in.map_err(|_| Refusal::Unwritten)? {
         SignedIn::Yes(established) => established,
-        SignedIn::Full(max) => return full(visit, cookies, &user, password, to, max).await,
+        SignedIn::Full(max) => return full(visit, cookies, &user, password, back, max).await,
         SignedIn::Before => return Ok(login::again(visit, cookies, &user)),
     };
     Metrics::count(&shared.metrics.logins, "succeeded");
@@ -65,7 +64,7 @@ pub(super) async fn enter(
     if tenant.limits.wrong_passwords.is_some() {
         cookies.extend(tenant.devices.set(&shared.random, &user, now));
     }
-    Ok(respond::redirect(StatusCode::SEE_OTHER, to.as_str()))
+    Ok(respond::redirect(StatusCode::SEE_OTHER, &parked::way_on(visit, Some(&user), &back)))
 }
 
 /// Tells somebody who has `max` sessions, or more since they may have fewer, that there is no room for another, or asks
@@ -75,7 +74,7 @@ async fn full(
     cookies: &mut AnswerCookies,
     user: &str,
     password: PasswordStamp,
-    to: ReturnTo,
+    back: Return,
     max: usize,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let (shared, tenant, now) = (visit.shared, visit.tenant, visit.shared.clock.now());
@@ -90,12 +89,12 @@ async fn full(
         return Err(Refusal::SessionsFull);
     }
     if when_full != WhenFull::Ask {
-        let back = Return { to, ..Return::default() };
+        let back = Return { notice: String::new(), ..back };
         return Ok(login::form(visit, cookies, StatusCode::CONFLICT, &back, user, Some(&no_room(max))));
     }
     let Listed { rows, left_out } = of_owner(visit, &Owner::user(visit.tenant.id, user), None, now).await?;
     let session = SessionHandle::random(&shared.random);
-    let choice = Choice { to, user: user.to_owned(), password, session };
+    let choice = Choice { to: back.to, kept: back.kept, user: user.to_owned(), password, session };
     let browser = login::browser(visit, cookies);
     let page = ChoicePage {
         title: &tenant.title,
@@ -131,7 +130,8 @@ pub(super) async fn choose(
     // Whatever is not one of their sessions, or not any more, ends nothing: there is room then, or the page comes again.
     let ends = end.and_then(|end| end.parse().ok());
     let chosen = Some(Chosen { session: choice.session, ends });
-    enter(visit, cookies, Proven { principal, to: choice.to, chosen }).await
+    let back = Return { to: choice.to, notice: String::new(), kept: choice.kept };
+    enter(visit, cookies, Proven { principal, back, chosen }).await
 }
 
 fn no_room(max: usize) -> String {

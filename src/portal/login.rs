@@ -84,7 +84,7 @@ pub async fn take(
             let notice_said = Return { notice: String::new(), ..back };
             Ok(self::form(visit, cookies, StatusCode::UNAUTHORIZED, &notice_said, &form.username, Some(WRONG)))
         }
-        Ok(Some(principal)) => enter(visit, cookies, Proven { principal, to: back.to, chosen: None }).await,
+        Ok(Some(principal)) => enter(visit, cookies, Proven { principal, back, chosen: None }).await,
     }
 }
 

@@ -5,6 +5,7 @@ mod form;
 mod listing;
 pub mod login;
 pub mod logout;
+pub mod parked;
 pub mod sessions;
 
 use http::request::Parts;

@@ -21,6 +21,7 @@ use crate::enforce::body::{AnswerBody, ClientBody, Incoming, Switched};
 use crate::enforce::challenge::challenge;
 use crate::enforce::establish::{self, Place};
 use crate::enforce::lease::{Lease, Leased};
+use crate::enforce::parking::{self, Challenged, Outcome};
 use crate::enforce::respond::{self, Refusal, is_for_person};
 use crate::enforce::snapshot::{MAX_ANONYMOUS_PER_ADDRESS, Snapshot};
 use crate::enforce::tenant::Tenant;
@@ -33,12 +34,13 @@ use crate::policy::client_address::client_address;
 use crate::policy::compression;
 use crate::policy::facts::{BadRequest, Expectation, Facts, expectation, is_navigation};
 use crate::policy::verdict::{Grant, Verdict};
-use crate::portal::{self, Visit};
+use crate::portal::{self, parked::Step};
 use crate::rewrite::eligible::prepare;
 use crate::route::table::Route;
 use crate::server::conn::ConnInfo;
 use crate::server::finish::{Finish, FinishedBody, Noted};
 use crate::server::http::{Activity, Aside, AsideOf};
+use crate::server::own_page;
 use crate::server::tunnel::Tunnel;
 use crate::server::worker::{Current, Worker};
 use crate::session::live::Live;
@@ -166,8 +168,9 @@ fn switch(
 /// How long the body of a request that is refused may still come.
 const DISCARDING: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// The answer to one request, or why there is none.
 #[expect(clippy::too_many_arguments, reason = "what is known of a request, each used on its way")]
-async fn answer(
+pub(super) async fn answer(
     worker: &Rc<Worker>,
     current: &Current,
     conn: &ConnInfo,
@@ -190,7 +193,12 @@ async fn answer(
     if portal::is_ours(&facts.path.matched) {
         noted.borrow_mut().destination = Destination::OwnPage;
         // Boxed like everything rare here, so that the future of an ordinary request stays small: it is moved about.
-        return Box::pin(own_page(worker, current, tenant, &facts, parts, body, now)).await;
+        return match Box::pin(own_page::answer(worker, current, tenant, &facts, parts, body, now)).await? {
+            Step::Answer(response) => Ok(response),
+            Step::Send(kept) => {
+                Box::pin(own_page::send(worker, current, tenant, conn, kept, parts, body, now, noted, aside)).await
+            }
+        };
     }
     let is_websocket = check_form(parts, body.as_ref())? || is_connect;
     let (place, route) = snapshot.routes.find_place(&facts.host, &facts.path.matched).ok_or(Refusal::NoRoute)?;
@@ -211,12 +219,8 @@ async fn answer(
             (grant, Some(made.live))
         }
         Verdict::Challenge(reason) => {
-            noted.borrow_mut().session(live.as_deref());
-            noted.borrow_mut().reason = Some(reason.name());
-            let navigates = is_navigation(&parts.method, &parts.headers);
-            let mut response = challenge(shared, tenant, reason, parts, facts.authority, navigates, now);
-            cookies.write(shared, tenant, response.headers_mut());
-            return Ok(response);
+            let asked = Challenged { parts, facts: &facts, live: live.as_deref(), reason, now };
+            return Ok(challenged(worker, tenant, &asked, body, noted, cookies).await);
         }
         Verdict::Deny(reason) => {
             noted.borrow_mut().session(live.as_deref());
@@ -235,6 +239,28 @@ async fn answer(
     };
     cookies.write(shared, tenant, response.headers_mut());
     Ok(response)
+}
+
+/// The answer to a request that somebody must sign in for. A form that they sent is kept meanwhile.
+async fn challenged(
+    worker: &Worker,
+    tenant: &Tenant,
+    asked: &Challenged<'_>,
+    body: &mut Option<ClientBody>,
+    noted: &RefCell<Noted>,
+    mut cookies: AnswerCookies,
+) -> Response<AnswerBody> {
+    noted.borrow_mut().session(asked.live);
+    noted.borrow_mut().reason = Some(asked.reason.name());
+    let navigates = is_navigation(&asked.parts.method, &asked.parts.headers);
+    let mut outcome = Outcome::NoForm;
+    if navigates && tenant.parking.is_some() && parking::is_form(asked.parts) {
+        let (shared, body) = (&worker.shared, body.as_mut());
+        outcome = Box::pin(parking::park(shared, tenant, asked, body, &worker.deadlines, &mut cookies)).await;
+    }
+    let mut response = challenge(&worker.shared, tenant, asked, navigates, outcome);
+    cookies.write(&worker.shared, tenant, response.headers_mut());
+    response
 }
 
 /// Whose a request is.
@@ -270,7 +296,7 @@ fn check_form(parts: &Parts, body: Option<&ClientBody>) -> Result<bool, Refusal>
 }
 
 /// The answer to a refusal that still has cookies to hand out.
-fn refused_in_passing(
+pub(super) fn refused_in_passing(
     worker: &Worker,
     refusal: &Refusal,
     parts: &Parts,
@@ -424,27 +450,6 @@ fn continues() -> Response<()> {
     let mut interim = Response::new(());
     *interim.status_mut() = StatusCode::CONTINUE;
     interim
-}
-
-async fn own_page(
-    worker: &Rc<Worker>,
-    current: &Current,
-    tenant: &Tenant,
-    facts: &Facts<'_>,
-    parts: &Parts,
-    body: &mut Option<ClientBody>,
-    now: Timestamp,
-) -> Result<Response<AnswerBody>, Refusal> {
-    let visit = Visit { shared: &worker.shared, snapshot: &current.snapshot, tenant, facts, parts, now };
-    let deadline = worker.deadlines.set(None);
-    let mut cookies = AnswerCookies::default();
-    let body = body.as_mut().ok_or(Refusal::Internal)?;
-    let mut response = portal::answer(&visit, body, &deadline, &mut cookies).await?;
-    cookies.write(&worker.shared, tenant, response.headers_mut());
-    if response.headers().contains_key(header::SET_COOKIE) {
-        response.headers_mut().insert(header::VARY, HeaderValue::from_static("Cookie"));
-    }
-    Ok(response)
 }
 
 /// Counts what is counted of refusals.

@@ -12,6 +12,7 @@ pub mod http1;
 pub mod http2;
 pub mod listener;
 pub mod ocsp;
+pub mod own_page;
 pub mod plain;
 pub mod proxy_protocol;
 pub mod renewal;

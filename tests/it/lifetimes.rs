@@ -248,7 +248,7 @@ fn somebody_else_who_signs_in_there_has_a_session_of_their_own() {
 
 #[test]
 fn only_some_methods_may_ask_for_the_password() {
-    let gateway = strict().start();
+    let gateway = strict().extra("[session.parked_posts]\nkeep = \"off\"").start();
     let client = gateway.signed_in(ALICE);
     gateway.advance(5 * 60);
     assert_eq!(refused(&client, "/form"), None);
@@ -259,7 +259,7 @@ fn only_some_methods_may_ask_for_the_password() {
     gateway.application.assert_untouched();
     assert_eq!(client.request(Method::DELETE, "/form").send().status, 200);
     assert_eq!(client.request(Method::HEAD, "/fresh").send().status, 401);
-    // A form cannot be fetched again: its person comes back to where they filled it in.
+    // A form that is not kept cannot be fetched again: its person comes back to where they filled it in.
     let page = format!("https://{}/form/new?of=7", client.authority());
     for (referer, back) in [(&*page, "/form/new?of=7"), ("https://evil.test/", "/")] {
         let led = client.post_form("/form/send", &[("amount", "1")]).header("referer", referer).send();

@@ -46,6 +46,7 @@ mod node_red;
 mod operator;
 mod own_sessions;
 mod packaging;
+mod parked;
 mod paths;
 mod plain_http;
 mod proxy_protocol;

@@ -22,6 +22,7 @@ use vestibule::base::random::Random;
 use vestibule::config::Plan;
 use vestibule::login::users::hash_password;
 use vestibule::reload;
+use vestibule::session::kv::KvStore;
 use vestibule::session::live::Live;
 use vestibule::session::record::{EndReason, Owner};
 use vestibule::session::store::SessionStore;
@@ -135,6 +136,8 @@ pub struct Setup {
     pub upstream: String,
     /// A store to use instead of memory.
     pub store: Option<Arc<dyn SessionStore>>,
+    /// And one for what is kept beside sessions.
+    pub values: Option<Arc<dyn KvStore>>,
     /// How many workers.
     pub workers: usize,
     /// The servers of the upstream, instead of the application.
@@ -173,6 +176,7 @@ impl Setup {
             server: String::new(),
             upstream: String::new(),
             store: None,
+            values: None,
             workers: 2,
             servers: None,
             certificates: Vec::new(),
@@ -219,6 +223,7 @@ impl Setup {
             clock: Clock::Manual(clock.clone()),
             random: Random::System,
             store: self.store,
+            values: self.values,
             log: Box::new(log.clone()),
         };
         let mut running = app::start(&plan, parts).expect("the gateway starts");

@@ -231,6 +231,7 @@ impl Node {
             clock: Clock::Manual(clock.clone()),
             random: Random::seeded(seed),
             store: Some(Arc::new(Turnstile { inner: store, lookup_waits: rules.lookup_waits })),
+            values: None,
             log: Box::new(std::io::sink()),
         };
         let shared = Arc::new(app::share(&plan, parts).expect("it starts"));

@@ -1,0 +1,476 @@
+//! Forms that meet a session which is over, or asks for the password again: kept, sealed, until their person has signed in
+//! and says what is to become of them. Bounded in size, number and time, and only for people who are known: a stranger's
+//! would be a way to fill the store.
+//!
+//! One belongs to a person and to the browser that sent it, so that whoever has a copy of an old cookie cannot lay a form
+//! in front of its owner to be sent in their name.
+
+mod kept;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use crate::base::clock::Timestamp;
+use crate::base::deadline::Deadlines;
+use crate::crypto::keyring::{KeyRing, Purpose};
+use crate::crypto::seal::Sealer;
+use crate::enforce::authorize::AnswerCookies;
+use crate::enforce::body::ClientBody;
+use crate::enforce::shared::Shared;
+use crate::enforce::tenant::Tenant;
+use crate::login::attempt::{Browser, Kept};
+use crate::observe::audit::{AuditEvent, AuditFields};
+use crate::observe::metrics::Metrics;
+use crate::policy::facts::{Expectation, Facts, expectation, same_origin};
+use crate::policy::verdict::Reason;
+use crate::session::kv::{Expected, Space};
+use crate::session::live::Live;
+use crate::session::principal::Principal;
+use crate::session::record::EndReason;
+use crate::session::store::StoreError;
+use std::rc::Rc;
+
+pub use kept::{PostId, Posted};
+use kept::{name_of, owner_of, weight_of};
+
+/// Default for `session.parked_posts.max_size`, in bytes: a form with a long text or a scanned page in it.
+pub const DEFAULT_MAX_SIZE: u64 = 1 << 20;
+
+/// Default for `session.parked_posts.per_user`: a few tabs that were open over lunch.
+pub const DEFAULT_PER_USER: usize = 5;
+
+/// Default for `session.parked_posts.total`, in bytes: thousands of ordinary forms, and a part of a disk that nobody misses.
+pub const DEFAULT_TOTAL: u64 = 64 << 20;
+
+/// Default for `session.parked_posts.keep`: who has just sent a form is there, and signs in now or not at all.
+pub const DEFAULT_KEEP: Duration = Duration::from_secs(15 * 60);
+
+/// How long a form may take to arrive: [`DEFAULT_MAX_SIZE`] by a line that carries 10 kB a second.
+const READ_TIMEOUT: Duration = Duration::from_secs(105);
+
+/// How many forms are read at once, of all people: each is in memory until it is whole.
+const MAX_AT_ONCE: usize = 64;
+
+/// How often it is looked for what has ended while there is something: longer than its time it cannot be asked for anyway.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+
+/// Bounds of what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParkingSettings {
+    /// The largest body, in bytes.
+    pub max_size: u64,
+    /// How many one person may have.
+    pub per_user: usize,
+    /// How many bytes all of them may take.
+    pub total: u64,
+    /// How long each is kept.
+    pub keep: Duration,
+}
+
+/// The forms of one tenant.
+pub struct Parking {
+    settings: ParkingSettings,
+    sealer: Sealer,
+    tenant: Box<str>,
+}
+
+/// What is under way. It outlives configurations.
+#[derive(Default)]
+pub struct ParkingLot {
+    /// How many forms of whom are being read.
+    being_read: Mutex<HashMap<[u8; 16], usize>>,
+    /// Counting what is there and putting one more are one step.
+    counting: tokio::sync::Mutex<()>,
+    /// When it is to be looked for what has ended, in milliseconds; from the beginning, since a store outlives us.
+    expire_at: AtomicU64,
+}
+
+/// Why a form is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotKept {
+    /// Nobody knows whose it is.
+    Stranger,
+    /// It is larger than it may be.
+    TooLarge,
+    /// Its person has as many as they may have, or sends them all at once.
+    TooMany,
+    /// All of them together are as many as may be.
+    Full,
+    /// It did not arrive, or not in time.
+    Broken,
+    /// The store fails.
+    Store,
+}
+
+impl NotKept {
+    /// Every reason, for metrics.
+    pub const ALL: [Self; 6] = [Self::Stranger, Self::TooLarge, Self::TooMany, Self::Full, Self::Broken, Self::Store];
+
+    /// The name used in logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stranger => "stranger",
+            Self::TooLarge => "too_large",
+            Self::TooMany => "too_many",
+            Self::Full => "full",
+            Self::Broken => "broken",
+            Self::Store => "store_failed",
+        }
+    }
+
+    /// What the person is told on the login page.
+    const fn sentence(self) -> &'static str {
+        match self {
+            Self::Stranger => {
+                "What you sent was not carried out, and could not be kept. Sign in first, then fill it in and send it again."
+            }
+            Self::TooLarge => {
+                "What you sent was not carried out. It is too large to be kept here: sign in, then send it again."
+            }
+            Self::TooMany => {
+                "What you sent was not carried out. It could not be kept, because other things that you sent are being \
+                 kept already: sign in, then send it again."
+            }
+            Self::Full | Self::Store => {
+                "What you sent was not carried out, and could not be kept just now: sign in, then send it again."
+            }
+            Self::Broken => {
+                "What you sent did not arrive whole, so it was not carried out and could not be kept: sign in, then send \
+                 it again."
+            }
+        }
+    }
+}
+
+/// What the person is told whose form is kept.
+const KEPT: &str = "What you sent is kept for you. Once you have signed in, you can look at it and send it.";
+
+/// What became of the form that somebody must sign in for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// There was none, or forms are not kept at all.
+    NoForm,
+    /// It is kept.
+    Kept(Kept),
+    /// It is not.
+    NotKept(NotKept),
+}
+
+impl Outcome {
+    /// What the person is told on the login page, behind what they are told anyway.
+    pub fn notice(self, before: &str) -> String {
+        let more = match self {
+            Self::NoForm => return before.to_owned(),
+            Self::Kept(_) => KEPT,
+            Self::NotKept(why) => why.sentence(),
+        };
+        if before.is_empty() { more.to_owned() } else { format!("{before} {more}") }
+    }
+
+    /// What the way to the login page remembers of it.
+    pub const fn kept(self) -> Option<Kept> {
+        match self {
+            Self::Kept(kept) => Some(kept),
+            Self::NoForm | Self::NotKept(_) => None,
+        }
+    }
+}
+
+/// A request that somebody must sign in for.
+pub struct Challenged<'a> {
+    /// Its head.
+    pub parts: &'a Parts,
+    /// What it says of itself.
+    pub facts: &'a Facts<'a>,
+    /// The session that came with it.
+    pub live: Option<&'a Live>,
+    /// Why they must.
+    pub reason: Reason,
+    /// When it came.
+    pub now: Timestamp,
+}
+
+/// Whether it is a form that a person sent, in one of the two ways that browsers send what is filled in.
+pub fn is_form(parts: &Parts) -> bool {
+    let kind = parts.headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
+    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    parts.method == Method::POST
+        && (kind.eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+            || kind.eq_ignore_ascii_case(b"multipart/form-data"))
+}
+
+/// Whether the request would have been let through had the session lasted, as far as other sites are concerned.
+fn is_from_here(headers: &HeaderMap, authority: &str) -> bool {
+    same_origin(headers, authority) == Some(true)
+}
+
+/// Whose it is, where that is known, and what they send may be kept for them.
+fn owner(live: Option<&Live>, reason: Reason) -> Option<&Arc<Principal>> {
+    let may = match reason {
+        // Nobody will sign in to whom it could be shown.
+        Reason::Ended(EndReason::AccountDisabled) => false,
+        Reason::Ended(_) | Reason::Stale(_) | Reason::Elsewhere(_) => true,
+        Reason::NoSession
+        | Reason::InvalidCookie
+        | Reason::SeveralSessions
+        | Reason::UnknownSession
+        | Reason::InvalidProof
+        | Reason::Anonymous
+        | Reason::MissingRole => false,
+    };
+    live.filter(|_| may)?.principal()
+}
+
+/// Keeps a form that somebody must sign in for, if it may be kept. To be asked when [`is_form`].
+pub async fn park(
+    shared: &Shared,
+    tenant: &Tenant,
+    post: &Challenged<'_>,
+    body: Option<&mut ClientBody>,
+    deadlines: &Rc<Deadlines>,
+    cookies: &mut AnswerCookies,
+) -> Outcome {
+    let (Some(parking), Some(body)) = (&tenant.parking, body) else { return Outcome::NoForm };
+    if !is_from_here(&post.parts.headers, post.facts.authority) {
+        return Outcome::NoForm;
+    }
+    let owner = owner(post.live, post.reason);
+    let kept = match owner {
+        Some(owner) => parking.keep(shared, owner, post, body, deadlines, cookies).await,
+        None => Err(NotKept::Stranger),
+    };
+    let (event, outcome) = match kept {
+        Ok(kept) => (AuditEvent::PostParked, Outcome::Kept(kept)),
+        Err(why) => (AuditEvent::PostNotParked, Outcome::NotKept(why)),
+    };
+    let reason = kept.err().map(NotKept::name);
+    Metrics::count(&shared.metrics.parked_posts, reason.unwrap_or("parked"));
+    // A stranger's is nothing that happened to a session.
+    if let Some(owner) = owner {
+        let handle = post.live.map(Live::handle);
+        let path = post.parts.uri.path();
+        note(shared, event, &owner.user, post.facts, handle.as_ref().map(|handle| handle as _), reason, path);
+    }
+    outcome
+}
+
+/// Writes down what became of the form that somebody sent to `path`.
+pub fn note(
+    shared: &Shared,
+    event: AuditEvent,
+    user: &str,
+    facts: &Facts<'_>,
+    session: Option<&dyn std::fmt::Display>,
+    reason: Option<&str>,
+    path: &str,
+) {
+    let (client, user, path) = (Some(facts.client), Some(user), Some(path));
+    shared.audit(event, AuditFields { client, session, user, reason, path, ..AuditFields::default() });
+}
+
+impl Parking {
+    /// What `tenant` keeps, sealed under `ring`.
+    pub fn new(settings: ParkingSettings, ring: Arc<KeyRing>, tenant: &str) -> Self {
+        Self { settings, sealer: Sealer::new(ring, Purpose::Parked, tenant), tenant: tenant.into() }
+    }
+
+    /// How long something is kept.
+    pub const fn keep_for(&self) -> Duration {
+        self.settings.keep
+    }
+
+    /// Whether something is this person's, to go by the way to the login page.
+    pub fn is_of(&self, kept: &Kept, user: &str) -> bool {
+        kept.owner == owner_of(&self.tenant, user)
+    }
+
+    async fn keep(
+        &self,
+        shared: &Shared,
+        owner: &Principal,
+        post: &Challenged<'_>,
+        body: &mut ClientBody,
+        deadlines: &Rc<Deadlines>,
+        cookies: &mut AnswerCookies,
+    ) -> Result<Kept, NotKept> {
+        let length = post.parts.headers.get(header::CONTENT_LENGTH);
+        let length: Option<u64> = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        if length.is_some_and(|length| length > self.settings.max_size) {
+            return Err(NotKept::TooLarge);
+        }
+        // Browsers do not wait to be told to go on.
+        if expectation(&post.parts.headers) != Expectation::Nothing {
+            return Err(NotKept::Broken);
+        }
+        let by = owner_of(&self.tenant, &owner.user);
+        let _reading = shared.parking.begin(by, self.settings.per_user).ok_or(NotKept::TooMany)?;
+        let content = self.read(body, deadlines, post.now).await?;
+        let browser = Browser::of(&post.parts.headers).unwrap_or_else(|| {
+            let browser = Browser::random(&shared.random);
+            cookies.extend(browser.set());
+            browser
+        });
+        let posted = Posted::new(post.parts, post.facts.authority, browser, post.now, content);
+        let posted = posted.ok_or(NotKept::Broken)?;
+        let plain = posted.encoded();
+        let id = PostId::new(&shared.random, weight_of(plain.len()));
+        let sealed = self.seal(shared, &owner.user, id, &plain, post.now);
+        let _one = shared.parking.counting.lock().await;
+        self.admit(shared, by, id, post.now).await?;
+        let ends = post.now.plus(self.settings.keep);
+        let put = self.put(shared, by, id, sealed, ends, post.now).await;
+        if put.map_err(|_| NotKept::Store)? { Ok(Kept { owner: by, id: id.bytes() }) } else { Err(NotKept::Store) }
+    }
+
+    async fn read(&self, body: &mut ClientBody, deadlines: &Rc<Deadlines>, now: Timestamp) -> Result<Bytes, NotKept> {
+        let deadline = deadlines.set(Some(now.plus(READ_TIMEOUT)));
+        let most = usize::try_from(self.settings.max_size).unwrap_or(usize::MAX);
+        match deadline.limit(Limited::new(body, most).collect()).await {
+            Ok(Ok(whole)) => Ok(whole.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(NotKept::TooLarge),
+            Ok(Err(_)) | Err(_) => Err(NotKept::Broken),
+        }
+    }
+
+    fn seal(&self, shared: &Shared, user: &str, id: PostId, plain: &[u8], now: Timestamp) -> Vec<u8> {
+        self.sealer.seal(&shared.random, now.day(), &self.associated(user, id), plain)
+    }
+
+    /// What a sealed form is tied to, so that a store which mixes names up opens nobody else's.
+    fn associated(&self, user: &str, id: PostId) -> Vec<u8> {
+        let length = (self.tenant.len() as u64).to_be_bytes();
+        [&length, self.tenant.as_bytes(), &id.bytes()[..], user.as_bytes()].concat()
+    }
+
+    /// Whether there is room for one more. What each takes is in its name.
+    async fn admit(&self, shared: &Shared, by: [u8; 16], id: PostId, now: Timestamp) -> Result<(), NotKept> {
+        // None takes less than one of these, so there are never more.
+        let most = usize::try_from(self.settings.total / kept::GRAIN).unwrap_or(usize::MAX).saturating_add(1);
+        let names = shared.asked("kv_list", shared.values.list(Space::Parked, "", most, now)).await;
+        let names = names.map_err(|_| NotKept::Store)?;
+        let own = names.iter().filter(|name| name.starts_with(&*name_of(by, None))).count();
+        if own >= self.settings.per_user {
+            return Err(NotKept::TooMany);
+        }
+        let taken: u64 = names.iter().filter_map(|name| PostId::in_name(name)).map(PostId::bytes_taken).sum();
+        if taken + id.bytes_taken() > self.settings.total { Err(NotKept::Full) } else { Ok(()) }
+    }
+
+    /// Puts it where nothing is; whether nothing was.
+    async fn put(
+        &self,
+        shared: &Shared,
+        by: [u8; 16],
+        id: PostId,
+        sealed: Vec<u8>,
+        ends: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let name = name_of(by, Some(id));
+        let put = shared.values.put_if(Space::Parked, &name, Expected::Nothing, sealed, Some(ends), now);
+        let put = shared.asked("kv_put", put).await?.is_some();
+        shared.parking.expire_at.fetch_min(ends.as_millis(), Ordering::Relaxed);
+        Ok(put)
+    }
+
+    /// What is kept for `user` by this name, if it was sent from this browser to this host.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn find(
+        &self,
+        shared: &Shared,
+        user: &str,
+        id: PostId,
+        browser: Option<Browser>,
+        authority: &str,
+        now: Timestamp,
+    ) -> Result<Option<Posted>, StoreError> {
+        let name = name_of(owner_of(&self.tenant, user), Some(id));
+        let found = shared.asked("kv_get", shared.values.get(Space::Parked, &name, now)).await?;
+        let Some(mut entry) = found else { return Ok(None) };
+        // Nothing is kept for longer than a day.
+        let days = now.day().saturating_sub(2)..=now.day() + 1;
+        let plain = self.sealer.open(days, &self.associated(user, id), &mut entry.value);
+        let posted = plain.and_then(Posted::decoded);
+        Ok(posted.filter(|posted| posted.is_from(browser) && posted.authority.eq_ignore_ascii_case(authority)))
+    }
+
+    /// Takes it away; whether it was there. Of all who ask at once, one is told that it was.
+    ///
+    /// # Errors
+    /// When the store fails. It may be gone or not.
+    pub async fn take(&self, shared: &Shared, user: &str, id: PostId, now: Timestamp) -> Result<bool, StoreError> {
+        let name = name_of(owner_of(&self.tenant, user), Some(id));
+        shared.asked("kv_delete", shared.values.delete(Space::Parked, &name, now)).await
+    }
+
+    /// Puts back what was taken and has certainly not been sent, until its time is over; whether that is so.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn put_back(
+        &self,
+        shared: &Shared,
+        user: &str,
+        id: PostId,
+        posted: &Posted,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let sealed = self.seal(shared, user, id, &posted.encoded(), now);
+        let ends = posted.at.plus(self.settings.keep);
+        self.put(shared, owner_of(&self.tenant, user), id, sealed, ends, now).await
+    }
+}
+
+impl ParkingLot {
+    /// Notes that a form is being read, until what is returned is dropped; `None` when there are too many.
+    fn begin(&self, by: [u8; 16], most: usize) -> Option<Reading<'_>> {
+        let mut all = self.being_read.lock().unwrap_or_else(PoisonError::into_inner);
+        let has = all.get(&by).copied().unwrap_or_default();
+        if has >= most || all.values().sum::<usize>() >= MAX_AT_ONCE {
+            return None;
+        }
+        all.insert(by, has + 1);
+        Some(Reading { lot: self, by })
+    }
+
+    /// Forgets what has ended. A store that nobody has put anything in is not asked.
+    pub(super) async fn expire(&self, shared: &Shared, now: Timestamp) {
+        if now.as_millis() < self.expire_at.load(Ordering::Relaxed) {
+            return;
+        }
+        // What is put from here on says by itself when it is to be looked for.
+        self.expire_at.store(u64::MAX, Ordering::Relaxed);
+        let expired = shared.asked("kv_expire", shared.values.expire(now)).await;
+        let left = shared.asked("kv_list", shared.values.list(Space::Parked, "", 1, now)).await;
+        if expired.is_err() || left.is_ok_and(|left| !left.is_empty()) {
+            self.expire_at.fetch_min(now.plus(EXPIRE_EVERY).as_millis(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// A form that is being read.
+struct Reading<'a> {
+    lot: &'a ParkingLot,
+    by: [u8; 16],
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let mut all = self.lot.being_read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(has) = all.get_mut(&self.by) {
+            *has -= 1;
+            if *has == 0 {
+                all.remove(&self.by);
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Requests for our own pages; and one that was kept, sent on its way again as any other.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::uri::{PathAndQuery, Uri};
+use http::{HeaderName, HeaderValue, Method, Response, header};
+use http_body_util::Full;
+
+use crate::base::clock::Timestamp;
+use crate::enforce::authorize::AnswerCookies;
+use crate::enforce::body::{AnswerBody, ClientBody, Incoming};
+use crate::enforce::respond::{self, Refusal, Unsent};
+use crate::enforce::tenant::Tenant;
+use crate::observe::metrics::Metrics;
+use crate::policy::facts::Facts;
+use crate::portal::parked::{self, Confirmed, Step};
+use crate::portal::{self, Visit};
+use crate::server::conn::ConnInfo;
+use crate::server::finish::Noted;
+use crate::server::handle::{self, refused_in_passing};
+use crate::server::http::Aside;
+use crate::server::worker::{Current, Worker};
+
+/// The page that is asked for.
+pub(super) async fn answer(
+    worker: &Rc<Worker>,
+    current: &Current,
+    tenant: &Tenant,
+    facts: &Facts<'_>,
+    parts: &Parts,
+    body: &mut Option<ClientBody>,
+    now: Timestamp,
+) -> Result<Step, Refusal> {
+    let visit = Visit { shared: &worker.shared, snapshot: &current.snapshot, tenant, facts, parts, now };
+    let deadline = worker.deadlines.set(None);
+    let mut cookies = AnswerCookies::default();
+    let body = body.as_mut().ok_or(Refusal::Internal)?;
+    let page = match parked::id(&visit) {
+        Some(id) => match Box::pin(parked::answer(&visit, id, body, &deadline)).await? {
+            Step::Answer(page) => page,
+            Step::Send(kept) => return Ok(Step::Send(kept)),
+        },
+        None => portal::answer(&visit, body, &deadline, &mut cookies).await?,
+    };
+    let mut response = page;
+    cookies.write(&worker.shared, tenant, response.headers_mut());
+    if response.headers().contains_key(header::SET_COOKIE) {
+        response.headers_mut().insert(header::VARY, HeaderValue::from_static("Cookie"));
+    }
+    Ok(Step::Answer(response))
+}
+
+/// Sends a form that was kept, by the way of every request: it is decided on anew, counted, and forwarded as whoever is
+/// signed in now. What has certainly not reached the application is kept again.
+#[expect(clippy::too_many_arguments, reason = "what is known of a request, each used on its way")]
+pub(super) async fn send(
+    worker: &Rc<Worker>,
+    current: &Current,
+    tenant: &Tenant,
+    conn: &ConnInfo,
+    kept: Box<Confirmed>,
+    parts: &mut Parts,
+    body: &mut Option<ClientBody>,
+    now: Timestamp,
+    noted: &RefCell<Noted>,
+    aside: &Aside,
+) -> Result<Response<AnswerBody>, Refusal> {
+    restore(parts, &kept)?;
+    *body = Some(ClientBody::new(Incoming::Kept(Full::new(kept.posted.content.clone())), None));
+    let answering = handle::answer(worker, current, conn, parts, body, false, now, noted, aside);
+    let answered: Result<Response<AnswerBody>, Refusal> = Box::pin(answering).await;
+    let mut response = match answered {
+        Ok(response) => response,
+        Err(refusal) if refusal.is_before_sending() => refused_in_passing(worker, &refusal, parts, noted),
+        Err(refusal) => {
+            kept.note_sent(&worker.shared);
+            return Err(refusal);
+        }
+    };
+    if response.extensions().get::<Unsent>().is_some() {
+        if kept.put_back(&worker.shared, tenant, worker.clock().now()).await {
+            respond::say_kept(&mut response, &kept.page());
+        }
+    } else if noted.borrow().reason.is_none() {
+        kept.note_sent(&worker.shared);
+    } else {
+        // They are asked for their password once more, and the form is kept under another name.
+        Metrics::count(&worker.shared.metrics.parked_posts, "put_back");
+    }
+    Ok(response)
+}
+
+/// Makes the head of a confirmation that of the form: what says whose browser it is stays, and what says what is sent is as
+/// it was.
+fn restore(parts: &mut Parts, kept: &Confirmed) -> Result<(), Refusal> {
+    let target: PathAndQuery = kept.posted.target.parse().map_err(|_| Refusal::Internal)?;
+    if portal::is_ours(target.path().as_bytes()) {
+        return Err(Refusal::Internal);
+    }
+    let mut uri = std::mem::take(&mut parts.uri).into_parts();
+    uri.path_and_query = Some(target);
+    parts.uri = Uri::from_parts(uri).map_err(|_| Refusal::Internal)?;
+    parts.method = Method::POST;
+    for name in OF_THE_BODY {
+        parts.headers.remove(name);
+    }
+    for (name, value) in kept.posted.headers() {
+        match value {
+            Some(value) => drop(parts.headers.insert(name, value.clone())),
+            None => drop(parts.headers.remove(name)),
+        }
+    }
+    let length = Bytes::len(&kept.posted.content);
+    parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    Ok(())
+}
+
+/// What a request says of its body, beside what is kept of it.
+const OF_THE_BODY: [HeaderName; 6] = [
+    header::CONTENT_LENGTH,
+    header::CONTENT_ENCODING,
+    header::TRANSFER_ENCODING,
+    header::EXPECT,
+    header::TE,
+    header::TRAILER,
+];
