@@ -15,7 +15,7 @@ use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, Criterion};
 use futures_util::FutureExt;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use vestibule::app;
 use vestibule::base::clock::{Clock, Timestamp};
 use vestibule::base::net::{DEFAULT_PREFIX_V4, DEFAULT_PREFIX_V6};
@@ -34,8 +34,9 @@ use vestibule::limit::wrong_passwords::WrongPasswords;
 use vestibule::policy::decide::{Presented, decide};
 use vestibule::policy::facts::Facts;
 use vestibule::policy::path::RequestPath;
-use vestibule::policy::route_policy::{Access, Recency, RoutePolicy, SessionRules};
+use vestibule::policy::route_policy::{Access, Recency, RoutePolicy, SessionRules, Shield, TokenNames};
 use vestibule::policy::trace::NoTrace;
+use vestibule::policy::verdict::Verdict;
 use vestibule::reader::Document;
 use vestibule::route::pattern::{HostPattern, PathPrefix};
 use vestibule::route::table::{DEFAULT_WEBSOCKET_TIMEOUT, Route, RouteTable};
@@ -43,6 +44,7 @@ use vestibule::server::heads::HeadWatch;
 use vestibule::session::binding::{AddressMode, AgentMode, Answer, BindingRules, Bound, TlsFingerprint, TlsMode};
 use vestibule::session::concurrency::Limit;
 use vestibule::session::cookie::{CookieSecret, CookieSettings, SessionCookie};
+use vestibule::session::csrf_token;
 use vestibule::session::handle::SessionHandle;
 use vestibule::session::live::Live;
 use vestibule::session::principal::Principal;
@@ -114,6 +116,46 @@ fn decisions(group: &mut Group<'_>) {
     let recent = RoutePolicy { recency: Some(Box::new(recency)), ..policy(&[]) };
     case("signed in, recently", &usual, &recent);
     case("every check and roles", &strict, &admins);
+    shields(group);
+}
+
+/// What the CSRF shield asks of a request: of most, only whether they may change something.
+fn shields(group: &mut Group<'_>) {
+    let live = Live::new(record(&Random::System, 1));
+    let rules = SessionRules::default();
+    let names = TokenNames { header: HeaderName::from_static("x-vestibule-csrf"), field: "vestibule_csrf".into() };
+    let with = |token| {
+        let shield = Shield { is_enforced: true, websocket_origins: Box::default(), token };
+        RoutePolicy { csrf: Some(Box::new(shield)), ..policy(&[]) }
+    };
+    let (plain, with_token) = (with(None), with(Some(Arc::new(names))));
+    let mut case = |name: &str, method: &Method, says: &[(&'static str, &str)], route: &RoutePolicy| {
+        let mut parts = request("/reports/2025/11?page=2", None);
+        parts.method = method.clone();
+        for name in ["sec-fetch-site", "referer"] {
+            parts.headers.remove(name);
+        }
+        for (name, value) in says {
+            parts.headers.insert(*name, HeaderValue::from_str(value).expect("text"));
+        }
+        let facts = Facts { tls: hello(), ..Facts::read(&parts, CLIENT).expect("a good request") };
+        let decided = || {
+            let presented = Presented::Session { session: live.view(), generation: 0 };
+            decide(&rules, black_box(route), presented, black_box(&facts), black_box(NOW), &mut NoTrace)
+        };
+        assert!(matches!(decided().verdict, Verdict::Allow(_)), "{name}");
+        group.bench_function(name, |bencher| bencher.iter(decided));
+    };
+    let (site, origin) = (("sec-fetch-site", "same-origin"), ("origin", "https://app.example.test"));
+    let token = csrf_token::token(live.seed(), &Random::System);
+    case("shielded, GET", &Method::GET, &[site], &plain);
+    case("shielded, POST by Sec-Fetch-Site", &Method::POST, &[site, origin], &plain);
+    case("shielded, POST by Origin", &Method::POST, &[origin], &plain);
+    case("shielded, POST by Referer", &Method::POST, &[("referer", "https://app.example.test/form")], &plain);
+    case("shielded, POST with a token", &Method::POST, &[site, ("x-vestibule-csrf", &token)], &with_token);
+    group.bench_function("a token is made", |bencher| {
+        bencher.iter(|| csrf_token::token(black_box(live.seed()), &Random::System));
+    });
 }
 
 /// What each comparison with where a session was made costs by itself, and all of them together. The design bounds each

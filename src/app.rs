@@ -26,6 +26,7 @@ pub(crate) use crate::app::background::{Checkers, keep_up};
 pub(crate) use crate::app::keys::{Moment, key_ring};
 use crate::base::clock::Clock;
 use crate::base::random::Random;
+use crate::base::units;
 use crate::config::Plan;
 use crate::config::StoreKind;
 use crate::config::{CertificatePlan, Hsts};
@@ -38,6 +39,7 @@ use crate::enforce::shared::{self, Shared};
 use crate::enforce::snapshot::Snapshot;
 use crate::enforce::tenant::Tenant;
 use crate::limit::connections::{ConnectionLimits, OpenConnections};
+use crate::limit::rate::PerAddress;
 use crate::login::attempt::{self, Attempts};
 use crate::login::device::{self, Devices};
 use crate::login::password::PasswordPool;
@@ -366,6 +368,8 @@ fn share_with_store(plan: &Plan, parts: Parts) -> Result<(Shared, Unlike), Strin
     // Half of the cores, so that a crowd that signs in leaves the rest to those who are.
     let hashing = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
     let started_at = parts.clock.now();
+    let cross_site_reports = units::rate(shared::CROSS_SITE_REPORTS)?;
+    let cross_site_reports = cross_site_reports.map(|rate| PerAddress::new(rate, parts.clock.clone()));
     let shared = Shared {
         connections: OpenConnections::default(),
         snapshot: ArcSwap::from_pointee(snapshot(plan, &ring, &parts.clock, None)?),
@@ -382,6 +386,7 @@ fn share_with_store(plan: &Plan, parts: Parts) -> Result<(Shared, Unlike), Strin
         is_ready: AtomicBool::new(false),
         started_at,
         reloads: Reloads::default(),
+        cross_site_reports: cross_site_reports.ok_or("the bound of reports is no rate")?,
     };
     Ok((shared, unlike))
 }
@@ -443,6 +448,7 @@ pub(crate) fn snapshot(
         upstreams: plan.upstreams.iter().map(|own| Upstream::renew(former, own.clone())).collect::<Result<_, _>>()?,
         request_id: plan.log.request_id.clone(),
         strict_transport_security: plan.server.hsts.map(Hsts::header),
+        csrf_token: plan.csrf_token.clone(),
     })
 }
 

@@ -78,6 +78,7 @@
 //! | `X-Original-URL`: another path than the one that was decided on | [`upstream::headers`] |
 //! | guesses that shorten a compressed page (BREACH) | [`policy::compression`] |
 //! | open redirects after login | [`policy::return_to`] |
+//! | a form of another site, sent with somebody's cookie (CSRF), and a WebSocket of its | [`policy::check::csrf`], by [`policy::origin`]; before anything is said of the session |
 //! | signing somebody in as somebody else | [`login::attempt`]: forms are tied to a browser |
 //! | signing somebody out by a link | [`portal::logout`]: a GET ends nothing |
 //! | guessing passwords, and names by the time it takes | [`limit::rate`], [`limit::wrong_passwords`], [`login::password`] |

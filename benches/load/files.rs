@@ -131,6 +131,7 @@ async fn make(transfer: Transfer, size: u64, target: &Contestant, config: &Arc<C
     let request = Request::builder()
         .method(method)
         .header(header::USER_AGENT, USER_AGENT)
+        .header(header::ORIGIN, format!("https://{host}"))
         .header(header::COOKIE, target.cookie.as_str());
     let request = if transfer.is_h2 {
         request.uri(format!("https://{host}{path}"))

@@ -107,7 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     pub(crate) async fn ask(stream: S, host: &str, cookie: &str) -> Result<Self, String> {
         let Document { path, .. } = MESSAGE;
         let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\nCookie: {cookie}\r\n\
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {USER_AGENT}\r\nCookie: {cookie}\r\nOrigin: https://{host}\r\n\
              Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
         );
         let mut socket = Self { stream, input: Vec::new(), output: request.into_bytes() };

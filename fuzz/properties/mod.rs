@@ -5,6 +5,7 @@ pub(crate) mod answer;
 pub(crate) mod client_address;
 pub(crate) mod http1_heads;
 pub(crate) mod http2_frames;
+pub(crate) mod origin;
 pub(crate) mod path;
 pub(crate) mod proxy_protocol;
 pub(crate) mod websocket_frames;

@@ -10,7 +10,7 @@ use crate::reader::Section;
 use crate::upstream::identity::{IdentityHeaders, Preset, Template};
 
 /// Default: what proxies and applications call it.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What `[log]` says.
 #[derive(Clone, Debug, PartialEq, Eq)]

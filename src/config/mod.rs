@@ -4,6 +4,7 @@ pub mod plan;
 
 mod admin;
 mod concurrency;
+mod csrf;
 mod health;
 mod hsts;
 mod identity;

@@ -1,6 +1,7 @@
 //! The validated whole: what the composition root builds the gateway from.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::listen::Place;
@@ -13,7 +14,8 @@ use crate::config::login::{self, LocalUsers};
 use crate::config::not_yet::NOT_YET;
 use crate::config::server::{self, CertificatePlan, ServerPlan};
 use crate::config::session::{self, SessionPlan, StoreKind};
-use crate::config::{identity, portal, routes, upstreams};
+use crate::config::{csrf, identity, portal, routes, upstreams};
+use crate::policy::route_policy::TokenNames;
 use crate::reader::Document;
 use crate::reader::mistake::Mistakes;
 use crate::route::table::Route;
@@ -52,6 +54,8 @@ pub struct Plan {
     pub log: LogPlan,
     /// What the pages call the service.
     pub title: Box<str>,
+    /// What the synchroniser token is called, where some route asks for one.
+    pub csrf_token: Option<Arc<TokenNames>>,
     /// The files that it was read from, but for certificates, each as it was before.
     pub files: Vec<Seen>,
 }
@@ -100,10 +104,13 @@ impl Plan {
         let limits = limits::read(&root);
         let users = login::read(&root);
         let identity = identity::read(&root);
-        let log = log::read(&root, identity.as_ref());
+        let csrf = csrf::read(&root);
         let title = portal::read(&root);
         let upstreams = upstreams::read(&root, &server);
-        let routes = routes::read(&root, &upstreams, users.is_some(), &all_sessions(session.as_ref()));
+        let routes = routes::read(&root, &upstreams, users.is_some(), &all_sessions(session.as_ref()), &csrf);
+        let csrf_token = routes.iter().find_map(|route| route.policy.csrf.as_ref()?.token.clone());
+        let identity = identity.and_then(|identity| csrf::with_token(&root, identity, csrf_token.as_deref()));
+        let log = log::read(&root, identity.as_ref());
         log::apart(&root, &log, &own_files(document, &server, &admin, session.as_ref(), keys.as_ref()));
         document.finish()?;
         match (session, identity) {
@@ -120,6 +127,7 @@ impl Plan {
                     routes,
                     log,
                     title,
+                    csrf_token,
                     files: Vec::new(),
                 };
                 if let Some(file) = plan.own_keys() {

@@ -59,8 +59,10 @@ pub(super) fn tell_of_detours(sections: &[Section<'_>], all: &[Route]) {
             let (asked, path) = (asked.shown().into_owned(), guarded.path.shown());
             let what = if route.policy.is_for_more_than(&guarded.policy) {
                 "open to more people than that route allows"
-            } else {
+            } else if route.policy.asks_less_than(&guarded.policy) {
                 "asks less for the password again than that route does"
+            } else {
+                "lets other sites in (csrf) where that route does not"
             };
             let message = format!("\"{asked}\" is then what \"{path}\" is, and {what}");
             let help = format!("add a route with path = \"{asked}\" that asks for the same, or choose another prefix");
@@ -74,7 +76,7 @@ fn detour(route: &Route, guarded: &Route, all: &[Route]) -> Option<PathPrefix> {
     let may_be_one = guarded.upstream == route.upstream
         && (change(route).is_some() || change(guarded).is_some())
         && (guarded.host == route.host || route.host.is_below(&guarded.host))
-        && route.policy.asks_less_than(&guarded.policy);
+        && (route.policy.asks_less_than(&guarded.policy) || route.policy.shields_less_than(&guarded.policy));
     if !may_be_one {
         return None;
     }

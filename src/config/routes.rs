@@ -1,5 +1,6 @@
 //! `[[route]]`: what goes where, and what is asked of whom.
 
+use crate::config::csrf::{self, CsrfPlan};
 use crate::config::server::positive;
 use crate::config::{lifetimes, rewriting};
 use crate::enforce::snapshot::PREFIX;
@@ -19,13 +20,14 @@ pub(super) fn read(
     upstreams: &[Located<UpstreamSettings>],
     has_login: bool,
     lifetime: &Lifetime,
+    csrf: &CsrfPlan,
 ) -> Vec<Route> {
     root.require("route", "[[route]]\npath = \"/\"\nupstream = \"app\"");
     let mut all: Vec<Route> = Vec::new();
     let mut sections = Vec::new();
     let mut limited = 0;
     for section in root.sections("route") {
-        let Some(mut route) = read_one(&section, upstreams, has_login, lifetime) else { continue };
+        let Some(mut route) = read_one(&section, upstreams, has_login, lifetime, csrf) else { continue };
         if let Some(limit) = &mut route.limit {
             limit.place = limited;
             limited += 1;
@@ -75,6 +77,7 @@ fn read_one(
     upstreams: &[Located<UpstreamSettings>],
     has_login: bool,
     lifetime: &Lifetime,
+    csrf: &CsrfPlan,
 ) -> Option<Route> {
     section.require("path", r#"path = "/""#).require("upstream", r#"upstream = "app""#);
     let host = section.parsed("host", HostPattern::parse);
@@ -120,7 +123,8 @@ fn read_one(
         found
     });
     let recency = lifetimes::of_route(section, (!access_is_wrong).then_some(access), lifetime);
-    let policy = RoutePolicy { access, roles: roles.into_iter().map(|role| role.value).collect(), recency };
+    let csrf = csrf::of_route(section, access, csrf);
+    let policy = RoutePolicy { access, roles: roles.into_iter().map(|role| role.value).collect(), recency, csrf };
     let websocket_timeout = positive(section, "websocket_timeout", DEFAULT_WEBSOCKET_TIMEOUT);
     let rewriting = rewriting::read(section, path.as_ref());
     let compress = compress(section);

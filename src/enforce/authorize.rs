@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::base::clock::Timestamp;
+use crate::enforce::cross_site;
 use crate::enforce::establish;
 use crate::enforce::shared::Shared;
 use crate::enforce::tenant::Tenant;
@@ -152,6 +153,7 @@ pub async fn authorize(
     if too_many.is_some() || (search.has_strays && live.is_none()) {
         cookies.set.extend(tenant.cookie.delete());
     }
+    cross_site::note_decision(shared, &decision, facts, live.as_ref().map(|found| &*found.live));
     let verdict = apply(shared, decision, live.as_ref(), facts, now, &mut cookies).await?;
     // Whoever passes as nobody, because their session cannot be used, has no part in it: neither its limit nor its end.
     let is_used = !matches!(&verdict, Verdict::Allow(grant) if *grant.subject() == Subject::Nobody);

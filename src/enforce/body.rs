@@ -78,7 +78,7 @@ pub enum Incoming {
     Http1(hyper::body::Incoming),
     /// Over HTTP/2.
     Http2(Received),
-    /// Some time ago: it was kept.
+    /// Some time ago, or just now: it was kept.
     Kept(Full<Bytes>),
 }
 
@@ -93,6 +93,11 @@ impl ClientBody {
     /// A body that holds on to `at_work`.
     pub fn new(incoming: Incoming, at_work: Option<Box<dyn Any>>) -> Self {
         Self { incoming, _at_work: at_work }
+    }
+
+    /// Puts back what was read, or what is left of it, to be read again.
+    pub fn put_back(&mut self, content: Bytes) {
+        self.incoming = Incoming::Kept(Full::new(content));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::enforce::pages::{self, MessagePage};
 use crate::enforce::snapshot::PREFIX;
 use crate::limit::rate::{Allowed, Exceeded};
 use crate::policy::facts::{self, BadRequest};
-use crate::policy::verdict::Reason;
+use crate::policy::verdict::{CrossSite, Reason};
 use crate::upstream::http1::Broken;
 use crate::upstream::pool::UpstreamError;
 
@@ -155,13 +155,14 @@ impl Refusal {
             Self::Method(_) => Some("This page cannot be used in that way."),
             Self::TooLarge => Some("What was sent is too large for this page."),
             Self::BadForm => Some("The form could not be read."),
-            Self::CrossSite => Some("This request came from another website, so it was not carried out."),
+            Self::CrossSite => Some(CrossSite::Elsewhere.sentence()),
             Self::WrongPassword => Some("The user name or the password is not right."),
             Self::SessionsFull => Some(
                 "You have as many sessions as you may have at a time. Sign out in another place, then sign in here, or have \
                  whoever runs this service end one.",
             ),
             Self::Unauthenticated(Reason::Stale(stale)) => Some(stale.sentence()),
+            Self::Forbidden(Reason::CrossSite(found)) => Some(found.sentence()),
             Self::Unauthenticated(_) => Some("Please sign in."),
             Self::LoginBusy => Some("Many people are signing in right now. Please try again in a moment."),
             Self::Store => Some("Sessions cannot be checked right now. Please try again in a moment."),
@@ -180,6 +181,17 @@ impl Refusal {
             | Self::Forbidden(_)
             | Self::Upstream(_)
             | Self::Internal => None,
+        }
+    }
+
+    /// What another site is refused for.
+    const fn cross_site(&self) -> Option<CrossSite> {
+        if let Self::Forbidden(Reason::CrossSite(found)) = self {
+            Some(*found)
+        } else if let Self::CrossSite = self {
+            Some(CrossSite::Elsewhere)
+        } else {
+            None
         }
     }
 
@@ -240,9 +252,13 @@ pub fn refused(refusal: &Refusal, is_for_person: bool) -> Response<AnswerBody> {
         page.advice = &advice;
     }
     let logout = format!("{PREFIX}logout");
-    if let Refusal::Forbidden(_) = refusal {
-        // Whoever has two accounts is in the wrong one.
-        page.action = Some(("Sign out", &logout));
+    match refusal.cross_site() {
+        Some(found) => (page.title, page.advice) = ("This was not carried out", found.advice()),
+        None if matches!(refusal, Refusal::Forbidden(_)) => {
+            // Whoever has two accounts is in the wrong one.
+            page.action = Some(("Sign out", &logout));
+        }
+        None => {}
     }
     let mut response =
         if is_for_person { html(status, page.render()) } else { json(status, &error_json(refusal, page.message)) };

@@ -11,16 +11,18 @@ use futures_util::future::{Either, select};
 
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::random::Random;
+use crate::enforce::cross_site;
 use crate::enforce::lease::Leases;
 use crate::enforce::parking::{NotKept, ParkingLot};
 use crate::enforce::reloads::Reloads;
 use crate::enforce::snapshot::Snapshot;
 use crate::limit::connections::OpenConnections;
+use crate::limit::rate::PerAddress;
 use crate::login::password::PasswordPool;
 use crate::observe::audit::{AuditEvent, AuditFields, AuditLog};
-use crate::observe::metrics::{Elsewhere, Metrics};
+use crate::observe::metrics::{Answered, Elsewhere, Metrics};
 use crate::observe::sink::Logs;
-use crate::policy::verdict::{Reason, Stale};
+use crate::policy::verdict::{CrossSite, Reason, Stale};
 use crate::session::handle::SessionHandle;
 use crate::session::kv::KvStore;
 use crate::session::live::Live;
@@ -62,7 +64,12 @@ pub struct Shared {
     pub started_at: Timestamp,
     /// The way to whoever reads the configuration again.
     pub reloads: Reloads,
+    /// Bounds what is reported of other sites' doings from each address; all of it is counted.
+    pub cross_site_reports: PerAddress,
 }
+
+/// How much of that is reported from one address: enough to see which page and which site it is.
+pub const CROSS_SITE_REPORTS: &str = "10/m";
 
 /// What came of ending sessions.
 #[derive(Debug, Default)]
@@ -105,6 +112,9 @@ pub fn metrics() -> Metrics {
     Metrics::expect(&metrics.limited, LIMITS);
     let parked = ["parked", "sent", "put_back", "discarded"].into_iter().chain(NotKept::ALL.map(NotKept::name));
     Metrics::expect(&metrics.parked_posts, parked);
+    for (found, answer) in CrossSite::ALL.iter().flat_map(|found| cross_site::ANSWERS.map(|answer| (found, answer))) {
+        drop(metrics.cross_site.get_or_create(&Answered { reason: found.name(), answer }));
+    }
     Metrics::expect(&metrics.reloads, ["taken", "users_taken", "refused"]);
     metrics
 }
@@ -188,6 +198,7 @@ impl Shared {
         let snapshot = self.snapshot.load_full();
         snapshot.default.limits.sweep();
         self.parking.expire(self, now).await;
+        self.cross_site_reports.keys().sweep();
         if let Ok(ended) = self.asked("sweep", self.store.sweep(snapshot.lifetimes(), now)).await {
             self.note_ended(&ended, None);
         }

@@ -13,6 +13,7 @@ use crate::limit::guesses::CookieGuesses;
 use crate::limit::rate::{PerAddress, PerClient, PerKey, PerSession};
 use crate::limit::wrong_passwords::WrongPasswords;
 use crate::policy::client_address::ForwardedHeader;
+use crate::policy::route_policy::TokenNames;
 use crate::route::table::RouteTable;
 use crate::session::concurrency::Concurrency;
 use crate::session::tenant::{ByTenant, TenantId};
@@ -89,6 +90,8 @@ pub struct Snapshot {
     pub request_id: Option<HeaderName>,
     /// What every answer by https says of https (RFC 6797), if anything.
     pub strict_transport_security: Option<HeaderValue>,
+    /// What the synchroniser token is called, where some route asks for one.
+    pub csrf_token: Option<Arc<TokenNames>>,
 }
 
 impl Snapshot {

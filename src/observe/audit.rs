@@ -39,6 +39,8 @@ pub enum AuditEvent {
     PostSent,
     /// Its person had it thrown away.
     PostDiscarded,
+    /// Another site caused a request.
+    CrossSite,
     /// The session store failed.
     StoreFailed,
     /// The operator ended sessions.
@@ -73,6 +75,7 @@ impl AuditEvent {
             Self::PostNotParked => "post.not_parked",
             Self::PostSent => "post.sent",
             Self::PostDiscarded => "post.discarded",
+            Self::CrossSite => "request.cross_site",
             Self::StoreFailed => "store.failed",
             Self::AdminEnded => "admin.ended",
             Self::AdminResealed => "admin.resealed",
@@ -101,6 +104,8 @@ pub struct AuditFields<'a> {
     pub by: Option<&'a str>,
     /// The path of the request that it is about, without its query.
     pub path: Option<&'a str>,
+    /// Where a request says it came from.
+    pub origin: Option<&'a str>,
     /// Of how many it is true.
     pub count: Option<usize>,
 }
@@ -135,6 +140,7 @@ impl AuditLog {
             ("answer", fields.answer),
             ("by", fields.by),
             ("path", path.as_deref()),
+            ("origin", fields.origin),
         ];
         let named = named.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
         match self.format {

@@ -165,6 +165,8 @@ pub struct Metrics {
     pub bad_cookies: Family<Labelled, Counter>,
     /// Sessions that were used from elsewhere and went on, by what differed.
     pub binding_mismatches: Family<Answered, Counter>,
+    /// Requests that other sites caused, by what tells them, and what followed.
+    pub cross_site: Family<Answered, Counter>,
     /// Failures of the session store that were waited for.
     pub store_errors: Counter,
     store_times: StoreTimes,
@@ -276,6 +278,7 @@ impl Metrics {
         registry.register("limited", "Requests refused by a limit", self.limited.clone());
         registry.register("bad_cookies", "Cookies that open to no session, by reason", self.bad_cookies.clone());
         registry.register("binding_mismatches", "Sessions used from elsewhere", self.binding_mismatches.clone());
+        registry.register("cross_site", "Requests that another site caused, or would have", self.cross_site.clone());
         let (writable, errors) = (gauge(u64::from(elsewhere.is_store_writable)), Counter::<u64>::default());
         errors.inc_by(self.store_errors.get() + elsewhere.store_errors);
         let can_be =

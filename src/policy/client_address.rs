@@ -77,7 +77,7 @@ impl<'a> Iterator for FromRight<'a> {
 
 /// The last comma that is not in a quoted string (RFC 9110 section 5.6.4). A proxy quotes what clients write, like the
 /// host they ask for, which may well have a comma.
-fn last_unquoted_comma(line: &[u8]) -> Option<usize> {
+pub(in crate::policy) fn last_unquoted_comma(line: &[u8]) -> Option<usize> {
     let mut is_quoted = false;
     for (at, byte) in line.iter().enumerate().rev() {
         match byte {

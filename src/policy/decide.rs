@@ -4,11 +4,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::base::clock::Timestamp;
-use crate::policy::check::{Unusable, access, binding, lifetime, recency, rotation, tenant};
+use crate::policy::check::{Unusable, access, binding, csrf, lifetime, recency, rotation, tenant};
 use crate::policy::facts::Facts;
-use crate::policy::route_policy::{Access, RoutePolicy, SessionRules};
+use crate::policy::route_policy::{Access, RoutePolicy, SessionRules, Shield};
 use crate::policy::trace::Trace;
-use crate::policy::verdict::{Decision, Grant, Reason, RotationStep, Subject, Upkeep, Verdict};
+use crate::policy::verdict::{CrossSite, Decision, Grant, Reason, Subject, Upkeep, Verdict};
 use crate::session::live::SessionView;
 use crate::session::timeouts::ACTIVITY_GRAIN;
 
@@ -36,17 +36,42 @@ pub fn decide(
     trace: &mut impl Trace,
 ) -> Decision {
     trace.step("access", route.access.name());
-    if route.access == Access::Public {
-        return plain(Verdict::Allow(Grant::new(Subject::Nobody)));
+    let mut shielded = Shielded { shield: route.csrf.as_deref(), reported: None };
+    if let Some(refusal) = shielded.judge(|shield| csrf::elsewhere(shield, &presented, facts, trace)) {
+        return plain(refusal);
     }
-    match usable(rules, presented, facts, now, trace) {
-        ControlFlow::Break(unusable) => without_session(route, unusable, trace),
-        ControlFlow::Continue((session, upkeep)) => {
-            if let Some(refusal) = refusal(route, &session, facts, now, trace) {
-                return plain(refusal);
+    let decision = if route.access == Access::Public {
+        plain(Verdict::Allow(Grant::new(Subject::Nobody)))
+    } else {
+        match usable(rules, presented, facts, now, trace) {
+            ControlFlow::Break(unusable) => without_session(route, unusable, trace),
+            ControlFlow::Continue((session, upkeep)) => {
+                match refusal(route, &session, facts, now, &mut shielded, trace) {
+                    Some(refusal) => plain(refusal),
+                    None => with_session(&session, upkeep),
+                }
             }
-            with_session(&session, upkeep)
         }
+    };
+    Decision { cross_site: shielded.reported, ..decision }
+}
+
+/// The shield of the route, and for what it would have refused the request if it is only to report.
+struct Shielded<'a> {
+    shield: Option<&'a Shield>,
+    reported: Option<CrossSite>,
+}
+
+impl Shielded<'_> {
+    /// The refusal that follows from a check of the shield, if one does.
+    fn judge(&mut self, check: impl FnOnce(&Shield) -> Option<CrossSite>) -> Option<Verdict> {
+        let shield = self.shield?;
+        let found = check(shield)?;
+        if shield.is_enforced {
+            return Some(Verdict::Deny(Reason::CrossSite(found)));
+        }
+        self.reported = self.reported.or(Some(found));
+        None
     }
 }
 
@@ -81,15 +106,22 @@ fn refusal(
     session: &SessionView<'_>,
     facts: &Facts<'_>,
     now: Timestamp,
+    shielded: &mut Shielded<'_>,
     trace: &mut impl Trace,
 ) -> Option<Verdict> {
-    let Some(principal) = session.principal else {
-        return (route.access == Access::Authenticated).then_some(Verdict::Challenge(Reason::Anonymous));
-    };
     // Nobody is asked for their password to be told that they may not.
-    if !access::has_role(route, principal, trace) {
-        return Some(Verdict::Deny(Reason::MissingRole));
+    match session.principal {
+        None if route.access == Access::Authenticated => return Some(Verdict::Challenge(Reason::Anonymous)),
+        Some(principal) if !access::has_role(route, principal, trace) => {
+            return Some(Verdict::Deny(Reason::MissingRole));
+        }
+        None | Some(_) => {}
     }
+    if let Some(refusal) = shielded.judge(|shield| csrf::without_token(shield, session, facts, trace)) {
+        return Some(refusal);
+    }
+    // What a stranger's session does is as recent as it gets.
+    session.principal?;
     let asked = route.recency.as_ref()?;
     let stale = recency::stale(asked, session, facts.method, now, trace)?;
     Some(Verdict::Challenge(Reason::Stale(stale)))
@@ -101,7 +133,7 @@ fn with_session(session: &SessionView<'_>, upkeep: Upkeep) -> Decision {
         Some(principal) => Subject::User(session.handle, Arc::clone(principal)),
         None => Subject::Anonymous(session.handle),
     };
-    Decision { verdict: Verdict::Allow(Grant::new(subject)), upkeep, ends: None }
+    Decision { verdict: Verdict::Allow(Grant::new(subject)), upkeep, ends: None, cross_site: None }
 }
 
 /// The verdict when there is none.
@@ -112,9 +144,9 @@ fn without_session(route: &RoutePolicy, unusable: Unusable, trace: &mut impl Tra
         Access::Authenticated => Verdict::Challenge(unusable.reason),
     };
     trace.step("without a session", route.access.name());
-    Decision { verdict, upkeep: Upkeep::default(), ends: unusable.ends }
+    Decision { verdict, upkeep: Upkeep::default(), ends: unusable.ends, cross_site: None }
 }
 
 fn plain(verdict: Verdict) -> Decision {
-    Decision { verdict, upkeep: Upkeep { rotation: RotationStep::None, ..Upkeep::default() }, ends: None }
+    Decision { verdict, upkeep: Upkeep::default(), ends: None, cross_site: None }
 }

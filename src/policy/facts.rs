@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use http::request::Parts;
 use http::{HeaderMap, Method, header};
 
+use crate::policy::client_address::ForwardedHeader;
 use crate::policy::path::{PathFault, RequestPath};
 use crate::session::binding::TlsFingerprint;
 
@@ -29,6 +30,14 @@ pub struct Facts<'request> {
     pub user_agent: &'request [u8],
     /// The fingerprint of the TLS that it came by.
     pub tls: TlsFingerprint,
+    /// Its headers, for what only some requests are asked.
+    pub headers: &'request HeaderMap,
+    /// In which header the proxy that passed it on says how its client named us, where that proxy is trusted.
+    pub forwarded: Option<ForwardedHeader>,
+    /// Whether it asks for a WebSocket.
+    pub is_websocket: bool,
+    /// The synchroniser token in its form, where that was looked for.
+    pub form_token: Option<&'request str>,
 }
 
 /// Why a request is refused before any decision.
@@ -64,7 +73,7 @@ impl BadRequest {
 
 impl<'request> Facts<'request> {
     /// Reads the facts of a request whose client has been determined. What the connection knows is not in the request:
-    /// its TLS is left unknown.
+    /// its TLS is left unknown, and no proxy is trusted.
     ///
     /// # Errors
     /// What makes the request one that must not be decided on.
@@ -76,7 +85,19 @@ impl<'request> Facts<'request> {
         let path = RequestPath::read(parts.uri.path()).map_err(BadRequest::Path)?;
         let user_agent = parts.headers.get(header::USER_AGENT).map_or(&[][..], |value| value.as_bytes());
         let (host, tls) = (host_name(authority)?, TlsFingerprint::UNKNOWN);
-        Ok(Self { method: &parts.method, host, authority, path, client, user_agent, tls })
+        Ok(Self {
+            method: &parts.method,
+            host,
+            authority,
+            path,
+            client,
+            user_agent,
+            tls,
+            headers: &parts.headers,
+            forwarded: None,
+            is_websocket: false,
+            form_token: None,
+        })
     }
 }
 
@@ -180,23 +201,6 @@ pub fn expectation(headers: &HeaderMap) -> Expectation {
     expected
 }
 
-/// Whether a request came from a page of the same origin, judged by the first of `Sec-Fetch-Site`, `Origin` and
-/// `Referer` that is present; `None` when none is: then it was not made by a browser of this decade.
-pub fn same_origin(headers: &HeaderMap, authority: &str) -> Option<bool> {
-    if let Some(site) = headers.get("sec-fetch-site") {
-        return Some(matches!(site.as_bytes(), b"same-origin" | b"none"));
-    }
-    let of_this_host = |value: &[u8], whole: bool| {
-        let rest = value.strip_prefix(b"https://").unwrap_or_default();
-        let end = if whole { rest.len() } else { rest.iter().position(|b| *b == b'/').unwrap_or(rest.len()) };
-        rest[..end].eq_ignore_ascii_case(authority.as_bytes())
-    };
-    if let Some(origin) = headers.get(header::ORIGIN) {
-        return Some(of_this_host(origin.as_bytes(), true));
-    }
-    headers.get(header::REFERER).map(|referer| of_this_host(referer.as_bytes(), false))
-}
-
 #[cfg(test)]
 mod tests {
     use http::Request;
@@ -250,21 +254,5 @@ mod tests {
         ] {
             assert!(!navigation(headers), "{headers:?}");
         }
-    }
-
-    #[test]
-    fn same_origin_is_judged_by_the_first_header_present() {
-        let judged = |headers: &[(&str, &str)]| same_origin(&parts("/", headers).headers, "a.test:8443");
-        assert_eq!(judged(&[("sec-fetch-site", "same-origin"), ("origin", "https://evil.test")]), Some(true));
-        assert_eq!(judged(&[("sec-fetch-site", "same-site"), ("origin", "https://a.test:8443")]), Some(false));
-        assert_eq!(judged(&[("origin", "https://a.test:8443")]), Some(true));
-        for origin in
-            ["https://a.test", "http://a.test:8443", "null", "https://a.test:8443.evil.test", "https://a.test:8443/"]
-        {
-            assert_eq!(judged(&[("origin", origin), ("referer", "https://a.test:8443/")]), Some(false), "{origin}");
-        }
-        assert_eq!(judged(&[("referer", "https://a.test:8443/x?y")]), Some(true));
-        assert_eq!(judged(&[("referer", "https://a.test:8443@evil.test/")]), Some(false));
-        assert_eq!(judged(&[]), None);
     }
 }

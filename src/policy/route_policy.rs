@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderName, Method};
 
 use crate::session::binding::BindingRules;
 use crate::session::concurrency::Concurrency;
@@ -36,6 +36,35 @@ impl Access {
     }
 }
 
+/// How a route is shielded from what other sites make browsers ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shield {
+    /// Whether what is found is refused; otherwise it is only reported.
+    pub is_enforced: bool,
+    /// Whose WebSockets are let in, beside the route's own origin.
+    pub websocket_origins: Box<[Box<str>]>,
+    /// Where the session's token is looked for, if it is asked for.
+    pub token: Option<Arc<TokenNames>>,
+}
+
+impl Shield {
+    /// Whether something passes here that does not pass `other`.
+    pub fn asks_less_than(&self, other: &Self) -> bool {
+        let lets_in_more = || self.websocket_origins.iter().any(|origin| !other.websocket_origins.contains(origin));
+        let asks_for_less = || other.token.is_some() && self.token.is_none();
+        other.is_enforced && (!self.is_enforced || asks_for_less() || lets_in_more())
+    }
+}
+
+/// What the token is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenNames {
+    /// The header that hands it to the application, and brings it back.
+    pub header: HeaderName,
+    /// The field of a form that brings it back.
+    pub field: Box<str>,
+}
+
 /// What one route asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutePolicy {
@@ -45,6 +74,8 @@ pub struct RoutePolicy {
     pub roles: Vec<Box<str>>,
     /// How recent sign-in and activity must be. Only with [`Access::Authenticated`].
     pub recency: Option<Box<Recency>>,
+    /// How it is shielded from other sites, if it is.
+    pub csrf: Option<Box<Shield>>,
 }
 
 /// How recent sign-in and activity must be: who is beyond it is asked for their password, and their session goes on
@@ -85,7 +116,7 @@ impl Recency {
 impl RoutePolicy {
     /// What asks for somebody with one of `roles`, or for nothing of the kind.
     pub const fn new(access: Access, roles: Vec<Box<str>>) -> Self {
-        Self { access, roles, recency: None }
+        Self { access, roles, recency: None, csrf: None }
     }
 
     /// Whether somebody may pass here who may not pass where `other` is asked, be it only that they would have to prove
@@ -96,6 +127,16 @@ impl RoutePolicy {
             None => Recency::default().asks_less_than(other),
         });
         self.is_for_more_than(other) || (other.access == Access::Authenticated && is_less_recent)
+    }
+
+    /// Whether another site may make people's browsers ask here for what it may not where `other` is asked. Where the
+    /// cookie is not read, nobody's rights are used.
+    pub fn shields_less_than(&self, other: &Self) -> bool {
+        self.access != Access::Public
+            && other
+                .csrf
+                .as_ref()
+                .is_some_and(|other| self.csrf.as_ref().map_or(other.is_enforced, |own| own.asks_less_than(other)))
     }
 
     /// Whether it is open to people who may not pass where `other` is asked, however recently they signed in.

@@ -44,6 +44,66 @@ impl Stale {
     }
 }
 
+/// Why a request is taken for another site's doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CrossSite {
+    /// It came from a page of another origin, or what it says of that is garbled.
+    Elsewhere,
+    /// It came with a session cookie, and does not say from where.
+    Unsaid,
+    /// It opens a WebSocket for a page of another origin.
+    WebSocket,
+    /// It lacks the session's token.
+    Token,
+}
+
+impl CrossSite {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Elsewhere, Self::Unsaid, Self::WebSocket, Self::Token];
+
+    /// The name used in logs, metrics and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Elsewhere => "cross_site",
+            Self::Unsaid => "no_origin",
+            Self::WebSocket => "websocket_origin",
+            Self::Token => "csrf_token",
+        }
+    }
+
+    /// What the person is told.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Elsewhere => {
+                "This was sent from another website, not from a page of this one, so it was not carried out."
+            }
+            Self::Unsaid => "Your browser did not say from which page this was sent, so it was not carried out.",
+            Self::WebSocket => "A page of another website wanted to connect to this one, and was not let in.",
+            Self::Token => {
+                "The page that this was sent from is not of your present session, so it was not carried out."
+            }
+        }
+    }
+
+    /// What they can do.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Elsewhere | Self::WebSocket => {
+                "If you meant to do this, open this site by itself and do it there. If you did not, nothing has \
+                 happened, and there is nothing you need to do."
+            }
+            Self::Unsaid => {
+                "Go back, open the page again and send it once more. If that does not help, an add-on of your browser \
+                 may be hiding where you come from, or the browser is very old."
+            }
+            Self::Token => {
+                "Go back, keep a copy of what you wrote, open the page again, and send it from there. You may have signed \
+                 in again since you opened it."
+            }
+        }
+    }
+}
+
 /// Why a request was not simply allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -67,6 +127,8 @@ pub enum Reason {
     Anonymous,
     /// None of the roles the route asks for.
     MissingRole,
+    /// It is another site's doing.
+    CrossSite(CrossSite),
 }
 
 impl Reason {
@@ -85,6 +147,7 @@ impl Reason {
             Self::Stale(stale) => stale.name(),
             Self::Anonymous => "anonymous",
             Self::MissingRole => "missing_role",
+            Self::CrossSite(found) => found.name(),
         }
     }
 
@@ -104,7 +167,8 @@ impl Reason {
             | Self::UnknownSession
             | Self::InvalidProof
             | Self::Anonymous
-            | Self::MissingRole => None,
+            | Self::MissingRole
+            | Self::CrossSite(_) => None,
         }
     }
 }
@@ -190,4 +254,6 @@ pub struct Decision {
     pub upkeep: Upkeep,
     /// The session ends, for this reason, before the answer goes out.
     pub ends: Option<EndReason>,
+    /// For what it would have been refused, were the shield not told only to report.
+    pub cross_site: Option<CrossSite>,
 }

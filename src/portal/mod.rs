@@ -1,5 +1,6 @@
 //! Floor 5: our own pages, all below one reserved prefix.
 
+pub mod csrf;
 mod enter;
 mod form;
 mod listing;
@@ -15,11 +16,14 @@ use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadline;
 use crate::enforce::authorize::AnswerCookies;
 use crate::enforce::body::{AnswerBody, ClientBody};
+use crate::enforce::cross_site;
 use crate::enforce::respond::Refusal;
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::{PREFIX, Snapshot};
 use crate::enforce::tenant::Tenant;
-use crate::policy::facts::{Facts, same_origin};
+use crate::policy::check::csrf as shield;
+use crate::policy::facts::Facts;
+use crate::policy::verdict::Reason;
 
 /// A request for one of our pages.
 pub struct Visit<'a> {
@@ -63,9 +67,10 @@ pub async fn answer(
         (b"login/choose", &Method::GET | &Method::HEAD) => login::show(visit, cookies).await,
         (b"sessions", &Method::GET | &Method::HEAD) => sessions::show(visit, cookies).await,
         (b"sessions", &Method::POST) => sessions::take(visit, body, deadline, cookies).await,
+        (b"api/csrf", &Method::GET | &Method::HEAD) => csrf::give(visit, cookies).await,
         (b"api/sessions", &Method::GET | &Method::HEAD) => sessions::list(visit, cookies).await,
         (b"login" | b"login/choose" | b"logout" | b"sessions", _) => Err(Refusal::Method("GET, HEAD, POST")),
-        (b"api/sessions", _) => Err(Refusal::Method("GET, HEAD")),
+        (b"api/csrf" | b"api/sessions", _) => Err(Refusal::Method("GET, HEAD")),
         _ => Err(Refusal::NoPage),
     }
 }
@@ -80,12 +85,11 @@ impl Visit<'_> {
         if is_navigation { Ok(()) } else { Err(Refusal::CrossSite) }
     }
 
-    /// Refuses what a page of another origin caused. Who says nothing of where it comes from is no browser of this
-    /// decade, and carries nobody's cookies but its own.
+    /// Refuses what a page of another origin caused, by the judgement that shields applications.
     fn only_same_origin(&self) -> Result<(), Refusal> {
-        match same_origin(&self.parts.headers, self.facts.authority) {
-            Some(false) => Err(Refusal::CrossSite),
-            Some(true) | None => Ok(()),
-        }
+        let has_cookie = self.tenant.cookie.candidates(&self.parts.headers).next().is_some();
+        let Some(found) = shield::judge(self.facts, has_cookie).0 else { return Ok(()) };
+        cross_site::note(self.shared, found, cross_site::ANSWERS[0], self.facts, None);
+        Err(Refusal::Forbidden(Reason::CrossSite(found)))
     }
 }

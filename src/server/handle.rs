@@ -20,6 +20,7 @@ use crate::enforce::authorize::{AnswerCookies, Authorized, COOKIE_LIMIT, authori
 use crate::enforce::body::{AnswerBody, ClientBody, Incoming, Switched};
 use crate::enforce::challenge::challenge;
 use crate::enforce::establish::{self, Place};
+use crate::enforce::form_token;
 use crate::enforce::lease::{Lease, Leased};
 use crate::enforce::parking::{self, Challenged, Outcome};
 use crate::enforce::respond::{self, Refusal, is_for_person};
@@ -43,6 +44,7 @@ use crate::server::http::{Activity, Aside, AsideOf};
 use crate::server::own_page;
 use crate::server::tunnel::Tunnel;
 use crate::server::worker::{Current, Worker};
+use crate::session::csrf_token;
 use crate::session::live::Live;
 use crate::upstream::forward::{Way, forward, rewrite};
 use crate::upstream::headers::ClientSide;
@@ -184,8 +186,7 @@ pub(super) async fn answer(
     let (shared, snapshot) = (&worker.shared, &*current.snapshot);
     let client = client_of(conn, parts, snapshot);
     noted.borrow_mut().client = Some(client);
-    let facts = Facts { tls: conn.tls, ..Facts::read(parts, client).map_err(Refusal::Malformed)? };
-    conn.serves(&facts.host).then_some(()).ok_or(Refusal::Misdirected)?;
+    let facts = facts_of(conn, parts, snapshot, client)?;
     // By the host that the connection serves, and that finds the route.
     let tenant = snapshot.tenant(&facts.host);
     worker.admit(snapshot, client).map_err(|exceeded| Refusal::TooMany("address_limit", exceeded))?;
@@ -203,6 +204,8 @@ pub(super) async fn answer(
     let is_websocket = check_form(parts, body.as_ref())? || is_connect;
     let (place, route) = snapshot.routes.find_place(&facts.host, &facts.path.matched).ok_or(Refusal::NoRoute)?;
     noted.borrow_mut().destination = Destination::Route(place);
+    let form = form_token::look(&route.policy, &tenant.cookie, &facts, body, &worker.deadlines, now).await?;
+    let facts = Facts { is_websocket, form_token: form.token(), ..facts };
     let authorized = authorize(shared, tenant, &route.policy, &facts, &parts.headers, now);
     let Authorized { verdict, live, mut cookies, too_many } = authorized.await.map_err(|_| Refusal::Store)?;
     if let Some(exceeded) = too_many {
@@ -231,6 +234,7 @@ pub(super) async fn answer(
     let under_way = admit(&tenant.limits, tenant.id, route, grant.subject(), live.as_ref(), client)?;
     let (changed_path, authority) = (facts.path.changed(), facts.authority.to_owned());
     let sent = Sent { now, client, authority, changed_path, route, is_websocket, under_way, aside };
+    form.say_length(parts);
     let passed = pass(worker, current, conn, grant, live, parts, body, sent).await;
     let mut response = match passed {
         // The session that was made for it is kept by its client all the same.
@@ -261,6 +265,15 @@ async fn challenged(
     let mut response = challenge(&worker.shared, tenant, asked, navigates, outcome);
     cookies.write(&worker.shared, tenant, response.headers_mut());
     response
+}
+
+/// What a request says of itself, and its connection of it.
+fn facts_of<'a>(conn: &ConnInfo, parts: &'a Parts, snapshot: &Snapshot, client: IpAddr) -> Result<Facts<'a>, Refusal> {
+    let trusted = &snapshot.rewriting.trusted;
+    let is_by_proxy = conn.may_forward && !trusted.is_empty() && trusted.trusts(conn.peer.ip());
+    let forwarded = is_by_proxy.then_some(snapshot.forwarded_header);
+    let facts = Facts { tls: conn.tls, forwarded, ..Facts::read(parts, client).map_err(Refusal::Malformed)? };
+    if conn.serves(&facts.host) { Ok(facts) } else { Err(Refusal::Misdirected) }
 }
 
 /// Whose a request is.
@@ -356,7 +369,7 @@ async fn pass(
     let (version, expects) = (parts.version, expectation(&parts.headers) == Expectation::Continue);
     // By the fields as the client sent them: our own cookie is one that counts.
     let compression = compression::of_answer(&sent.route.compress, &parts.headers);
-    address(&grant, parts, current, conn, &mut sent)?;
+    address(&grant, live.as_deref(), parts, worker, current, conn, &mut sent)?;
     let lease =
         || live.as_ref().map(|live| Lease::new(worker.shared.leases.clone(), Arc::clone(live), grant.principal()));
     let is_over = || live.as_ref().is_some_and(|live| live.ended().is_some());
@@ -425,7 +438,9 @@ fn opens_or_fails(status: StatusCode, pool: &Pool) -> Result<(), Refusal> {
 /// Makes a request the one that its application is sent.
 fn address(
     grant: &Grant,
+    live: Option<&Live>,
     parts: &mut Parts,
+    worker: &Worker,
     current: &Current,
     conn: &ConnInfo,
     sent: &mut Sent<'_>,
@@ -435,6 +450,10 @@ fn address(
     rewrite(grant, parts, sent.changed_path.take(), side, &current.snapshot.rewriting, &conn.known_fields);
     if let (Some(name), Some(id)) = (&current.snapshot.request_id, correlation::current()) {
         parts.headers.insert(name, id);
+    }
+    if let (Some(names), Some(live)) = (&current.snapshot.csrf_token, live) {
+        let token = HeaderValue::try_from(csrf_token::token(live.seed(), &worker.shared.random));
+        parts.headers.insert(&names.header, token.map_err(|_| Refusal::Internal)?);
     }
     if let Some(changes) = &sent.route.rewriting {
         rewriting::inward(changes, parts).map_err(|_| Refusal::Internal)?;

@@ -88,6 +88,8 @@ pub struct SessionView<'live> {
     pub bound: &'live Bound,
     /// Whether, why and when it ended.
     pub ended: Option<(EndReason, Timestamp)>,
+    /// What its tokens are derived from.
+    pub seed: &'live Secret<[u8; 32]>,
 }
 
 impl Live {
@@ -144,6 +146,7 @@ impl Live {
             rotation: self.rotation(),
             bound: &self.bound,
             ended: self.ended(),
+            seed: &self.seed,
         }
     }
 

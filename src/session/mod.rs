@@ -6,6 +6,7 @@
 pub mod binding;
 pub mod concurrency;
 pub mod cookie;
+pub mod csrf_token;
 pub mod device;
 pub mod handle;
 pub mod kv;

@@ -191,6 +191,22 @@ impl IdentityHeaders {
         Ok(Self { fields, deleted, lengths })
     }
 
+    /// The same, and one more that is deleted: it is sent, but not of the person.
+    ///
+    /// # Errors
+    /// A sentence when the name has another meaning already.
+    pub fn deleting(mut self, name: &HeaderName) -> Result<Self, String> {
+        let folded = fold(name.as_str());
+        let reserved = RESERVED_NAMES.iter().any(|taken| fold(taken) == folded);
+        if reserved || self.deleted.contains(&folded) {
+            return Err(format!("the header \"{name}\" has another meaning; choose another name"));
+        }
+        self.lengths |= length_bit(folded.len());
+        self.deleted.push(folded);
+        self.deleted.sort();
+        Ok(self)
+    }
+
     /// Whether `name`, in whatever spelling, is one that the gateway may send.
     pub fn is_ours(&self, name: &[u8]) -> bool {
         if self.lengths & length_bit(name.len()) == 0 {

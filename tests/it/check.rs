@@ -250,10 +250,6 @@ gateway.toml:24:11: [[session.level]] does not exist in this version yet
    24 | [[session.level]]
       |           ^^^^^ remove this table
 
-gateway.toml:26:2: [csrf] does not exist in this version yet
-   26 | [csrf]
-      |  ^^^^ remove this table: what keeps other sites' forms out is same_site in [session.cookie]
-
 gateway.toml:28:3: [[tenant]] does not exist in this version yet
    28 | [[tenant]]
       |   ^^^^^^ remove this table: each tenant needs a gateway of its own

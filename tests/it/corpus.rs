@@ -33,6 +33,11 @@ fn of_forwarded_and_x_forwarded_for() {
 }
 
 #[test]
+fn of_where_requests_come_from() {
+    all_of("origin", properties::origin::check);
+}
+
+#[test]
 fn of_paths() {
     all_of("path", properties::path::check);
 }

@@ -11,6 +11,8 @@
 //! grace of a minute. `admin` has the role that the last route asks for, `user` another one, `staff`. A role may have
 //! limits of its own, as in `admin idle 10m`.
 
+mod csrf;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;

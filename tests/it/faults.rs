@@ -282,6 +282,7 @@ fn a_panic_anywhere_is_one_requests_alone_and_signs_nobody_in() {
     let head =
         |line: &str, more: &str| format!("{line} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: {USER_AGENT}\r\n{more}");
     let post = |path: &str, more: &str, body: &str| {
+        let more = format!("{more}Origin: https://localhost\r\n");
         head(&format!("POST {path}"), &format!("{more}Content-Length: {}\r\n\r\n{body}", body.len()))
     };
     let cookie = format!("Cookie: {}\r\n", alice.cookies());

@@ -208,7 +208,7 @@ fn a_login_that_another_site_posts_is_refused() {
         assert_eq!(answer.json()["reason"], "cross_site");
     }
     assert!(gateway.sessions_of("bob").is_empty());
-    let by_hand = form().send();
+    let by_hand = form().without_origin().send();
     assert_eq!(by_hand.status, 303, "who says nothing of an origin is no browser: {}", by_hand.text());
 }
 

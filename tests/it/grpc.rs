@@ -16,9 +16,9 @@ fn calls_of_every_kind_pass() {
         command
     };
     let server = Server::start(|address| python(&["serve", &address.to_string()]));
-    // The library says who it is in its own words, not as the browser that signed in.
+    // The library says who it is in its own words, not as the browser that signed in, and nothing of where it is from.
     let mut setup = Setup::new().unlimited().extra("[session.binding.user_agent]\nmode = \"off\"");
-    setup.routes += "[[route]]\npath = \"/test.Calls\"\nupstream = \"app\"\naccess = \"optional\"\n";
+    setup.routes += "[[route]]\npath = \"/test.Calls\"\nupstream = \"app\"\naccess = \"optional\"\ncsrf = \"off\"\n";
     setup.servers = Some(vec![server.url()]);
     setup.upstream = "protocol = \"h2\"".to_owned();
     let gateway = setup.start();

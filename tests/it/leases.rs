@@ -130,8 +130,8 @@ fn a_streaming_answer_goes_on_while_its_person_works_and_ends_at_the_absolute_li
 fn uploading(gateway: &Gateway, client: &Client) -> StreamOwned<ClientConnection, TcpStream> {
     let mut stream = client.connect_raw();
     let head = format!(
-        "POST /echo HTTP/1.1\r\nHost: {}\r\nUser-Agent: {}\r\nCookie: __Host-session={}\r\nContent-Length: \
-         1000\r\n\r\nthe first half",
+        "POST /echo HTTP/1.1\r\nHost: {}\r\nUser-Agent: {}\r\nCookie: __Host-session={}\r\n\
+         Sec-Fetch-Site: same-origin\r\nContent-Length: 1000\r\n\r\nthe first half",
         client.authority(),
         client.user_agent,
         client.session()

@@ -22,6 +22,7 @@ mod concurrency;
 mod connections;
 mod cookies;
 mod corpus;
+mod csrf;
 mod decision_table;
 mod differential;
 mod durable;

@@ -71,9 +71,12 @@ pub(super) fn open(client: &Client, path: &str, headers: &[(&'static str, &str)]
     let uri = format!("wss://{}{path}", client.authority());
     let mut request = uri.into_client_request().expect("a request");
     let cookies = client.cookies();
-    let user_agent = super::harness::USER_AGENT;
-    for (name, value) in [("cookie", cookies.as_str()), ("user-agent", user_agent)].iter().chain(headers) {
-        if !value.is_empty() {
+    let (user_agent, origin) = (super::harness::USER_AGENT, format!("https://{}", client.authority()));
+    let usual = [("cookie", cookies.as_str()), ("user-agent", user_agent), ("origin", &origin)];
+    for (name, value) in usual.iter().chain(headers) {
+        if value.is_empty() {
+            request.headers_mut().remove(*name);
+        } else {
             request.headers_mut().insert(*name, value.parse().expect("a header"));
         }
     }
@@ -275,7 +278,8 @@ fn in_the_middle_of_a_frame_it_is_finished_or_cut() {
     for finishes in [true, false] {
         let alice = gateway.signed_in(ALICE);
         let mut connection = Raw::to(gateway.address);
-        let fields = format!("Cookie: {}\r\nUser-Agent: {}\r\n\r\n", alice.cookies(), super::harness::USER_AGENT);
+        let (cookies, agent) = (alice.cookies(), super::harness::USER_AGENT);
+        let fields = format!("Cookie: {cookies}\r\nUser-Agent: {agent}\r\nOrigin: https://localhost\r\n\r\n");
         connection.send(ASK.replace("GET /public", "GET /socket").replace("\r\n\r\n", &format!("\r\n{fields}")));
         connection.read_until("he").expect("the beginning of a frame");
         gateway.revoke("alice");
@@ -346,6 +350,11 @@ const ENABLE_CONNECT_PROTOCOL: [u8; 6] = [0, 8, 0, 0, 0, 1];
 
 /// Asks for a WebSocket by an extended CONNECT.
 pub(super) fn over_http_2(gateway: &Gateway, path: &str, cookies: &str) -> Connection {
+    over_http_2_for(gateway, path, cookies, Some("https://localhost"))
+}
+
+/// The same for a page of this origin.
+pub(super) fn over_http_2_for(gateway: &Gateway, path: &str, cookies: &str, origin: Option<&str>) -> Connection {
     let mut connection = Connection::to(gateway);
     let settings = connection.next_of(SETTINGS).payload;
     assert!(settings.chunks(6).any(|setting| setting == ENABLE_CONNECT_PROTOCOL), "it is offered");
@@ -358,10 +367,11 @@ pub(super) fn over_http_2(gateway: &Gateway, path: &str, cookies: &str) -> Conne
         ("sec-websocket-version", "13"),
         ("sec-websocket-protocol", "chat"),
         ("user-agent", super::harness::USER_AGENT),
-        ("cookie", cookies),
     ];
-    let fields = if cookies.is_empty() { &fields[..fields.len() - 1] } else { &fields };
-    connection.send(&[frame(HEADERS, END_HEADERS, 1, &block(fields))]);
+    let said = [("cookie", Some(cookies).filter(|cookies| !cookies.is_empty())), ("origin", origin)];
+    let said = said.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let fields: Vec<_> = fields.into_iter().chain(said).collect();
+    connection.send(&[frame(HEADERS, END_HEADERS, 1, &block(&fields))]);
     connection
 }
 

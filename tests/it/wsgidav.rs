@@ -239,6 +239,8 @@ fn curl(client: &Client, version: &str, arguments: &[&str]) -> String {
         USER_AGENT,
         "--cookie",
         &client.cookies(),
+        "--header",
+        &format!("Origin: https://{}", client.authority()),
         "--write-out",
         "\n%{http_code} %{http_version}",
     ]);

@@ -259,7 +259,7 @@ impl Visitor {
         self.visits.tally.asked();
         let head = format!(
             "POST {FILES}{HUGE} HTTP/1.1\r\nHost: {}\r\nUser-Agent: {USER_AGENT}\r\nCookie: {}\r\n\
-             Content-Length: {HUGE}\r\n\r\n",
+             Sec-Fetch-Site: same-origin\r\nContent-Length: {HUGE}\r\n\r\n",
             self.visits.to,
             browser.cookie()
         );

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod binding;
+pub mod csrf;
 pub mod lifetime;
 pub mod recency;
 pub mod rotation;

@@ -99,7 +99,7 @@ impl World {
             setup.workers = 1;
             setup.routes = format!("[[route]]\npath = \"/\"\nupstream = \"app\"\n{access}\n");
             // What a client says of itself is up to chance here.
-            setup.extra("[session.binding.user_agent]\nmode = \"off\"").start()
+            setup.extra("[session.binding.user_agent]\nmode = \"off\"\n[csrf]\nmode = \"off\"").start()
         });
         let alice = gateways[1].client();
         let led = alice.sign_in(ALICE, "/");

@@ -98,6 +98,7 @@ pub struct Request<'a> {
     headers: HeaderMap,
     body: Bytes,
     has_jar: bool,
+    says_origin: bool,
 }
 
 impl Client {
@@ -129,11 +130,20 @@ impl Client {
         format!("{}:{}", self.host, self.address.port())
     }
 
-    /// A request with any method.
+    /// A request with any method. One that may change something comes from a page of this host, as a browser says of it,
+    /// unless the test says from where.
     pub fn request(&self, method: Method, target: &str) -> Request<'_> {
         let mut headers = HeaderMap::new();
         headers.insert(header::USER_AGENT, HeaderValue::from_str(&self.user_agent).expect("a header"));
-        Request { client: self, method, target: target.to_owned(), headers, body: Bytes::new(), has_jar: true }
+        Request {
+            client: self,
+            method,
+            target: target.to_owned(),
+            headers,
+            body: Bytes::new(),
+            has_jar: true,
+            says_origin: true,
+        }
     }
 
     /// A GET.
@@ -289,11 +299,16 @@ impl<'a> Request<'a> {
     }
 
     /// As a browser says that its person is going somewhere.
-    pub fn navigating(self) -> Self {
-        self.header("sec-fetch-mode", "navigate")
-            .header("sec-fetch-dest", "document")
-            .header("sec-fetch-site", "same-origin")
-            .header("accept", "text/html,application/xhtml+xml,*/*;q=0.8")
+    pub fn navigating(mut self) -> Self {
+        for (name, value) in [
+            ("sec-fetch-mode", "navigate"),
+            ("sec-fetch-dest", "document"),
+            ("sec-fetch-site", "same-origin"),
+            ("accept", "text/html,application/xhtml+xml,*/*;q=0.8"),
+        ] {
+            self.headers.insert(name, HeaderValue::from_static(value));
+        }
+        self
     }
 
     /// With a body.
@@ -305,6 +320,12 @@ impl<'a> Request<'a> {
     /// Without the jar's cookies.
     pub fn without_cookies(mut self) -> Self {
         self.has_jar = false;
+        self
+    }
+
+    /// As no browser does that may change something: without a word on where it is from.
+    pub fn without_origin(mut self) -> Self {
+        self.says_origin = false;
         self
     }
 
@@ -363,6 +384,12 @@ impl<'a> Request<'a> {
         *request.headers_mut() = self.headers;
         if !is_h2 && !request.headers().contains_key(header::HOST) {
             request.headers_mut().insert(header::HOST, authority.parse().expect("a host"));
+        }
+        let is_unsafe = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
+        let says = |name: &&str| request.headers().contains_key(*name);
+        if self.says_origin && is_unsafe && !["sec-fetch-site", "origin", "referer"].iter().any(says) {
+            let origin = format!("https://{authority}");
+            request.headers_mut().insert(header::ORIGIN, origin.parse().expect("an origin"));
         }
         let cookies = client.cookies();
         if self.has_jar && !cookies.is_empty() {
