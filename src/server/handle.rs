@@ -24,14 +24,13 @@ use crate::enforce::form_token;
 use crate::enforce::lease::{Lease, Leased};
 use crate::enforce::parking::{self, Challenged, Outcome};
 use crate::enforce::respond::{self, Refusal, is_for_person};
-use crate::enforce::snapshot::{MAX_ANONYMOUS_PER_ADDRESS, Snapshot};
+use crate::enforce::snapshot::MAX_ANONYMOUS_PER_ADDRESS;
 use crate::enforce::tenant::Tenant;
 use crate::limit::parallel::UnderWay;
 use crate::limit::rate::{Allowed, Exceeded};
 use crate::observe::correlation;
 use crate::observe::metrics::Metrics;
 use crate::observe::timings::Destination;
-use crate::policy::client_address::client_address;
 use crate::policy::compression;
 use crate::policy::facts::{BadRequest, Expectation, Facts, expectation, is_navigation};
 use crate::policy::verdict::{Grant, Verdict};
@@ -39,6 +38,7 @@ use crate::portal::{self, parked::Step};
 use crate::rewrite::eligible::prepare;
 use crate::route::table::Route;
 use crate::server::conn::ConnInfo;
+use crate::server::facts::{client_of, facts_of};
 use crate::server::finish::{Finish, FinishedBody, Noted};
 use crate::server::http::{Activity, Aside, AsideOf};
 use crate::server::own_page;
@@ -265,24 +265,6 @@ async fn challenged(
     let mut response = challenge(&worker.shared, tenant, asked, navigates, outcome);
     cookies.write(&worker.shared, tenant, response.headers_mut());
     response
-}
-
-/// What a request says of itself, and its connection of it.
-fn facts_of<'a>(conn: &ConnInfo, parts: &'a Parts, snapshot: &Snapshot, client: IpAddr) -> Result<Facts<'a>, Refusal> {
-    let trusted = &snapshot.rewriting.trusted;
-    let is_by_proxy = conn.may_forward && !trusted.is_empty() && trusted.trusts(conn.peer.ip());
-    let forwarded = is_by_proxy.then_some(snapshot.forwarded_header);
-    let facts = Facts { tls: conn.tls, forwarded, ..Facts::read(parts, client).map_err(Refusal::Malformed)? };
-    if conn.serves(&facts.host) { Ok(facts) } else { Err(Refusal::Misdirected) }
-}
-
-/// Whose a request is.
-fn client_of(conn: &ConnInfo, parts: &Parts, snapshot: &Snapshot) -> IpAddr {
-    let peer = conn.peer.ip();
-    if !conn.may_forward {
-        return peer;
-    }
-    client_address(peer, &parts.headers, &snapshot.rewriting.trusted, snapshot.forwarded_header)
 }
 
 /// Refuses what is expected and not known here (RFC 9110 section 10.1.1): its sender would not learn otherwise that it

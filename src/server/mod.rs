@@ -3,6 +3,7 @@
 pub mod certificate;
 pub mod challenges;
 pub mod conn;
+pub mod facts;
 pub mod finish;
 pub mod frames;
 pub mod handle;
