@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderValue, Method, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::base::clock::Timestamp;
@@ -28,7 +28,8 @@ use crate::enforce::tenant::Tenant;
 use crate::login::attempt::{Browser, Kept};
 use crate::observe::audit::{AuditEvent, AuditFields};
 use crate::observe::metrics::Metrics;
-use crate::policy::facts::{Expectation, Facts, expectation, same_origin};
+use crate::policy::facts::{Expectation, Facts, expectation};
+use crate::policy::origin::{self, Source};
 use crate::policy::verdict::Reason;
 use crate::session::kv::{Expected, Space};
 use crate::session::live::Live;
@@ -207,8 +208,8 @@ pub fn is_form(parts: &Parts) -> bool {
 }
 
 /// Whether the request would have been let through had the session lasted, as far as other sites are concerned.
-fn is_from_here(headers: &HeaderMap, authority: &str) -> bool {
-    same_origin(headers, authority) == Some(true)
+fn is_from_here(facts: &Facts<'_>) -> bool {
+    origin::source(facts) == Source::Own
 }
 
 /// Whose it is, where that is known, and what they send may be kept for them.
@@ -223,7 +224,8 @@ fn owner(live: Option<&Live>, reason: Reason) -> Option<&Arc<Principal>> {
         | Reason::UnknownSession
         | Reason::InvalidProof
         | Reason::Anonymous
-        | Reason::MissingRole => false,
+        | Reason::MissingRole
+        | Reason::CrossSite(_) => false,
     };
     live.filter(|_| may)?.principal()
 }
@@ -238,7 +240,7 @@ pub async fn park(
     cookies: &mut AnswerCookies,
 ) -> Outcome {
     let (Some(parking), Some(body)) = (&tenant.parking, body) else { return Outcome::NoForm };
-    if !is_from_here(&post.parts.headers, post.facts.authority) {
+    if !is_from_here(post.facts) {
         return Outcome::NoForm;
     }
     let owner = owner(post.live, post.reason);

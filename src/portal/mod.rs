@@ -23,6 +23,7 @@ use crate::enforce::snapshot::{PREFIX, Snapshot};
 use crate::enforce::tenant::Tenant;
 use crate::policy::check::csrf as shield;
 use crate::policy::facts::Facts;
+use crate::policy::origin;
 use crate::policy::verdict::Reason;
 
 /// A request for one of our pages.
@@ -87,7 +88,9 @@ impl Visit<'_> {
 
     /// Refuses what a page of another origin caused, by the judgement that shields applications.
     fn only_same_origin(&self) -> Result<(), Refusal> {
-        let has_cookie = self.tenant.cookie.candidates(&self.parts.headers).next().is_some();
+        // What changes nothing shows nobody anything but who asks: browsers see to that.
+        let has_cookie =
+            origin::is_unsafe(self.facts.method) && self.tenant.cookie.candidates(&self.parts.headers).next().is_some();
         let Some(found) = shield::judge(self.facts, has_cookie).0 else { return Ok(()) };
         cross_site::note(self.shared, found, cross_site::ANSWERS[0], self.facts, None);
         Err(Refusal::Forbidden(Reason::CrossSite(found)))

@@ -65,6 +65,11 @@ impl Confirmed {
         page_of(self.id)
     }
 
+    /// The session that it is sent with.
+    pub const fn session(&self) -> SessionHandle {
+        self.session
+    }
+
     /// Writes down that it was sent, as far as can be known.
     pub fn note_sent(&self, shared: &Shared) {
         self.note(shared, AuditEvent::PostSent, "sent", None);

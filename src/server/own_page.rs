@@ -13,6 +13,7 @@ use crate::base::clock::Timestamp;
 use crate::enforce::authorize::AnswerCookies;
 use crate::enforce::body::{AnswerBody, ClientBody, Incoming};
 use crate::enforce::respond::{self, Refusal, Unsent};
+use crate::enforce::shared::Shared;
 use crate::enforce::tenant::Tenant;
 use crate::observe::metrics::Metrics;
 use crate::policy::facts::Facts;
@@ -23,6 +24,9 @@ use crate::server::finish::Noted;
 use crate::server::handle::{self, refused_in_passing};
 use crate::server::http::Aside;
 use crate::server::worker::{Current, Worker};
+use crate::session::csrf_token;
+use crate::session::handle::SessionHandle;
+use crate::session::store::Lookup;
 
 /// The page that is asked for.
 pub(super) async fn answer(
@@ -69,6 +73,7 @@ pub(super) async fn send(
     aside: &Aside,
 ) -> Result<Response<AnswerBody>, Refusal> {
     restore(parts, &kept)?;
+    give_token(&worker.shared, current, kept.session(), parts).await;
     *body = Some(ClientBody::new(Incoming::Kept(Full::new(kept.posted.content.clone())), None));
     let answering = handle::answer(worker, current, conn, parts, body, false, now, noted, aside);
     let answered: Result<Response<AnswerBody>, Refusal> = Box::pin(answering).await;
@@ -91,6 +96,22 @@ pub(super) async fn send(
         Metrics::count(&worker.shared.metrics.parked_posts, "put_back");
     }
     Ok(response)
+}
+
+/// Gives a form the token of the session that it is sent with, where routes ask for one: it was taken out when the form was
+/// kept, and was of a session that is over. That its person wants it sent, they have said on a page of ours.
+async fn give_token(shared: &Shared, current: &Current, session: SessionHandle, parts: &mut Parts) {
+    let Some(names) = &current.snapshot.csrf_token else { return };
+    let live = match shared.store.lookup(session) {
+        Lookup::Hit(live) => Some(live),
+        Lookup::Miss => None,
+        // Where the store fails, the request is refused for that.
+        Lookup::Later(later) => shared.asked("lookup", later).await.ok().flatten(),
+    };
+    let token = live.and_then(|live| HeaderValue::try_from(csrf_token::token(live.seed(), &shared.random)).ok());
+    if let Some(token) = token {
+        parts.headers.insert(&names.header, token);
+    }
 }
 
 /// Makes the head of a confirmation that of the form: what says whose browser it is stays, and what says what is sent is as

@@ -477,10 +477,17 @@ fn a_restart_loses_nothing_and_the_file_shows_nothing() {
 
 #[test]
 fn what_another_site_sends_is_not_kept() {
-    let gateway = Setup::new().start();
-    let client = gateway.signed_in(ALICE);
+    let shielded = Setup::new().start();
+    // Nor where nothing else keeps it out.
+    let gateway = Setup::new().extra("[csrf]\nmode = \"off\"").start();
+    let (client, stopped) = (gateway.signed_in(ALICE), shielded.signed_in(ALICE));
     gateway.advance(LUNCH);
-    let plain = || post_text(&client, "/save", "a=1").without("sec-fetch-site").without("origin").without("referer");
+    shielded.advance(LUNCH);
+    let plain_of = |client| {
+        let post = post_text(client, "/save", "a=1").without("sec-fetch-site").without("origin").without("referer");
+        post.without_origin()
+    };
+    let plain = || plain_of(&client);
     for (name, value) in [
         ("sec-fetch-site", "cross-site"),
         ("sec-fetch-site", "same-site"),
@@ -489,6 +496,7 @@ fn what_another_site_sends_is_not_kept() {
         ("referer", "https://evil.test/"),
         ("x-nothing", "is said"),
     ] {
+        assert_eq!(plain_of(&stopped).header(name, value).send().status, 403, "{name}: {value}");
         let led = plain().header(name, value).send();
         assert!(!told(&client, &led).contains("kept"), "{name}: {value}");
         assert_eq!(sign_in(&gateway.client(), &led, BOB).header("location"), "/", "{name}: {value}");
@@ -500,6 +508,25 @@ fn what_another_site_sends_is_not_kept() {
     let fetched = client.request(Method::POST, "/save").header("content-type", URLENCODED).body("a=1");
     assert_eq!(fetched.send().status, 401);
     assert_eq!((all_kept(&gateway), count(&gateway, "parked")), (0, 0));
+    assert_eq!((all_kept(&shielded), count(&shielded, "parked")), (0, 0));
+}
+
+#[test]
+fn a_form_with_a_token_is_sent_with_that_of_the_new_session() {
+    let mut setup = Setup::new();
+    setup.routes += "[[route]]\npath = \"/pay\"\nupstream = \"app\"\ncsrf = \"token\"\n";
+    let gateway = setup.start();
+    let client = gateway.signed_in(ALICE);
+    assert_eq!(client.get("/form").send().status, 200);
+    let token = gateway.application.last().header("x-vestibule-csrf").expect("a token").to_owned();
+    gateway.advance(LUNCH);
+    let (path, page) = kept(&client, post_text(&client, "/pay", &format!("a=1&vestibule_csrf={token}&b=2")));
+    assert!(!page.text().contains(&token), "it is no word of the person's");
+    gateway.application.forget();
+    assert_eq!(decide(&client, &path, &page, "send").send().status, 200);
+    let received = gateway.application.last();
+    assert_eq!((received.uri.path(), &*received.body), ("/pay", &b"a=1&b=2"[..]));
+    assert_eq!(gateway.application.received().len(), 1);
 }
 
 #[test]
