@@ -19,11 +19,12 @@ use crate::enforce::admit::admit;
 use crate::enforce::authorize::{AnswerCookies, Authorized, COOKIE_LIMIT, authorize};
 use crate::enforce::body::{AnswerBody, ClientBody, Incoming, Switched};
 use crate::enforce::challenge::challenge;
-use crate::enforce::establish::{self, Place};
+use crate::enforce::establish::{self, Established, Place};
 use crate::enforce::form_token;
 use crate::enforce::lease::{Lease, Leased};
 use crate::enforce::parking::{self, Challenged, Outcome};
 use crate::enforce::respond::{self, Refusal, is_for_person};
+use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::MAX_ANONYMOUS_PER_ADDRESS;
 use crate::enforce::tenant::Tenant;
 use crate::limit::parallel::UnderWay;
@@ -215,9 +216,7 @@ pub(super) async fn answer(
     let (grant, live) = match verdict {
         Verdict::Allow(grant) => (grant, live),
         Verdict::AllowWithNewSession(grant) => {
-            let place = Place::of(&facts);
-            let made = Box::pin(establish::anonymous(shared, tenant, place, now)).await.map_err(|_| Refusal::Store)?;
-            let made = made.ok_or(Refusal::TooMany("anonymous_sessions", FULL_OF_STRANGERS))?;
+            let made = Box::pin(stranger(shared, tenant, &facts, now)).await?;
             cookies.push(made.cookie);
             (grant, Some(made.live))
         }
@@ -243,6 +242,12 @@ pub(super) async fn answer(
     };
     cookies.write(shared, tenant, response.headers_mut());
     Ok(response)
+}
+
+/// The session of a stranger whose route gives them one.
+async fn stranger(shared: &Shared, tenant: &Tenant, facts: &Facts<'_>, now: Timestamp) -> Result<Established, Refusal> {
+    let made = establish::anonymous(shared, tenant, Place::of(facts), now).await.map_err(|_| Refusal::Store)?;
+    made.ok_or(Refusal::TooMany("anonymous_sessions", FULL_OF_STRANGERS))
 }
 
 /// The answer to a request that somebody must sign in for. A form that they sent is kept meanwhile.
