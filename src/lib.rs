@@ -84,6 +84,8 @@
 //! | guessing passwords, and names by the time it takes | [`limit::rate`], [`limit::wrong_passwords`], [`login::password`] |
 //! | shutting somebody out by guessing their password | [`limit::wrong_passwords`]: who has signed in before is no stranger |
 //! | somebody else at a screen that was left signed in | [`session::timeouts`], and where it matters [`policy::check::recency`] |
+//! | more sessions than somebody may have, by many sign-ins at once | [`session::store`]: counting, making room and adding are one step |
+//! | ending somebody else's session by its handle | [`portal::sessions`]: whatever is not one's own is not there |
 //! | guessing sessions | [`limit::guesses`]: bad cookies are counted by address |
 //! | the application setting our cookies | [`upstream::headers::guard_answer`] |
 //! | what goes over the wire without TLS | [`server::plain`]: a redirect, and nothing else is served there |

@@ -1,16 +1,24 @@
 //! How many sessions one person may have at once: who is let in, what ends for it, and what they are told.
 
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 
+use vestibule::base::clock::Timestamp;
+use vestibule::base::random::Random;
+use vestibule::base::units;
 use vestibule::config::Plan;
 use vestibule::enforce::reloads::{Cause, Reloaded};
 use vestibule::reader::Document;
+use vestibule::session::binding::Bound;
+use vestibule::session::concurrency::Limit;
 use vestibule::session::handle::SessionHandle;
-use vestibule::session::record::{EndReason, Owner};
+use vestibule::session::live::Live;
+use vestibule::session::principal::Principal;
+use vestibule::session::record::{EndReason, Owner, Record};
 use vestibule::session::tenant::TenantId;
+use vestibule::session::timeouts::Lifetimes;
 
-use super::harness::{ALICE, Answer, BOB, Client, Gateway, Setup, Version, advance_until, eventually, hidden};
+use super::harness::{ALICE, Answer, BOB, Client, Gateway, START, Setup, Version, advance_until, eventually, hidden};
 
 const STORES: [&str; 2] = ["disk", "memory"];
 
@@ -71,6 +79,81 @@ fn change(gateway: &Gateway, file: &str, from: &str, to: &str) -> Reloaded {
     std::fs::write(&file, text.replacen(from, to, 1)).expect("written");
     let outcome = gateway.block_on(gateway.running().shared.reloads.ask(Cause::signal()));
     outcome.unwrap_or_else(|words| panic!("refused: {words}"))
+}
+
+/// Who signs in, by what they have: a session began two hours ago (a), one hour ago (b), or half an hour ago (c), and was
+/// last used so long ago. Half an hour is the limit of all of them.
+const SIGN_IN: &str = "
+| has                     | may have | had in this browser | refuse     | end_oldest     |
+| ----------------------- | -------- | ------------------- | ---------- | -------------- |
+|                         | 1        |                     | in         | in             |
+| a 1m                    | 1        |                     | full       | in, ends a     |
+| a 1m                    | 1        | a                   | in, ends a | in, ends a     |
+| a 1m                    | 2        |                     | in         | in             |
+| a 1m                    | 2        | a                   | in, ends a | in, ends a     |
+| a 5m, b 1m, c 3m        | 4        |                     | in         | in             |
+| a 5m, b 1m, c 3m        | 3        |                     | full       | in, ends a     |
+| a 1m, b 5m, c 3m        | 3        |                     | full       | in, ends b     |
+| a 3m, b 3m, c 3m        | 3        |                     | full       | in, ends a     |
+| a 5m, b 1m, c 3m        | 3        | b                   | in, ends b | in, ends b     |
+| a 5m, b 1m, c 3m        | 2        |                     | full       | in, ends a c   |
+| a 5m, b 1m, c 3m        | 2        | b                   | full       | in, ends b a   |
+| a 5m, b 1m, c 3m        | 1        |                     | full       | in, ends a c b |
+| a 29m59s, b 1m          | 2        |                     | full       | in, ends a     |
+| a 30m, b 1m             | 2        |                     | in, ends a | in, ends a     |
+| a 30m, b 1m             | 3        |                     | in, ends a | in, ends a     |
+| a 30m, b 1m             | 1        |                     | full       | in, ends a b   |
+| a 30m, b 1m             | 1        | b                   | in, ends a b | in, ends a b |
+| a ended, b 1m           | 2        |                     | in         | in             |
+| a ended, b 1m           | 2        | a                   | in         | in             |
+| a ended, b 1m           | 1        |                     | full       | in, ends b     |
+| a 1m, b ended           | 1        | b                   | full       | in, ends a     |
+";
+
+#[test]
+fn who_is_let_in_and_what_ends_for_it() {
+    let now = START;
+    let ago = |text: &str| {
+        Timestamp::from_millis(now.as_millis() - units::duration(text).expect("a duration").as_millis() as u64)
+    };
+    let random = Random::seeded(1);
+    for row in SIGN_IN.lines().skip(3) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [has, max, this, refuse, end_oldest] = cells[..] else { panic!("{row}") };
+        let held: Vec<_> = has
+            .split(", ")
+            .filter(|one| !one.is_empty())
+            .map(|one| {
+                let (name, used) = one.split_once(' ').expect("a time");
+                let began = ago(match name {
+                    "a" => "2h",
+                    "b" => "1h",
+                    _ => "30m",
+                });
+                let principal = Some(Arc::new(Principal::new("alice", None, &[], &[])));
+                let bound = Bound::of(std::net::Ipv4Addr::LOCALHOST.into(), b"");
+                let live = Live::new(Record::new(&random, principal, bound, began));
+                if used == "ended" {
+                    live.end(EndReason::Logout, now);
+                } else {
+                    live.note_activity(ago(used));
+                }
+                (name, Arc::new(live))
+            })
+            .collect();
+        let name_of = |handle| held.iter().find(|(_, live)| live.handle() == handle).map_or("?", |(name, _)| name);
+        let sessions: Vec<_> = held.iter().map(|(_, live)| Arc::clone(live)).collect();
+        let before = held.iter().find(|(name, _)| *name == this).map(|(_, live)| (live.handle(), EndReason::Replaced));
+        for (ends_oldest, expected) in [(false, refuse), (true, end_oldest)] {
+            let (max, making_way) = (max.parse().expect("a number"), before.into_iter().collect());
+            let limit = Limit { max, ends_oldest, making_way, lifetimes: Some(Lifetimes::default()) };
+            let said = limit.room(&sessions, now).map_or("full".to_owned(), |ends| {
+                let names: Vec<&str> = ends.iter().map(|(handle, _)| name_of(*handle)).collect();
+                if names.is_empty() { "in".to_owned() } else { format!("in, ends {}", names.join(" ")) }
+            });
+            assert_eq!(said, expected, "{row}");
+        }
+    }
 }
 
 #[test]

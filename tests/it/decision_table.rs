@@ -65,6 +65,7 @@ const RECENT: &str = "
 | admin, age 4m, admin absolute 3m           | absolute        | absolute       | absolute     | absolute      | absolute     |
 | admin, age 6m, elsewhere, ip step_up       | other_ip        | other_ip       | other_ip     | other_ip      | other_ip     |
 | ended logout, admin                        | logout          | logout         | logout       | logout        | logout       |
+| ended displaced, admin, age 6m             | displaced       | displaced      | displaced    | displaced     | displaced    |
 | admin, age 6m, shows 5                     | reuse           | reuse          | reuse        | reuse         | reuse        |
 ";
 
@@ -108,6 +109,9 @@ const TABLE: &str = "
 | ended reuse, admin                         | nobody | nobody    | new       | ask       | ask   | reuse              |                       |                    |
 | ended idle, admin                          | nobody | nobody    | new       | ask       | ask   | idle               |                       |                    |
 | ended binding_ip, admin                    | nobody | nobody    | new       | ask       | ask   | binding_ip         |                       |                    |
+| ended displaced, user                      | nobody | nobody    | new       | ask       | ask   | displaced          |                       |                    |
+| ended displaced, admin, active 31m         | nobody | nobody    | new       | ask       | ask   | displaced          |                       |                    |
+| ended ended_elsewhere, user, shows 5       | nobody | nobody    | new       | ask       | ask   | ended_elsewhere    |                       |                    |
 | ended logout, admin, active 31m            | nobody | nobody    | new       | ask       | ask   | logout             |                       |                    |
 | ended logout, admin, shows 3               | nobody | nobody    | new       | ask       | ask   | logout             |                       |                    |
 | ended logout, admin, shows 8               | nobody | nobody    | new       | ask       | ask   | logout             |                       |                    |

@@ -439,6 +439,32 @@ fn who_cannot_be_given_another_session_keeps_the_one_they_have() {
 }
 
 #[test]
+fn nothing_ends_for_a_sign_in_that_cannot_be_kept_however_full_it_is() {
+    for when_full in ["end_oldest", "ask", "refuse"] {
+        let limit = format!("[session.concurrency]\nmax_sessions = 1\nwhen_full = \"{when_full}\"");
+        let (gateway, store) = started_with(&limit);
+        let alice = gateway.signed_in(ALICE);
+        let page = alice.visit("/.vestibule/login").send();
+        let fields = [("username", ALICE.0), ("password", ALICE.1), ("attempt", &*hidden(&page, "attempt"))];
+        let other = gateway.client();
+        let others_page = other.visit("/.vestibule/login").send();
+        let others = [("username", ALICE.0), ("password", ALICE.1), ("attempt", &*hidden(&others_page, "attempt"))];
+        for fault in [Fault::Fails, Fault::Panics] {
+            store.set_writes(fault);
+            for answer in [
+                alice.post_form("/.vestibule/login", &fields).send(),
+                other.post_form("/.vestibule/login", &others).send(),
+            ] {
+                assert!(answer.status >= 500 && !answer.headers.contains_key("location"), "{when_full}");
+                assert!(answer.set_cookies().iter().all(|cookie| !cookie.contains("session")));
+            }
+        }
+        store.set_writes(Fault::None);
+        assert_eq!((alice.get("/").send().status, gateway.sessions_of("alice").len()), (200, 1), "{when_full}");
+    }
+}
+
+#[test]
 fn a_session_that_must_end_is_refused_also_when_its_end_cannot_be_kept() {
     let (gateway, store) = started_with("[session.binding.user_agent]\nmode = \"exact\"\nanswer = \"end\"");
     let client = gateway.signed_in(ALICE);

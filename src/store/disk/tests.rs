@@ -1,5 +1,7 @@
 //! The disk store: what it keeps, what it refuses, and what its file shows.
 
+mod limits;
+
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
