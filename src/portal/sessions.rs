@@ -39,7 +39,7 @@ const ALL: &str = "all";
 enum Visitor {
     Known(Arc<Live>),
     /// They are asked to sign in, or told why not.
-    Other(Response<AnswerBody>),
+    Other(Box<Response<AnswerBody>>),
 }
 
 /// Shows them.
@@ -47,7 +47,7 @@ pub async fn show(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Resp
     visit.only_navigation()?;
     match visitor(visit, cookies, None).await? {
         Visitor::Known(live) => page(visit, &live, None).await,
-        Visitor::Other(answer) => Ok(answer),
+        Visitor::Other(answer) => Ok(*answer),
     }
 }
 
@@ -56,7 +56,7 @@ pub async fn list(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Resp
     visit.only_same_origin()?;
     let this = match visitor(visit, cookies, None).await? {
         Visitor::Known(live) => live,
-        Visitor::Other(answer) => return Ok(answer),
+        Visitor::Other(answer) => return Ok(*answer),
     };
     let all = lasting(visit, &this.owner(), Some(this.handle()), visit.now).await?;
     let sessions: Vec<Value> = all.iter().take(MOST).map(|live| in_json(live, &this)).collect();
@@ -86,7 +86,7 @@ pub async fn take(
     let recency = Recency { max_auth_age: Some(PROOF_VALID), ..Recency::default() };
     let this = match visitor(visit, cookies, Some(recency)).await? {
         Visitor::Known(live) => live,
-        Visitor::Other(answer) => return Ok(answer),
+        Visitor::Other(answer) => return Ok(*answer),
     };
     let [end] = form::read(visit, body, deadline, ["end"]).await?;
     let (end, own) = (end.ok_or(Refusal::BadForm)?, this.handle());
@@ -172,7 +172,7 @@ async fn visitor(visit: &Visit<'_>, cookies: &mut AnswerCookies, recency: Option
     match (authorized.verdict, authorized.live) {
         (Verdict::Allow(_), Some(live)) => Ok(Visitor::Known(live)),
         (Verdict::Allow(_) | Verdict::AllowWithNewSession(_), _) => Err(Refusal::Internal),
-        (Verdict::Challenge(reason), _) => Ok(Visitor::Other(led_to_login(visit, reason))),
+        (Verdict::Challenge(reason), _) => Ok(Visitor::Other(Box::new(led_to_login(visit, reason)))),
         (Verdict::Deny(reason), _) => Err(Refusal::Forbidden(reason)),
     }
 }

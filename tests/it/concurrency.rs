@@ -18,7 +18,9 @@ use vestibule::session::record::{EndReason, Owner, Record};
 use vestibule::session::tenant::TenantId;
 use vestibule::session::timeouts::Lifetimes;
 
-use super::harness::{ALICE, Answer, BOB, Client, Gateway, START, Setup, Version, advance_until, eventually, hidden};
+use super::harness::{
+    ALICE, Answer, BOB, Client, Gateway, START, Scripted, Setup, Version, advance_until, eventually, hidden,
+};
 
 const STORES: [&str; 2] = ["disk", "memory"];
 
@@ -35,7 +37,7 @@ fn limited(store: &str, keys: &str) -> Setup {
 
 /// A browser of its own.
 fn browser(gateway: &Gateway, at: usize) -> Client {
-    let mut client = gateway.client().speaking(if at % 2 == 0 { Version::H1 } else { Version::H2 });
+    let mut client = gateway.client().speaking(if at.is_multiple_of(2) { Version::H1 } else { Version::H2 });
     client.user_agent = BROWSERS[at % BROWSERS.len()].to_owned();
     client
 }
@@ -181,6 +183,24 @@ fn the_session_used_least_recently_ends_and_is_told_why() {
         assert_eq!(gateway.sessions_of("alice").len(), 3);
         gateway.log.wait_for(&["audit session.ended", "user=alice", "reason=displaced"]);
         assert!(counted(&gateway, "sessions_ended_total{reason=\"displaced\"} 1"));
+    }
+}
+
+#[test]
+fn a_stream_that_says_nothing_is_cut_at_once_as_well() {
+    for store in STORES {
+        let server = Scripted::start(|mut line| {
+            while line.request().is_some() {
+                line.say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n");
+                line.wait_for_close();
+            }
+        });
+        let gateway = limited(store, "max_sessions = 1").in_front_of(&server).start();
+        let (first, second) = (gateway.signed_in(ALICE), browser(&gateway, 1));
+        let (answer, mut stream) = first.get("/events").open();
+        assert!(answer.status == 200 && stream.next().is_some_and(|piece| piece.is_ok()));
+        assert_eq!(log_in(&second, ALICE).status, 303);
+        assert!(matches!(stream.next(), Some(Err(_))), "nobody waits for the next piece to notice");
     }
 }
 
@@ -341,6 +361,53 @@ fn of_fifty_logins_at_once_three_are_let_in_where_others_are_refused() {
         let gateway = limited(store, "max_sessions = 3\nwhen_full = \"refuse\"").start();
         assert_eq!(race(&gateway), 3);
         assert!(counted(&gateway, "logins_total{reason=\"full\"} 47"));
+    }
+}
+
+/// Signing in takes the time of a password, and one after the other is let through to the store. Those who choose have
+/// proved theirs before, and really come at once.
+#[test]
+fn of_fifty_who_choose_at_once_three_find_room() {
+    for store in STORES {
+        let gateway = limited(store, "max_sessions = 3\nwhen_full = \"ask\"").start();
+        let all = signed_in(&gateway, 3);
+        let racing: Vec<_> = (0..50).map(|at| browser(&gateway, at)).collect();
+        let racing: Vec<_> = racing.iter().map(|client| (client, asked(&log_in(client, ALICE)))).collect();
+        let shared = &gateway.running().shared;
+        let owner = || Owner::user(TenantId::DEFAULT, "alice");
+        let ended = shared.end_all_sessions(owner(), EndReason::Revoked, shared.clock.now());
+        assert_eq!(gateway.block_on(ended), Ok(3));
+        let (is_over, start) = (AtomicBool::new(false), Barrier::new(racing.len()));
+        let (most, statuses) = std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+                let held = || runtime.block_on(shared.store.list(owner())).expect("the store works").len();
+                let mut most = 0;
+                while !is_over.load(Ordering::SeqCst) {
+                    most = most.max(held());
+                    std::thread::yield_now();
+                }
+                most
+            });
+            let choosing = racing.into_iter().map(|(client, choice)| {
+                let (start, jar) = (&start, client.cookies());
+                let (mut own, agent) = (gateway.client().speaking(client.version), client.user_agent.clone());
+                scope.spawn(move || {
+                    own.user_agent = agent;
+                    start.wait();
+                    let post = own.post_form("/.vestibule/login/choose", &[("choice", &choice), ("end", "")]);
+                    post.header("cookie", &jar).send().status
+                })
+            });
+            let choosing: Vec<_> = choosing.collect();
+            let statuses: Vec<u16> = choosing.into_iter().map(|thread| thread.join().expect("no panic")).collect();
+            is_over.store(true, Ordering::SeqCst);
+            (watcher.join().expect("no panic"), statuses)
+        });
+        let count = |status| statuses.iter().filter(|said| **said == status).count();
+        assert_eq!((count(303), count(200)), (3, 47), "{statuses:?}");
+        assert_eq!((most, gateway.sessions_of("alice").len()), (3, 3));
+        assert!(all.iter().all(|client| refused(client).as_deref() == Some("revoked")));
     }
 }
 

@@ -20,13 +20,16 @@ fn limit(max: usize, ends_oldest: bool) -> Limit {
     Limit { max, ends_oldest, making_way: Vec::new(), lifetimes: Some(lifetimes.into()) }
 }
 
+/// A session, and what has ended for it.
+type Begun = (Arc<Live>, Vec<(SessionHandle, EndReason)>);
+
 fn everywhere(allowed: Concurrency) -> ByTenant<Option<Arc<Concurrency>>> {
     ByTenant::new(Some(Arc::new(allowed)), [])
 }
 
 impl<S: SessionStore + 'static> Case<S> {
     /// A session that is begun under a limit, and what has ended for it; `None` when there is no room.
-    fn begin(&self, secs: u64, limit: Limit) -> Option<(Arc<Live>, Vec<(SessionHandle, EndReason)>)> {
+    fn begin(&self, secs: u64, limit: Limit) -> Option<Begun> {
         let record = Record { authenticated_at: after(secs), active_at: after(secs), ..self.record("alice") };
         match self.run(self.store.create(record, Some(limit))).expect("the store works") {
             Created::Session { live, ended } => Some((live, ended)),
@@ -170,8 +173,10 @@ pub(super) fn races_of_ends_and_beginnings_keep_the_count<S: SessionStore + 'sta
             let store = Arc::clone(&case.store);
             case.runtime.spawn(async move {
                 for (turn, record) in records.into_iter().enumerate() {
-                    let _ =
-                        store.create(record, Some(limit(1 + turn % 3, at % 2 == 0))).await.expect("the store works");
+                    let _ = store
+                        .create(record, Some(limit(1 + turn % 3, at.is_multiple_of(2))))
+                        .await
+                        .expect("the store works");
                     let held = store.list(owner("alice")).await.expect("the store works");
                     if let Some(live) = held.first().filter(|_| turn % 4 == 1) {
                         let _ =
