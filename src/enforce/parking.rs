@@ -6,6 +6,7 @@
 //! in front of its owner to be sent in their name.
 
 mod kept;
+mod outcome;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,6 +41,7 @@ use std::rc::Rc;
 
 pub use kept::{PostId, Posted};
 use kept::{name_of, owner_of, weight_of};
+pub use outcome::{NotKept, Outcome};
 
 /// Default for `session.parked_posts.max_size`, in bytes: a form with a long text or a scanned page in it.
 pub const DEFAULT_MAX_SIZE: u64 = 1 << 20;
@@ -93,97 +95,6 @@ pub struct ParkingLot {
     expire_at: AtomicU64,
 }
 
-/// Why a form is not kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotKept {
-    /// Nobody knows whose it is.
-    Stranger,
-    /// It is larger than it may be.
-    TooLarge,
-    /// Its person has as many as they may have, or sends them all at once.
-    TooMany,
-    /// All of them together are as many as may be.
-    Full,
-    /// It did not arrive, or not in time.
-    Broken,
-    /// The store fails.
-    Store,
-}
-
-impl NotKept {
-    /// Every reason, for metrics.
-    pub const ALL: [Self; 6] = [Self::Stranger, Self::TooLarge, Self::TooMany, Self::Full, Self::Broken, Self::Store];
-
-    /// The name used in logs and metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Stranger => "stranger",
-            Self::TooLarge => "too_large",
-            Self::TooMany => "too_many",
-            Self::Full => "full",
-            Self::Broken => "broken",
-            Self::Store => "store_failed",
-        }
-    }
-
-    /// What the person is told on the login page.
-    const fn sentence(self) -> &'static str {
-        match self {
-            Self::Stranger => {
-                "What you sent was not carried out, and could not be kept. Sign in first, then fill it in and send it again."
-            }
-            Self::TooLarge => {
-                "What you sent was not carried out. It is too large to be kept here: sign in, then send it again."
-            }
-            Self::TooMany => {
-                "What you sent was not carried out. It could not be kept, because other things that you sent are being \
-                 kept already: sign in, then send it again."
-            }
-            Self::Full | Self::Store => {
-                "What you sent was not carried out, and could not be kept just now: sign in, then send it again."
-            }
-            Self::Broken => {
-                "What you sent did not arrive whole, so it was not carried out and could not be kept: sign in, then send \
-                 it again."
-            }
-        }
-    }
-}
-
-/// What the person is told whose form is kept.
-const KEPT: &str = "What you sent is kept for you. Once you have signed in, you can look at it and send it.";
-
-/// What became of the form that somebody must sign in for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// There was none, or forms are not kept at all.
-    NoForm,
-    /// It is kept.
-    Kept(Kept),
-    /// It is not.
-    NotKept(NotKept),
-}
-
-impl Outcome {
-    /// What the person is told on the login page, behind what they are told anyway.
-    pub fn notice(self, before: &str) -> String {
-        let more = match self {
-            Self::NoForm => return before.to_owned(),
-            Self::Kept(_) => KEPT,
-            Self::NotKept(why) => why.sentence(),
-        };
-        if before.is_empty() { more.to_owned() } else { format!("{before} {more}") }
-    }
-
-    /// What the way to the login page remembers of it.
-    pub const fn kept(self) -> Option<Kept> {
-        match self {
-            Self::Kept(kept) => Some(kept),
-            Self::NoForm | Self::NotKept(_) => None,
-        }
-    }
-}
-
 /// A request that somebody must sign in for.
 pub struct Challenged<'a> {
     /// Its head.
@@ -197,6 +108,22 @@ pub struct Challenged<'a> {
     /// When it came.
     pub now: Timestamp,
 }
+
+/// Goes with the head of a form that was kept and is sent now, should its person be asked for their password once more: it
+/// is then kept as it was, under the same name and for no longer.
+#[derive(Clone, Debug)]
+pub struct Again {
+    /// Whose it is.
+    pub user: Box<str>,
+    /// What it was called.
+    pub id: PostId,
+    /// What it is.
+    pub posted: Posted,
+}
+
+/// What marks the answer to a form whose person must sign in for it.
+#[derive(Clone, Copy, Debug)]
+pub struct AskedToSignIn;
 
 /// Whether it is a form that a person sent, in one of the two ways that browsers send what is filled in.
 pub fn is_form(parts: &Parts) -> bool {
@@ -244,9 +171,10 @@ pub async fn park(
         return Outcome::NoForm;
     }
     let owner = owner(post.live, post.reason);
-    let kept = match owner {
-        Some(owner) => parking.keep(shared, owner, post, body, deadlines, cookies).await,
-        None => Err(NotKept::Stranger),
+    let kept = match (post.parts.extensions.get::<Again>(), owner) {
+        (Some(again), _) => parking.keep_again(shared, again, post.now).await,
+        (None, Some(owner)) => parking.keep(shared, owner, post, body, deadlines, cookies).await,
+        (None, None) => Err(NotKept::Stranger),
     };
     let (event, outcome) = match kept {
         Ok(kept) => (AuditEvent::PostParked, Outcome::Kept(kept)),
@@ -329,6 +257,12 @@ impl Parking {
         let ends = post.now.plus(self.settings.keep);
         let put = self.put(shared, by, id, sealed, ends, post.now).await;
         if put.map_err(|_| NotKept::Store)? { Ok(Kept { owner: by, id: id.bytes() }) } else { Err(NotKept::Store) }
+    }
+
+    async fn keep_again(&self, shared: &Shared, again: &Again, now: Timestamp) -> Result<Kept, NotKept> {
+        let put = self.put_back(shared, &again.user, again.id, &again.posted, now).await;
+        let kept = Kept { owner: owner_of(&self.tenant, &again.user), id: again.id.bytes() };
+        if put == Ok(true) { Ok(kept) } else { Err(NotKept::Store) }
     }
 
     async fn read(&self, body: &mut ClientBody, deadlines: &Rc<Deadlines>, now: Timestamp) -> Result<Bytes, NotKept> {
@@ -426,8 +360,11 @@ impl Parking {
         posted: &Posted,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let sealed = self.seal(shared, user, id, &posted.encoded(), now);
         let ends = posted.at.plus(self.settings.keep);
+        if now >= ends {
+            return Ok(false);
+        }
+        let sealed = self.seal(shared, user, id, &posted.encoded(), now);
         self.put(shared, owner_of(&self.tenant, user), id, sealed, ends, now).await
     }
 }

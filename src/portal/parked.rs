@@ -16,7 +16,7 @@ use crate::base::deadline::Deadline;
 use crate::enforce::authorize::recognised_session;
 use crate::enforce::body::{AnswerBody, ClientBody};
 use crate::enforce::pages::{self, MessagePage, ParkedPage};
-use crate::enforce::parking::{Parking, PostId, Posted};
+use crate::enforce::parking::{Again, Parking, PostId, Posted};
 use crate::enforce::respond::{self, Refusal};
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::PREFIX;
@@ -68,6 +68,11 @@ impl Confirmed {
     /// The session that it is sent with.
     pub const fn session(&self) -> SessionHandle {
         self.session
+    }
+
+    /// What goes with it, should its person be asked for their password once more.
+    pub fn again(&self) -> Again {
+        Again { user: self.user.clone(), id: self.id, posted: self.posted.clone() }
     }
 
     /// Writes down that it was sent, as far as can be known.

@@ -22,7 +22,7 @@ use crate::enforce::challenge::challenge;
 use crate::enforce::establish::{self, Established, Place};
 use crate::enforce::form_token;
 use crate::enforce::lease::{Lease, Leased};
-use crate::enforce::parking::{self, Challenged, Outcome};
+use crate::enforce::parking::{self, AskedToSignIn, Challenged, Outcome};
 use crate::enforce::respond::{self, Refusal, is_for_person};
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::MAX_ANONYMOUS_PER_ADDRESS;
@@ -222,7 +222,7 @@ pub(super) async fn answer(
         }
         Verdict::Challenge(reason) => {
             let asked = Challenged { parts, facts: &facts, live: live.as_deref(), reason, now };
-            return Ok(challenged(worker, tenant, &asked, body, noted, cookies).await);
+            return Ok(Box::pin(challenged(worker, tenant, &asked, body, noted, cookies)).await);
         }
         Verdict::Deny(reason) => {
             noted.borrow_mut().session(live.as_deref());
@@ -268,6 +268,9 @@ async fn challenged(
         outcome = Box::pin(parking::park(shared, tenant, asked, body, &worker.deadlines, &mut cookies)).await;
     }
     let mut response = challenge(&worker.shared, tenant, asked, navigates, outcome);
+    if outcome != Outcome::NoForm {
+        response.extensions_mut().insert(AskedToSignIn);
+    }
     cookies.write(&worker.shared, tenant, response.headers_mut());
     response
 }

@@ -12,10 +12,10 @@ use http_body_util::Full;
 use crate::base::clock::Timestamp;
 use crate::enforce::authorize::AnswerCookies;
 use crate::enforce::body::{AnswerBody, ClientBody, Incoming};
+use crate::enforce::parking::AskedToSignIn;
 use crate::enforce::respond::{self, Refusal, Unsent};
 use crate::enforce::shared::Shared;
 use crate::enforce::tenant::Tenant;
-use crate::observe::metrics::Metrics;
 use crate::policy::facts::Facts;
 use crate::portal::parked::{self, Confirmed, Step};
 use crate::portal::{self, Visit};
@@ -89,11 +89,8 @@ pub(super) async fn send(
         if kept.put_back(&worker.shared, tenant, worker.clock().now()).await {
             respond::say_kept(&mut response, &kept.page());
         }
-    } else if noted.borrow().reason.is_none() {
+    } else if response.extensions().get::<AskedToSignIn>().is_none() {
         kept.note_sent(&worker.shared);
-    } else {
-        // They are asked for their password once more, and the form is kept under another name.
-        Metrics::count(&worker.shared.metrics.parked_posts, "put_back");
     }
     Ok(response)
 }
@@ -136,6 +133,7 @@ fn restore(parts: &mut Parts, kept: &Confirmed) -> Result<(), Refusal> {
     }
     let length = Bytes::len(&kept.posted.content);
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    parts.extensions.insert(kept.again());
     Ok(())
 }
 

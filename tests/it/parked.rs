@@ -190,8 +190,10 @@ fn a_form_that_asks_for_the_password_again_is_kept_too() {
     gateway.application.assert_untouched();
     assert_eq!(all_kept(&gateway), 1);
     let to = sign_in(&client, &led, ALICE).header("location").to_owned();
+    assert_eq!(to.split('?').next(), Some(&*path), "it is the same, and for as long");
     let page = client.visit(&to).send();
-    assert_eq!(decide(&client, to.split('?').next().expect("a path"), &page, "send").send().status, 200);
+    assert!(page.text().contains("5 minutes ago") && page.text().contains("another 10 minutes"), "{}", page.text());
+    assert_eq!(decide(&client, &path, &page, "send").send().status, 200);
     let all = gateway.application.received();
     assert_eq!((all.len(), &*all[0].body), (1, &b"amount=12"[..]));
 }
@@ -640,6 +642,16 @@ fn what_cannot_have_arrived_is_kept_and_what_may_have_is_not() {
     assert!(answer.status == 502 && answer.text().contains("check first whether it was saved"), "{}", answer.text());
     assert_eq!((client.visit(&path).send().status, all_kept(&gateway)), (404, 0));
     assert_eq!(breaks.received().len(), 1);
+    // The same when there is another cookie to be handed out.
+    let quick = "[session.rotation]\nevery = \"10s\"\ngrace = \"5s\"";
+    let gateway = Setup::new().extra(quick).in_front_of(&breaks).start();
+    let client = gateway.signed_in(ALICE);
+    gateway.advance(LUNCH);
+    let (path, page) = kept(&client, post_text(&client, "/save", "a=1"));
+    gateway.advance(11);
+    let answer = decide(&client, &path, &page, "send").send();
+    assert_eq!((answer.status, answer.set_cookies().len(), all_kept(&gateway)), (502, 1, 0));
+    assert_eq!((count(&gateway, "sent"), count(&gateway, "put_back")), (1, 0));
 }
 
 /// A store that has had enough.
