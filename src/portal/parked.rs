@@ -8,6 +8,7 @@ mod fields;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
@@ -30,6 +31,10 @@ use crate::session::handle::SessionHandle;
 
 /// Where they are, below our pages.
 const PAGES: &str = "parked/";
+
+/// What the address ends with that says that a form is to be sent. Otherwise it is the form's own, so that what is relative
+/// in the answer of the application, and where that leads to, is as if it had been sent to there.
+const SENDS: &str = ".vestibule-parked=";
 
 /// The largest answer to the question that is read, in bytes: a token and a word.
 const MAX_FORM: usize = 8 * 1024;
@@ -114,7 +119,26 @@ pub fn way_on(visit: &Visit<'_>, user: Option<&str>, back: &Return) -> String {
 
 /// What is asked for, if it is such a page.
 pub fn id<'visit>(visit: &'visit Visit<'_>) -> Option<&'visit [u8]> {
-    visit.facts.path.matched.strip_prefix(PREFIX.as_bytes())?.strip_prefix(PAGES.as_bytes())
+    let page = visit.facts.path.matched.strip_prefix(PREFIX.as_bytes());
+    page.map_or_else(|| sent(visit.tenant, visit.parts), |page| page.strip_prefix(PAGES.as_bytes()))
+}
+
+/// Which form is to be sent, by the address of a request.
+pub fn sent<'parts>(tenant: &Tenant, parts: &'parts Parts) -> Option<&'parts [u8]> {
+    if parts.method != Method::POST || tenant.parking.is_none() {
+        return None;
+    }
+    let query = parts.uri.query()?.as_bytes();
+    let (before, id) = query.split_at_checked(query.len().checked_sub(PostId::CHARACTERS)?)?;
+    let rest = before.strip_suffix(SENDS.as_bytes())?;
+    (rest.is_empty() || rest.ends_with(b"&")).then_some(id)
+}
+
+/// Where it is sent from its page. A path that some browser could read as another place is not among them.
+fn sending_to(posted: &Posted, id: PostId, page: &ReturnTo) -> String {
+    let Some(target) = ReturnTo::new(&posted.target) else { return page.as_str().to_owned() };
+    let between = if target.as_str().contains('?') { '&' } else { '?' };
+    format!("{}{between}{SENDS}{id}", target.as_str())
 }
 
 /// Answers a request for one of them.
@@ -145,7 +169,7 @@ pub async fn answer(visit: &Visit<'_>, id: &[u8], body: &mut ClientBody, deadlin
     let path = ReturnTo::new(&page_of(id)).ok_or(Refusal::Internal)?;
     let Some(said) = said else {
         let token = tenant.attempts.page(&shared.random, session, &path, now);
-        return Ok(Step::Answer(show(visit, parking, &posted, &path, &token)));
+        return Ok(Step::Answer(show(visit, parking, &posted, &path, &sending_to(&posted, id, &path), &token)));
     };
     if !tenant.attempts.is_of_page(&said.token, session, &path, now) {
         // They have signed in again since, or left it open for hours: they are shown it as it is.
@@ -229,12 +253,20 @@ fn gone(visit: &Visit<'_>) -> Response<AnswerBody> {
 }
 
 /// The question what is to become of it.
-fn show(visit: &Visit<'_>, parking: &Parking, posted: &Posted, path: &ReturnTo, token: &str) -> Response<AnswerBody> {
+fn show(
+    visit: &Visit<'_>,
+    parking: &Parking,
+    posted: &Posted,
+    path: &ReturnTo,
+    sending_to: &str,
+    token: &str,
+) -> Response<AnswerBody> {
     let read = fields::read(posted.content_type.as_bytes(), &posted.content);
     let ends = posted.at.plus(parking.keep_for());
     let page = ParkedPage {
         title: &visit.tenant.title,
         action: path.as_str(),
+        sending_to,
         token,
         host: &posted.authority,
         path: &fields::shortened(&posted.target),

@@ -35,7 +35,8 @@ use crate::observe::timings::Destination;
 use crate::policy::compression;
 use crate::policy::facts::{BadRequest, Expectation, Facts, expectation, is_navigation};
 use crate::policy::verdict::{Grant, Verdict};
-use crate::portal::{self, parked::Step};
+use crate::portal;
+use crate::portal::parked::{self, Step};
 use crate::rewrite::eligible::prepare;
 use crate::route::table::Route;
 use crate::server::conn::ConnInfo;
@@ -192,7 +193,7 @@ pub(super) async fn answer(
     let tenant = snapshot.tenant(&facts.host);
     worker.admit(snapshot, client).map_err(|exceeded| Refusal::TooMany("address_limit", exceeded))?;
     check_expectation(parts)?;
-    if portal::is_ours(&facts.path.matched) {
+    if portal::is_ours(&facts.path.matched) || parked::sent(tenant, parts).is_some() {
         noted.borrow_mut().destination = Destination::OwnPage;
         // Boxed like everything rare here, so that the future of an ordinary request stays small: it is moved about.
         return match Box::pin(own_page::answer(worker, current, tenant, &facts, parts, body, now)).await? {

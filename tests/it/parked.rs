@@ -120,7 +120,11 @@ fn a_form_that_meets_an_ended_session_is_sent_once_and_as_it_was() {
         assert!(text.contains(&client.authority()) && page.header("cache-control") == "no-store");
         gateway.application.assert_untouched();
         let path = to.split('?').next().expect("a path");
-        let answer = decide(&client, path, &page, "send").header("accept-language", "de").send();
+        // Sent to its own address, so that what is relative in the answer leads where it should.
+        let (_, action) = text.split_once("formaction=\"").expect("a button");
+        let action = action.split('"').next().expect("an address").replace("&#38;", "&");
+        assert!(action.starts_with("/orders/echo?x=%2F&y&.vestibule-parked="), "{action}");
+        let answer = decide(&client, &action, &page, "send").header("accept-language", "de").send();
         assert_eq!((answer.status, &*answer.body), (200, body));
         assert_eq!(answer.header("x-application"), "yes");
         let all = gateway.application.received();
@@ -139,6 +143,7 @@ fn a_form_that_meets_an_ended_session_is_sent_once_and_as_it_was() {
         assert_eq!(got.header("referer"), Some(&*format!("{origin}/orders/form?of=7")));
         assert!(!got.mentions("__Host-session"));
         // A reload of the answer, and the way back.
+        assert_eq!(decide(&client, &action, &page, "send").send().status, 404);
         assert_eq!(decide(&client, path, &page, "send").send().status, 404);
         assert_eq!(client.visit(path).send().status, 404);
         assert_eq!(gateway.application.received().len(), 1);
@@ -297,6 +302,29 @@ fn only_the_person_s_own_word_sends_it() {
     assert_eq!(client.request(Method::PUT, &other).send().status, 405);
     gateway.application.assert_untouched();
     assert_eq!(all_kept(&gateway), 1, "the first one's time is over");
+}
+
+#[test]
+fn an_address_that_could_be_read_as_another_place_is_not_sent_to_from_the_page() {
+    let gateway = Setup::new().start();
+    let client = gateway.signed_in(ALICE);
+    gateway.advance(LUNCH);
+    gateway.application.forget();
+    let (path, page) = kept(&client, post_text(&client, "//evil.test/save", "a=1"));
+    assert!(page.text().contains(&format!("formaction=\"{path}\"")), "{}", page.text());
+    assert_eq!(decide(&client, &path, &page, "send").send().status, 200);
+    assert_eq!(gateway.application.last().uri.to_string(), "//evil.test/save");
+    // The ending of an address says nothing by itself.
+    for target in [
+        "/save?.vestibule-parked=",
+        "/save?x.vestibule-parked=AAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "/save?a&.vestibule-parked=AAA",
+    ] {
+        assert_eq!(post_text(&client, target, "a=1").send().status, 200, "{target}");
+        assert_eq!(gateway.application.last().uri.to_string(), target);
+    }
+    let answer = post_text(&client, "/save?.vestibule-parked=AAAAAAAAAAAAAAAAAAAAAAAAAAA", "do=send&token=x").send();
+    assert_eq!(answer.status, 404);
 }
 
 #[test]

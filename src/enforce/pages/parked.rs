@@ -35,6 +35,8 @@ pub struct ParkedPage<'a> {
     pub title: &'a str,
     /// Where the answer is sent: the page's own path.
     pub action: &'a str,
+    /// Where it is sent to be passed on to the application: a path of our own origin.
+    pub sending_to: &'a str,
     /// What ties it to the session that it is shown to.
     pub token: &'a str,
     /// The host that it goes to.
@@ -90,6 +92,7 @@ mod tests {
         ParkedPage {
             title: text,
             action: text,
+            sending_to: text,
             token: text,
             host: text,
             path: text,

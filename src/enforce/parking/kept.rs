@@ -21,14 +21,14 @@ pub(super) const GRAIN: u64 = 1024;
 /// What is between the owner and the id in a name.
 const BETWEEN: char = '/';
 
-/// Of what length an id is, in characters.
-const ID_CHARACTERS: usize = 27;
-
 /// The name of a form that is kept: 128 random bits, and how much it takes, so that this is known of all without opening any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PostId([u8; 20]);
 
 impl PostId {
+    /// Of what length it is, in characters.
+    pub const CHARACTERS: usize = 27;
+
     /// A new one for something that takes so many [`GRAIN`]s.
     pub(super) fn new(random: &Random, weight: u32) -> Self {
         let (mut id, name): (_, [u8; 16]) = ([0; 20], random.bytes());
@@ -49,7 +49,7 @@ impl PostId {
 
     /// Reads what [`std::fmt::Display`] writes.
     pub fn read(text: &[u8]) -> Option<Self> {
-        if text.len() != ID_CHARACTERS {
+        if text.len() != Self::CHARACTERS {
             return None;
         }
         URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Self)
