@@ -313,7 +313,10 @@ fn an_address_that_could_be_read_as_another_place_is_not_sent_to_from_the_page()
     let (path, page) = kept(&client, post_text(&client, "//evil.test/save", "a=1"));
     assert!(page.text().contains(&format!("formaction=\"{path}\"")), "{}", page.text());
     assert_eq!(decide(&client, &path, &page, "send").send().status, 200);
-    assert_eq!(gateway.application.last().uri.to_string(), "//evil.test/save");
+    let sent = gateway.application.last();
+    // As an application is sent it anyway.
+    assert_eq!(post_text(&client, "//evil.test/save", "a=1").send().status, 200);
+    assert_eq!((sent.uri, sent.body), (gateway.application.last().uri, gateway.application.last().body));
     // The ending of an address says nothing by itself.
     for target in [
         "/save?.vestibule-parked=",
