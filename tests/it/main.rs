@@ -14,6 +14,7 @@ mod binding;
 mod binding_promise;
 mod binding_tls;
 mod bodies;
+mod browser;
 mod certificates;
 mod check;
 mod closing;

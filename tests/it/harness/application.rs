@@ -111,8 +111,21 @@ fn full(content: impl Into<Bytes>) -> Body {
     Full::new(content.into()).boxed()
 }
 
+/// A page as of an application of old: a link, and two forms that are sent beside it.
+const PAGE: &str = r#"<!doctype html>
+<title>The application</title>
+<p>a page of the application, and <a href="here?x=1">another one</a>
+<form method="post" action="plain">
+<input name="amount" value="7"><button>Send plainly</button>
+</form>
+<form method="post" action="upload" enctype="multipart/form-data">
+<input name="note"><input type="file" name="plan"><button>Send with a file</button>
+</form>
+"#;
+
 /// The last segment of the path says how to answer: `echo` gives the body back, `stream` sends a piece and then waits
-/// for ever, `slow` waits for ever, `gate` waits for the test, `cached` may be kept by anybody, `cookies` sets some, `status-NNN` answers so, `close` closes the connection.
+/// for ever, `slow` waits for ever, `gate` waits for the test, `cached` may be kept by anybody, `cookies` sets some, `page`
+/// is a page with forms, `status-NNN` answers so, `close` closes the connection.
 async fn answer(
     request: Request<Incoming>,
     received: &Mutex<Vec<Received>>,
@@ -123,7 +136,10 @@ async fn answer(
     let collected = body.collect().await.map(http_body_util::Collected::to_bytes);
     let body = collected.as_ref().map(Clone::clone).unwrap_or_default();
     let seen = Received { method: parts.method, uri: parts.uri, headers: parts.headers, body: body.clone() };
-    received.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+    // Browsers ask for it whenever they like, which is no test's concern.
+    if what != "favicon.ico" {
+        received.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+    }
     let mut response = match what.as_str() {
         "echo" => Response::new(full(body)),
         "big" => Response::new(full(vec![b'x'; 1 << 20])),
@@ -142,6 +158,11 @@ async fn answer(
             response
         }
         "stream" => Response::new(BodyExt::boxed(StreamBody::new(endless()))),
+        "page" => {
+            let mut response = Response::new(full(PAGE));
+            response.headers_mut().insert("content-type", HeaderValue::from_static("text/html; charset=utf-8"));
+            response
+        }
         "cookies" => {
             let mut response = Response::new(full("cookies"));
             for cookie in [
