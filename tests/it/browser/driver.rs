@@ -54,7 +54,7 @@ const ARGUMENTS: [&str; 15] = [
     "--disable-domain-reliability",
     "--disable-sync",
     "--window-size=1280,800",
-    "--host-resolver-rules=MAP *.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
+    "--host-resolver-rules=MAP localhost 127.0.0.1, MAP *.test 127.0.0.1, EXCLUDE 127.0.0.1, MAP * ~NOTFOUND",
     // It ends when its driver does, however that ended.
     "--remote-debugging-pipe",
 ];
