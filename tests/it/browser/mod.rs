@@ -6,6 +6,7 @@
 mod cookies;
 mod driver;
 mod looks;
+mod seats;
 mod signing_in;
 mod tabs;
 
