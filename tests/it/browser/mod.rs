@@ -5,6 +5,7 @@
 
 mod cookies;
 mod driver;
+mod kept;
 mod looks;
 mod seats;
 mod signing_in;
