@@ -62,12 +62,16 @@ where
         must_end |= is_over;
         loop {
             let connection = match &mut phase {
-                Phase::Shaking(shaking) => match ready!(Pin::new(shaking).poll(context)) {
-                    Ok(connection) => {
+                Phase::Shaking(shaking) => match Pin::new(shaking).poll(context) {
+                    Poll::Ready(Ok(connection)) => {
                         phase = Phase::Serving(connection);
                         continue;
                     }
-                    Err(_) => return Poll::Ready(End::Gone),
+                    // Browsers open connections in advance. One that is closed they leave alone; one on which their first
+                    // request meets a GOAWAY has cost some of them a form with a file (Chromium waits for ever).
+                    Poll::Pending if must_end => return Poll::Ready(End::Gone),
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(_)) => return Poll::Ready(End::Gone),
                 },
                 Phase::Serving(connection) => connection,
             };

@@ -371,3 +371,22 @@ fn a_trusted_proxy_has_everybodys_connections_unless_it_says_whose_they_are() {
     assert!(relayed("192.0.2.1").is_err(), "one too many");
     assert!(relayed("192.0.2.2").is_ok());
 }
+
+#[test]
+fn who_opens_a_connection_for_http_2_and_says_nothing_is_not_kept_to_be_sent_away_once_they_do() {
+    use tokio::io::AsyncReadExt;
+    let gateway = Setup::new().start();
+    let client = gateway.client();
+    // As browsers open one in advance.
+    let read = gateway.block_on(async {
+        let mut stream = client.connect(Version::H2).await;
+        let mut read = [0; 1024];
+        let count = stream.read(&mut read).await.expect("the gateway's settings");
+        gateway.advance(20);
+        let mut rest = Vec::new();
+        let all = stream.read_to_end(&mut rest);
+        tokio::time::timeout(Duration::from_secs(10), all).await.map(|_| count)
+    });
+    assert!(read.expect("it is closed when the head of a request would be late") > 0);
+    eventually("it is gone", || gateway.connections() == 0);
+}
