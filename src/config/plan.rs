@@ -17,7 +17,7 @@ use crate::config::{identity, portal, routes, upstreams};
 use crate::reader::Document;
 use crate::reader::mistake::Mistakes;
 use crate::route::table::Route;
-use crate::session::timeouts::Lifetime;
+use crate::session::timeouts::{Lifetime, Lifetimes};
 use crate::upstream::identity::IdentityHeaders;
 use crate::upstream::settings::UpstreamSettings;
 
@@ -57,9 +57,9 @@ pub struct Plan {
 }
 
 /// What holds for every session; nothing where that could not be read, which is told then.
-fn all_sessions(session: Option<&SessionPlan>) -> Lifetime {
+fn all_sessions(session: Option<&SessionPlan>) -> Lifetimes {
     let unbounded = Lifetime { idle: Duration::MAX, absolute: Duration::MAX };
-    session.map_or(unbounded, |session| session.rules.lifetimes.all)
+    session.map_or_else(|| unbounded.into(), |session| session.rules.lifetimes.clone())
 }
 
 impl Plan {

@@ -10,7 +10,7 @@ use crate::reader::mistake::Mistake;
 use crate::reader::{Located, Section, either, nearest};
 use crate::route::pattern::{HostPattern, PathPrefix};
 use crate::route::table::{DEFAULT_WEBSOCKET_TIMEOUT, Route, RouteLimit};
-use crate::session::timeouts::Lifetime;
+use crate::session::timeouts::Lifetimes;
 use crate::upstream::settings::UpstreamSettings;
 
 /// Reads every `[[route]]`.
@@ -18,14 +18,14 @@ pub(super) fn read(
     root: &Section<'_>,
     upstreams: &[Located<UpstreamSettings>],
     has_login: bool,
-    lifetime: &Lifetime,
+    lifetimes: &Lifetimes,
 ) -> Vec<Route> {
     root.require("route", "[[route]]\npath = \"/\"\nupstream = \"app\"");
     let mut all: Vec<Route> = Vec::new();
     let mut sections = Vec::new();
     let mut limited = 0;
     for section in root.sections("route") {
-        let Some(mut route) = read_one(&section, upstreams, has_login, lifetime) else { continue };
+        let Some(mut route) = read_one(&section, upstreams, has_login, lifetimes) else { continue };
         if let Some(limit) = &mut route.limit {
             limit.place = limited;
             limited += 1;
@@ -74,7 +74,7 @@ fn read_one(
     section: &Section<'_>,
     upstreams: &[Located<UpstreamSettings>],
     has_login: bool,
-    lifetime: &Lifetime,
+    lifetimes: &Lifetimes,
 ) -> Option<Route> {
     section.require("path", r#"path = "/""#).require("upstream", r#"upstream = "app""#);
     let host = section.parsed("host", HostPattern::parse);
@@ -119,7 +119,7 @@ fn read_one(
         }
         found
     });
-    let recency = lifetimes::of_route(section, (!access_is_wrong).then_some(access), lifetime);
+    let recency = lifetimes::of_route(section, (!access_is_wrong).then_some(access), lifetimes);
     let policy = RoutePolicy { access, roles: roles.into_iter().map(|role| role.value).collect(), recency };
     let websocket_timeout = positive(section, "websocket_timeout", DEFAULT_WEBSOCKET_TIMEOUT);
     let rewriting = rewriting::read(section, path.as_ref());

@@ -69,8 +69,9 @@ fn usable<'live>(
     tenant::own(&session, rules.tenant, trace)?;
     lifetime::not_revoked(&session, trace)?;
     let rotation = rotation::generation(&session, generation, &rules.rotation, now, trace)?;
-    lifetime::within_limits(&session, &rules.lifetimes, now, trace)?;
+    let locked = lifetime::within_limits(&session, &rules.lifetimes, now, trace)?;
     let report = binding::same_place(&session, &rules.binding, facts, trace)?;
+    lifetime::not_locked(&session, locked, trace)?;
     let touch = now.since(session.active_at) >= ACTIVITY_GRAIN;
     ControlFlow::Continue((session, Upkeep { touch, rotation, report }))
 }
@@ -101,20 +102,25 @@ fn with_session(session: &SessionView<'_>, upkeep: Upkeep) -> Decision {
         Some(principal) => Subject::User(session.handle, Arc::clone(principal)),
         None => Subject::Anonymous(session.handle),
     };
-    Decision { verdict: Verdict::Allow(Grant::new(subject)), upkeep, ends: None }
+    Decision { verdict: Verdict::Allow(Grant::new(subject)), upkeep, ends: None, locks: false }
 }
 
 /// The verdict when there is none.
 fn without_session(route: &RoutePolicy, unusable: Unusable, trace: &mut impl Trace) -> Decision {
     let verdict = match route.access {
         Access::Public | Access::Optional => Verdict::Allow(Grant::new(Subject::Nobody)),
+        // The cookie of another session would take the place of the locked one's.
+        Access::Anonymous if matches!(unusable.reason, Reason::Locked(_)) => {
+            Verdict::Allow(Grant::new(Subject::Nobody))
+        }
         Access::Anonymous => Verdict::AllowWithNewSession(Grant::new(Subject::Nobody)),
         Access::Authenticated => Verdict::Challenge(unusable.reason),
     };
     trace.step("without a session", route.access.name());
-    Decision { verdict, upkeep: Upkeep::default(), ends: unusable.ends }
+    Decision { verdict, upkeep: Upkeep::default(), ends: unusable.ends, locks: unusable.locks }
 }
 
 fn plain(verdict: Verdict) -> Decision {
-    Decision { verdict, upkeep: Upkeep { rotation: RotationStep::None, ..Upkeep::default() }, ends: None }
+    let upkeep = Upkeep { rotation: RotationStep::None, ..Upkeep::default() };
+    Decision { verdict, upkeep, ends: None, locks: false }
 }

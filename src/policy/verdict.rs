@@ -1,7 +1,10 @@
 //! What a decision says.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::base::units;
 use crate::session::binding::{Differences, Factor};
 use crate::session::handle::SessionHandle;
 use crate::session::principal::Principal;
@@ -59,6 +62,8 @@ pub enum Reason {
     InvalidProof,
     /// The session is over.
     Ended(EndReason),
+    /// The session is locked because nothing happened for this long; the person proves again who they are.
+    Locked(Duration),
     /// The request came from elsewhere than the session was made; the person proves again who they are.
     Elsewhere(Factor),
     /// The session can be used, but not here without proving again who they are.
@@ -79,6 +84,7 @@ impl Reason {
             Self::UnknownSession => "unknown_session",
             Self::InvalidProof => "invalid_proof",
             Self::Ended(reason) => reason.name(),
+            Self::Locked(_) => "locked",
             Self::Elsewhere(Factor::Address) => "other_ip",
             Self::Elsewhere(Factor::UserAgent) => "other_user_agent",
             Self::Elsewhere(Factor::Tls) => "other_tls",
@@ -89,10 +95,24 @@ impl Reason {
     }
 
     /// What the person is told on the login page; `None` when there is nothing to explain.
-    pub const fn notice(self) -> Option<&'static str> {
+    pub fn notice(self) -> Option<Cow<'static, str>> {
+        if let Self::Locked(idle) = self {
+            let span = units::in_words(idle);
+            let words =
+                format!("Your session was locked because nothing happened for {span}. Enter your password to go on.");
+            return Some(words.into());
+        }
+        self.sentence().map(Cow::Borrowed)
+    }
+
+    /// The same where nothing in it varies.
+    pub const fn sentence(self) -> Option<&'static str> {
         match self {
             Self::Ended(reason) => Some(reason.sentence()),
             Self::Stale(stale) => Some(stale.sentence()),
+            Self::Locked(_) => {
+                Some("Your session is locked because nothing happened for a while. Enter your password to go on.")
+            }
             Self::Elsewhere(Factor::Address) => Some("Your network address changed. Please sign in again."),
             Self::Elsewhere(Factor::UserAgent) => Some("Your browser looks different. Please sign in again."),
             Self::Elsewhere(Factor::Tls) => {
@@ -190,4 +210,6 @@ pub struct Decision {
     pub upkeep: Upkeep,
     /// The session ends, for this reason, before the answer goes out.
     pub ends: Option<EndReason>,
+    /// The session is locked, before the answer goes out.
+    pub locks: bool,
 }

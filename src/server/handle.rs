@@ -33,7 +33,7 @@ use crate::observe::timings::Destination;
 use crate::policy::client_address::client_address;
 use crate::policy::compression;
 use crate::policy::facts::{BadRequest, Expectation, Facts, expectation, is_navigation};
-use crate::policy::verdict::{Grant, Verdict};
+use crate::policy::verdict::{Grant, Reason, Verdict};
 use crate::portal::{self, parked::Step};
 use crate::rewrite::eligible::prepare;
 use crate::route::table::Route;
@@ -359,7 +359,7 @@ async fn pass(
     address(&grant, parts, current, conn, &mut sent)?;
     let lease =
         || live.as_ref().map(|live| Lease::new(worker.shared.leases.clone(), Arc::clone(live), grant.principal()));
-    let is_over = || live.as_ref().is_some_and(|live| live.ended().is_some());
+    let is_over = || live.as_ref().is_some_and(|live| !live.is_open());
     let announce = |interim: Response<()>| {
         // HTTP/1.0 does not know of it (RFC 9110 section 15.2).
         if version >= Version::HTTP_11 && !is_over() {
@@ -383,10 +383,10 @@ async fn pass(
     let answered = forward(&grant, parts, &mut upload, way, &told.cookies).await;
     // What the application has not taken is still the client's to send, or to be told not to.
     *body = upload.map(|upload| upload.into_inner().into_inner());
-    if let Some((reason, _)) = live.as_ref().and_then(|live| live.ended()) {
+    if let Some(reason) = live.as_ref().filter(|live| !live.is_open()).map(|live| why_over(live, &current.snapshot)) {
         // It ended while the application was thinking: its answer is for nobody. Or while something was uploaded: that
         // was cut off here, and is no fault of the application's.
-        return Err(Refusal::Unauthenticated(crate::policy::verdict::Reason::Ended(reason)));
+        return Err(Refusal::Unauthenticated(reason));
     }
     let mut response = answered?;
     if sent.is_websocket && version == Version::HTTP_2 {
@@ -410,6 +410,13 @@ async fn pass(
         Some(_) | None => AnswerBody::Upstream(Leased::new(body, lease())),
     };
     Ok(Response::from_parts(head, body))
+}
+
+/// Why nothing passes with a session any more.
+fn why_over(live: &Live, snapshot: &Snapshot) -> Reason {
+    let limits =
+        snapshot.lifetimes().of(live.tenant()).of(live.principal().map(|principal| &**principal), live.is_remembered());
+    live.ended().map_or(Reason::Locked(limits.idle), |(reason, _)| Reason::Ended(reason))
 }
 
 /// Refuses an answer to who asks for a WebSocket by HTTP/2 that opens none and is a success: there, any success says that

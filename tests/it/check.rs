@@ -230,10 +230,6 @@ gateway.toml:16:1: "level" does not exist in this version yet
    16 | level = "established"
       | ^^^^^ remove this line
 
-gateway.toml:18:1: "on_idle" does not exist in this version yet
-   18 | on_idle = "lock"
-      | ^^^^^^^ remove this line: a session that is idle for too long ends
-
 gateway.toml:20:8: sessions cannot be kept in "redis" yet
    20 | kind = "redis"
       |        ^^^^^^^ write kind = "disk", which is one machine's
@@ -241,10 +237,6 @@ gateway.toml:20:8: sessions cannot be kept in "redis" yet
 gateway.toml:21:1: "url" does not exist in this version yet
    21 | url = "redis://127.0.0.1"
       | ^^^ remove this line: sessions are kept in memory and in a file
-
-gateway.toml:22:10: [session.remember_me] does not exist in this version yet
-   22 | [session.remember_me]
-      |          ^^^^^^^^^^^ remove this table: [session.lifetime] holds for everybody
 
 gateway.toml:24:11: [[session.level]] does not exist in this version yet
    24 | [[session.level]]
@@ -258,10 +250,6 @@ gateway.toml:28:3: [[tenant]] does not exist in this version yet
    28 | [[tenant]]
       |   ^^^^^^ remove this table: each tenant needs a gateway of its own
 
-gateway.toml:32:1: "remember_me" does not exist in this version yet
-   32 | remember_me = false
-      | ^^^^^^^^^^^ remove this line
-
 gateway.toml:33:8: [login.oidc] does not exist in this version yet
    33 | [login.oidc]
       |        ^^^^ remove this table: people sign in with a password, by [login.local]
@@ -270,7 +258,7 @@ gateway.toml:35:8: there is no table [login.locale]
    35 | [login.locale]
       |        ^^^^^^ did you mean [login.local]?
 
-12 mistakes in gateway.toml
+10 mistakes in gateway.toml
 "#;
     assert_eq!(told(&format!("profile = \"asvs-l2\"\n{GOOD}{more}")), expected);
 }
@@ -1049,4 +1037,23 @@ fn a_way_around_a_fresh_proof_is_told() {
     let shown = told(&detour);
     let words = "\"/x/pay\" is then what \"/pay\" is, and asks less for the password again than that route does";
     assert!(shown.contains(words), "{shown}");
+}
+
+#[test]
+fn who_is_remembered_is_remembered_for_longer() {
+    let told = |more: &str| told(&format!("{GOOD}{more}"));
+    let shorter = told("[session.lifetime]\nidle = \"2h\"\n[session.remember_me]\nidle = \"1h\"\n");
+    assert!(
+        shorter.contains("who asks to be remembered would be signed out sooner than who does not (idle)"),
+        "{shorter}"
+    );
+    assert!(shorter.contains("write at least idle = \"2h\", as [session.lifetime] has it"), "{shorter}");
+    let never = told("[session.remember_me]\nidle = \"60d\"\n");
+    assert!(never.contains("the idle limit is longer than the absolute one"), "{never}");
+    let endless = told("[session.remember_me]\nabsolute = \"500d\"\n");
+    assert!(endless.contains("browsers keep no cookie for so long"), "{endless}");
+    let loose = told("[session.remember_me]\n[roles.admin]\nidle = \"8d\"\n");
+    assert!(loose.contains("write at most \"7d\", which [session.remember_me] says"), "{loose}");
+    let forbidden = told("[session.remember_me]\n[roles.admin]\nremember_me = false\nidle = \"1d\"\n");
+    assert!(forbidden.contains("write at most \"30m\""), "{forbidden}");
 }

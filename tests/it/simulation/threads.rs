@@ -52,6 +52,9 @@ fn play(seed: u64) {
     let rules = Rules {
         idle: 1_800_000,
         absolute: 43_200_000,
+        offered: None,
+        forgets_root: false,
+        locks: false,
         every: Some(2000),
         grace: 1000,
         address: (Compared::Not, Answer::End),
@@ -82,6 +85,7 @@ impl Field {
                 world.shared(),
                 &world.snapshot().default,
                 world::principal(user),
+                None,
                 from,
                 None,
                 None,

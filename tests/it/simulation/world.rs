@@ -33,7 +33,7 @@ use vestibule::session::record::{EndReason, Owner, Person, Record};
 use vestibule::session::rotation::RotationRule;
 use vestibule::session::store::{Created, Lookup, Page, SessionStore, StoreError};
 use vestibule::session::tenant::ByTenant;
-use vestibule::session::timeouts::{Lifetime, Lifetimes};
+use vestibule::session::timeouts::{Lifetime, Lifetimes, OnIdle, Over, RoleLifetime};
 use vestibule::store::memory::MemoryStore;
 
 use super::model::{self, Asks, Compared, Place, Rules};
@@ -71,6 +71,10 @@ impl SessionStore for Turnstile {
 
     fn touch(&self, live: &Arc<Live>, now: Timestamp) {
         self.inner.touch(live, now);
+    }
+
+    fn lock(&self, live: &Arc<Live>) -> bool {
+        self.inner.lock(live)
     }
 
     fn change_principal(
@@ -115,7 +119,7 @@ impl SessionStore for Turnstile {
         &self,
         lifetimes: ByTenant<Lifetimes>,
         now: Timestamp,
-    ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<(SessionHandle, Over)>, StoreError>> {
         Box::pin(turn().then(move |()| self.inner.sweep(lifetimes, now)))
     }
 
@@ -295,6 +299,18 @@ fn route(asks: Asks) -> RoutePolicy {
     RoutePolicy::new(access, roles)
 }
 
+fn lifetimes(rules: &Rules) -> Lifetimes {
+    let pair =
+        |(idle, absolute)| Lifetime { idle: Duration::from_millis(idle), absolute: Duration::from_millis(absolute) };
+    let of_root =
+        RoleLifetime { role: "admin".into(), forbids_remembering: rules.forgets_root, ..RoleLifetime::default() };
+    Lifetimes {
+        remembered: rules.offered.map(pair),
+        on_idle: if rules.locks { OnIdle::Lock } else { OnIdle::End },
+        ..Lifetimes::new(pair((rules.idle, rules.absolute)), [of_root])
+    }
+}
+
 fn session_rules(rules: &Rules) -> SessionRules {
     let answer = |answer| match answer {
         model::Answer::Log => Answer::Log,
@@ -317,11 +333,7 @@ fn session_rules(rules: &Rules) -> SessionRules {
         ..BindingRules::default()
     };
     SessionRules {
-        lifetimes: Lifetime {
-            idle: Duration::from_millis(rules.idle),
-            absolute: Duration::from_millis(rules.absolute),
-        }
-        .into(),
+        lifetimes: lifetimes(rules),
         rotation: RotationRule {
             every: rules.every.map(Duration::from_millis),
             grace: Duration::from_millis(rules.grace),
