@@ -44,6 +44,7 @@ use vestibule::session::binding::{AddressMode, AgentMode, Answer, BindingRules, 
 use vestibule::session::concurrency::Limit;
 use vestibule::session::cookie::{CookieSecret, CookieSettings, SessionCookie};
 use vestibule::session::handle::SessionHandle;
+use vestibule::session::level::Level;
 use vestibule::session::live::Live;
 use vestibule::session::principal::Principal;
 use vestibule::session::record::Record;
@@ -128,6 +129,14 @@ fn decisions(group: &mut Group<'_>) {
         Recency { idle: hour, absolute: hour, max_auth_age: hour, methods: [Method::POST, Method::GET].into() };
     let recent = RoutePolicy { recency: Some(Box::new(recency)), ..policy(&[]) };
     case("signed in, recently", &usual, &recent);
+    let level = |name: &str, minutes: u64| {
+        let after = Duration::from_secs(60 * minutes);
+        Arc::new(Level { name: name.into(), after, idle: Some(Duration::from_secs(600)) })
+    };
+    let levels = [level("new", 0), level("known", 5), level("established", 60)];
+    let asked = RoutePolicy { level: Some(Arc::clone(&levels[0])), ..policy(&[]) };
+    let leveled = SessionRules { levels: levels.into(), ..SessionRules::default() };
+    case("signed in, of three levels", &leveled, &asked);
     case("every check and roles", &strict, &admins);
 }
 

@@ -83,6 +83,7 @@
 //! | guessing passwords, and names by the time it takes | [`limit::rate`], [`limit::wrong_passwords`], [`login::password`] |
 //! | shutting somebody out by guessing their password | [`limit::wrong_passwords`]: who has signed in before is no stranger |
 //! | somebody else at a screen that was left signed in | [`session::timeouts`], and where it matters [`policy::check::recency`] |
+//! | using a password that was just stolen where it does most harm | [`session::level`]: a new session opens less |
 //! | guessing sessions | [`limit::guesses`]: bad cookies are counted by address |
 //! | the application setting our cookies | [`upstream::headers::guard_answer`] |
 //! | what goes over the wire without TLS | [`server::plain`]: a redirect, and nothing else is served there |

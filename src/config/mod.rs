@@ -8,6 +8,7 @@ mod health;
 mod hsts;
 mod identity;
 mod keys;
+mod levels;
 mod lifetimes;
 mod limits;
 mod log;

@@ -26,9 +26,7 @@ pub(super) const NOT_YET: &[NotYet] = &[
     NotYet { table: "login", key: "oidc", help: PASSWORDS_ONLY },
     NotYet { table: "portal", key: "host", help: "remove this line: every host has the pages, below /.vestibule/" },
     NotYet { table: "route[]", key: "csrf", help: REMOVE_LINE },
-    NotYet { table: "route[]", key: "level", help: REMOVE_LINE },
     NotYet { table: "session", key: "data", help: REMOVE_TABLE },
-    NotYet { table: "session", key: "level", help: REMOVE_TABLE },
     NotYet { table: "session.store", key: "url", help: NO_SERVER },
 ];
 

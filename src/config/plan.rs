@@ -1,6 +1,7 @@
 //! The validated whole: what the composition root builds the gateway from.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::listen::Place;
@@ -103,7 +104,9 @@ impl Plan {
         let log = log::read(&root, identity.as_ref());
         let title = portal::read(&root);
         let upstreams = upstreams::read(&root, &server);
-        let routes = routes::read(&root, &upstreams, users.is_some(), &all_sessions(session.as_ref()));
+        let levels = session.as_ref().map(|session| Arc::clone(&session.rules.levels));
+        let sessions = (&all_sessions(session.as_ref()), &*levels.unwrap_or_default());
+        let routes = routes::read(&root, &upstreams, users.is_some(), sessions);
         log::apart(&root, &log, &own_files(document, &server, &admin, session.as_ref(), keys.as_ref()));
         document.finish()?;
         match (session, identity) {

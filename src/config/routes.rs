@@ -1,7 +1,9 @@
 //! `[[route]]`: what goes where, and what is asked of whom.
 
+use std::sync::Arc;
+
 use crate::config::server::positive;
-use crate::config::{lifetimes, rewriting};
+use crate::config::{levels, lifetimes, rewriting};
 use crate::enforce::snapshot::PREFIX;
 use crate::login::users::check_role;
 use crate::policy::compression::Coding;
@@ -10,6 +12,7 @@ use crate::reader::mistake::Mistake;
 use crate::reader::{Located, Section, either, nearest};
 use crate::route::pattern::{HostPattern, PathPrefix};
 use crate::route::table::{DEFAULT_WEBSOCKET_TIMEOUT, Route, RouteLimit};
+use crate::session::level::Level;
 use crate::session::timeouts::Lifetimes;
 use crate::upstream::settings::UpstreamSettings;
 
@@ -18,14 +21,14 @@ pub(super) fn read(
     root: &Section<'_>,
     upstreams: &[Located<UpstreamSettings>],
     has_login: bool,
-    lifetimes: &Lifetimes,
+    sessions: (&Lifetimes, &[Arc<Level>]),
 ) -> Vec<Route> {
     root.require("route", "[[route]]\npath = \"/\"\nupstream = \"app\"");
     let mut all: Vec<Route> = Vec::new();
     let mut sections = Vec::new();
     let mut limited = 0;
     for section in root.sections("route") {
-        let Some(mut route) = read_one(&section, upstreams, has_login, lifetimes) else { continue };
+        let Some(mut route) = read_one(&section, upstreams, has_login, sessions) else { continue };
         if let Some(limit) = &mut route.limit {
             limit.place = limited;
             limited += 1;
@@ -58,6 +61,8 @@ fn tell_of_holes(sections: &[Section<'_>], all: &[Route]) {
             let (host, path) = (&route.host, wide.path.shown());
             let message = if route.policy.is_for_more_than(&wide.policy) {
                 format!("on \"{host}\", \"{path}\" is open to more people than the route of \"{}\" allows", wide.host)
+            } else if route.policy.is_of_lower_level_than(&wide.policy) {
+                format!("on \"{host}\", \"{path}\" asks for a lower level than the route of \"{}\" does", wide.host)
             } else {
                 let asks = "asks less for the password again than the route of";
                 format!("on \"{host}\", \"{path}\" {asks} \"{}\" does", wide.host)
@@ -74,7 +79,7 @@ fn read_one(
     section: &Section<'_>,
     upstreams: &[Located<UpstreamSettings>],
     has_login: bool,
-    lifetimes: &Lifetimes,
+    sessions: (&Lifetimes, &[Arc<Level>]),
 ) -> Option<Route> {
     section.require("path", r#"path = "/""#).require("upstream", r#"upstream = "app""#);
     let host = section.parsed("host", HostPattern::parse);
@@ -119,8 +124,9 @@ fn read_one(
         }
         found
     });
-    let recency = lifetimes::of_route(section, (!access_is_wrong).then_some(access), lifetimes);
-    let policy = RoutePolicy { access, roles: roles.into_iter().map(|role| role.value).collect(), recency };
+    let recency = lifetimes::of_route(section, (!access_is_wrong).then_some(access), sessions.0);
+    let level = levels::of_route(section, sessions.1, (!access_is_wrong).then_some(access), recency.as_deref());
+    let policy = RoutePolicy { access, roles: roles.into_iter().map(|role| role.value).collect(), recency, level };
     let websocket_timeout = positive(section, "websocket_timeout", DEFAULT_WEBSOCKET_TIMEOUT);
     let rewriting = rewriting::read(section, path.as_ref());
     let compress = compress(section);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::net::{DEFAULT_PREFIX_V4, DEFAULT_PREFIX_V6};
 use crate::base::units;
-use crate::config::{concurrency, lifetimes, parked_posts};
+use crate::config::{concurrency, levels, lifetimes, parked_posts};
 use crate::enforce::parking::ParkingSettings;
 use crate::login::{attempt, device};
 use crate::policy::route_policy::SessionRules;
@@ -65,8 +65,9 @@ pub(super) fn read(root: &Section<'_>) -> Option<SessionPlan> {
     let roles = lifetimes::of_roles(root, &base).into();
     let lifetimes = Lifetimes { roles, ..base };
     let (rotation, binding) = (rotation(&section), binding(&section));
+    let levels = levels::read(&section, &lifetimes).into();
     let concurrency = concurrency::read(root, &section);
-    let rules = SessionRules { tenant: TenantId::DEFAULT, lifetimes, rotation, binding, concurrency };
+    let rules = SessionRules { tenant: TenantId::DEFAULT, lifetimes, rotation, binding, concurrency, levels };
     let parked_posts = parked_posts::read(&section);
     Some(SessionPlan { store: store?, cookie: cookie?, rules, parked_posts })
 }

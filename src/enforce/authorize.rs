@@ -127,6 +127,33 @@ pub async fn authorize(
     headers: &HeaderMap,
     now: Timestamp,
 ) -> Result<Authorized, StoreError> {
+    authorize_for(shared, tenant, route, facts, headers, now, true).await
+}
+
+/// The same for whoever only looks at their session: it does everything else that is done to one, and is no activity.
+///
+/// # Errors
+/// When the store fails.
+pub async fn look(
+    shared: &Shared,
+    tenant: &Tenant,
+    facts: &Facts<'_>,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> Result<Authorized, StoreError> {
+    let route = RoutePolicy::new(Access::Authenticated, Vec::new());
+    authorize_for(shared, tenant, &route, facts, headers, now, false).await
+}
+
+async fn authorize_for(
+    shared: &Shared,
+    tenant: &Tenant,
+    route: &RoutePolicy,
+    facts: &Facts<'_>,
+    headers: &HeaderMap,
+    now: Timestamp,
+    is_activity: bool,
+) -> Result<Authorized, StoreError> {
     let search = match route.access {
         // The cookie of a public route is not read.
         Access::Public => Search { found: Err(Bad::innocent(Reason::NoSession)), has_strays: false },
@@ -138,7 +165,8 @@ pub async fn authorize(
         Ok(found) => Presented::Session { session: found.live.view(), generation: found.generation },
         Err(bad) => Presented::Unusable(bad.reason),
     };
-    let decision = decide(&tenant.rules, route, presented, facts, now, &mut NoTrace);
+    let mut decision = decide(&tenant.rules, route, presented, facts, now, &mut NoTrace);
+    decision.upkeep.touch &= is_activity;
     let mut cookies = AnswerCookies::default();
     if search.has_strays {
         cookies.set = tenant.cookie.delete_strays(&facts.host, &String::from_utf8_lossy(&facts.path.matched));

@@ -79,6 +79,7 @@ pub struct Chosen {
 ///
 /// # Errors
 /// When the store fails; then nobody is signed in.
+#[expect(clippy::too_many_arguments, reason = "what is known of who signs in, each used once")]
 pub async fn sign_in(
     shared: &Shared,
     tenant: &Tenant,

@@ -223,7 +223,8 @@ fn owner(live: Option<&Live>, reason: Reason) -> Option<&Arc<Principal>> {
         | Reason::UnknownSession
         | Reason::InvalidProof
         | Reason::Anonymous
-        | Reason::MissingRole => false,
+        | Reason::MissingRole
+        | Reason::Level(_) => false,
     };
     live.filter(|_| may)?.principal()
 }

@@ -4,11 +4,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::base::clock::Timestamp;
-use crate::policy::check::{Unusable, access, binding, lifetime, recency, rotation, tenant};
+use crate::policy::check::{self, Unusable, access, binding, lifetime, recency, rotation, tenant};
 use crate::policy::facts::Facts;
 use crate::policy::route_policy::{Access, RoutePolicy, SessionRules};
 use crate::policy::trace::Trace;
 use crate::policy::verdict::{Decision, Grant, Reason, RotationStep, Subject, Upkeep, Verdict};
+use crate::session::level;
 use crate::session::live::SessionView;
 use crate::session::timeouts::ACTIVITY_GRAIN;
 
@@ -45,7 +46,7 @@ pub fn decide(
             if let Some(refusal) = refusal(route, &session, facts, now, trace) {
                 return plain(refusal);
             }
-            with_session(&session, upkeep)
+            with_session(rules, &session, upkeep, now)
         }
     }
 }
@@ -91,18 +92,25 @@ fn refusal(
     if !access::has_role(route, principal, trace) {
         return Some(Verdict::Deny(Reason::MissingRole));
     }
+    if let Some(level) = &route.level
+        && let Some(shortfall) = check::level::shortfall(level, session, now, trace)
+    {
+        return Some(Verdict::Deny(Reason::Level(shortfall)));
+    }
     let asked = route.recency.as_ref()?;
     let stale = recency::stale(asked, session, facts.method, now, trace)?;
     Some(Verdict::Challenge(Reason::Stale(stale)))
 }
 
 /// The decision when there is a session that may pass.
-fn with_session(session: &SessionView<'_>, upkeep: Upkeep) -> Decision {
+fn with_session(rules: &SessionRules, session: &SessionView<'_>, upkeep: Upkeep, now: Timestamp) -> Decision {
     let subject = match session.principal {
         Some(principal) => Subject::User(session.handle, Arc::clone(principal)),
         None => Subject::Anonymous(session.handle),
     };
-    Decision { verdict: Verdict::Allow(Grant::new(subject)), upkeep, ends: None, locks: false }
+    // A stranger's session is of no level.
+    let level = session.principal.and_then(|_| level::highest(&rules.levels, session, now));
+    Decision { verdict: Verdict::Allow(Grant::new(subject).at(level)), upkeep, ends: None, locks: false }
 }
 
 /// The verdict when there is none.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::base::units;
 use crate::session::binding::{Differences, Factor};
 use crate::session::handle::SessionHandle;
+use crate::session::level::{Level, Shortfall};
 use crate::session::principal::Principal;
 use crate::session::record::EndReason;
 
@@ -72,6 +73,8 @@ pub enum Reason {
     Anonymous,
     /// None of the roles the route asks for.
     MissingRole,
+    /// The session has not reached the level the route asks for.
+    Level(Shortfall),
 }
 
 impl Reason {
@@ -91,6 +94,7 @@ impl Reason {
             Self::Stale(stale) => stale.name(),
             Self::Anonymous => "anonymous",
             Self::MissingRole => "missing_role",
+            Self::Level(shortfall) => shortfall.name(),
         }
     }
 
@@ -124,7 +128,8 @@ impl Reason {
             | Self::UnknownSession
             | Self::InvalidProof
             | Self::Anonymous
-            | Self::MissingRole => None,
+            | Self::MissingRole
+            | Self::Level(_) => None,
         }
     }
 }
@@ -144,11 +149,21 @@ pub enum Subject {
 #[derive(Debug)]
 pub struct Grant {
     subject: Subject,
+    level: Option<Arc<Level>>,
 }
 
 impl Grant {
     pub(in crate::policy) const fn new(subject: Subject) -> Self {
-        Self { subject }
+        Self { subject, level: None }
+    }
+
+    pub(in crate::policy) fn at(self, level: Option<&Arc<Level>>) -> Self {
+        Self { level: level.cloned(), ..self }
+    }
+
+    /// The highest level that the session has reached.
+    pub const fn level(&self) -> Option<&Arc<Level>> {
+        self.level.as_ref()
     }
 
     /// As whom the request passes.

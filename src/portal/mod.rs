@@ -1,5 +1,6 @@
 //! Floor 5: our own pages, all below one reserved prefix.
 
+mod api;
 mod enter;
 mod form;
 mod listing;
@@ -65,7 +66,10 @@ pub async fn answer(
         (b"sessions", &Method::POST) => sessions::take(visit, body, deadline, cookies).await,
         (b"api/sessions", &Method::GET | &Method::HEAD) => sessions::list(visit, cookies).await,
         (b"login" | b"login/choose" | b"logout" | b"sessions", _) => Err(Refusal::Method("GET, HEAD, POST")),
-        (b"api/sessions", _) => Err(Refusal::Method("GET, HEAD")),
+        (b"api/session", &Method::GET | &Method::HEAD) => api::show(visit, cookies).await,
+        (b"api/session/extend", &Method::POST) => api::extend(visit, cookies).await,
+        (b"api/session/extend", _) => Err(Refusal::Method("POST")),
+        (b"api/session" | b"api/sessions", _) => Err(Refusal::Method("GET, HEAD")),
         _ => Err(Refusal::NoPage),
     }
 }

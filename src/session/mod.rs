@@ -9,6 +9,7 @@ pub mod cookie;
 pub mod device;
 pub mod handle;
 pub mod kv;
+pub mod level;
 pub mod live;
 pub mod owner;
 pub mod principal;

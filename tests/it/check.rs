@@ -201,7 +201,7 @@ gateway.toml: [[route]] is missing
 
 #[test]
 fn what_is_to_come_is_told_from_what_is_misspelt() {
-    let more = r#"level = "established"
+    let more = r#"idle = "10m"
 [session.lifetime]
 on_idle = "lock"
 [session.store]
@@ -209,8 +209,8 @@ kind = "redis"
 url = "redis://127.0.0.1"
 [session.remember_me]
 idle = "7d"
-[[session.level]]
-name = "established"
+[session.rotation]
+every = "off"
 [csrf]
 mode = "enforce"
 [[tenant]]
@@ -226,10 +226,6 @@ issuer = "https://login.example.test"
     1 | profile = "asvs-l2"
       | ^^^^^^^ remove this line
 
-gateway.toml:16:1: "level" does not exist in this version yet
-   16 | level = "established"
-      | ^^^^^ remove this line
-
 gateway.toml:20:8: sessions cannot be kept in "redis" yet
    20 | kind = "redis"
       |        ^^^^^^^ write kind = "disk", which is one machine's
@@ -237,10 +233,6 @@ gateway.toml:20:8: sessions cannot be kept in "redis" yet
 gateway.toml:21:1: "url" does not exist in this version yet
    21 | url = "redis://127.0.0.1"
       | ^^^ remove this line: sessions are kept in memory and in a file
-
-gateway.toml:24:11: [[session.level]] does not exist in this version yet
-   24 | [[session.level]]
-      |           ^^^^^ remove this table
 
 gateway.toml:26:2: [csrf] does not exist in this version yet
    26 | [csrf]
@@ -258,7 +250,7 @@ gateway.toml:35:8: there is no table [login.locale]
    35 | [login.locale]
       |        ^^^^^^ did you mean [login.local]?
 
-10 mistakes in gateway.toml
+7 mistakes in gateway.toml
 "#;
     assert_eq!(told(&format!("profile = \"asvs-l2\"\n{GOOD}{more}")), expected);
 }
@@ -1056,4 +1048,35 @@ fn who_is_remembered_is_remembered_for_longer() {
     assert!(loose.contains("write at most \"7d\", which [session.remember_me] says"), "{loose}");
     let forbidden = told("[session.remember_me]\n[roles.admin]\nremember_me = false\nidle = \"1d\"\n");
     assert!(forbidden.contains("write at most \"30m\""), "{forbidden}");
+}
+
+#[test]
+fn levels_are_in_their_order_and_can_be_reached() {
+    let told = |more: &str| told(&format!("{GOOD}{more}"));
+    let level = |name: &str, more: &str| format!("[[session.level]]\nname = \"{name}\"\n{more}\n");
+    let missing = told("level = \"establshed\"\n[[session.level]]\nname = \"established\"\nafter = \"5m\"\n");
+    assert!(
+        missing.contains("there is no level named \"establshed\"") && missing.contains("did you mean \"established\"?")
+    );
+    assert!(told("level = \"a\"\n").contains("add [[session.level]] with this name"));
+    for (levels, said) in [
+        (level("a", ""), "after"),
+        (level("a b", "after = \"5m\""), "is no name of a level"),
+        (level("a", "after = \"12h\""), "nobody would ever reach this level"),
+        (level("a", "after = \"5m\"\nidle = \"31m\""), "no session is idle for \"31m\""),
+        (level("a", "after = \"5m\"") + &level("a", "after = \"6m\""), "there are two levels named \"a\""),
+        (level("a", "after = \"5m\"") + &level("b", "after = \"5m\""), "does not ask for more than \"a\""),
+        (level("a", "after = \"5m\"") + &level("b", "after = \"4m\""), "does not ask for more than \"a\""),
+        (
+            level("a", "after = \"5m\"\nidle = \"5m\"") + &level("b", "after = \"6m\""),
+            "does not ask for more than \"a\"",
+        ),
+    ] {
+        let words = told(&levels);
+        assert!(words.contains(said), "{said} in:\n{words}");
+    }
+    let of_route = |keys: &str| told(&format!("{keys}\n{}", level("a", "after = \"5m\"")));
+    let never = of_route("level = \"a\"\nmax_auth_age = \"5m\"");
+    assert!(never.contains("the password would be asked for before \"a\" is reached, so nobody could pass"), "{never}");
+    assert!(of_route("level = \"a\"\naccess = \"optional\"").contains("need not have signed in"));
 }

@@ -31,6 +31,7 @@ use vestibule::policy::verdict::{Decision, Reason, RotationStep, Subject, Upkeep
 use vestibule::session::binding::{
     AddressMode, AgentMode, Answer, BindingRules, Bound, Factor, TlsFingerprint, TlsMode,
 };
+use vestibule::session::level::Level;
 use vestibule::session::live::{Live, MAX_GENERATION};
 use vestibule::session::principal::Principal;
 use vestibule::session::record::{EndReason, Record};
@@ -67,6 +68,60 @@ const RECENT: &str = "
 | ended logout, admin                        | logout          | logout         | logout       | logout        | logout       |
 | admin, age 6m, shows 5                     | reuse           | reuse          | reuse        | reuse         | reuse        |
 ";
+
+/// The same for routes that ask for a level: `known` is reached five minutes after sign-in, `established` after nine, and
+/// lost by ten minutes without a request. A cell says the level that the application is told, too. The third route is
+/// `admin`'s, and the last asks for a proof of the last half an hour.
+const LEVELS: &str = "
+| what came                      | known             | established       | admin, established | known, fresh 30m  |
+| ------------------------------ | ----------------- | ----------------- | ------------------ | ----------------- |
+| nothing                        | no_session        | no_session        | no_session         | no_session        |
+| an invalid cookie              | invalid_cookie    | invalid_cookie    | invalid_cookie     | invalid_cookie    |
+| anonymous                      | anonymous         | anonymous         | anonymous          | anonymous         |
+| user, age 0s                   | level_not_reached | level_not_reached | missing_role       | level_not_reached |
+| user, age 4m59s                | level_not_reached | level_not_reached | missing_role       | level_not_reached |
+| user, age 5m                   | user known        | level_not_reached | missing_role       | user known        |
+| admin, age 5m                  | admin known       | level_not_reached | level_not_reached  | admin known       |
+| admin, age 8m59s               | admin known       | level_not_reached | level_not_reached  | admin known       |
+| user, age 9m                   | user established  | user established  | missing_role       | user established  |
+| admin, age 9m                  | admin established | admin established | admin established  | admin established |
+| admin, age 9m59s, active 9m59s | admin established | admin established | admin established  | admin established |
+| admin, age 10m, active 10m     | admin known       | level_lost        | level_lost         | admin known       |
+| admin, age 12m, active 0s      | admin known       | level_lost        | level_lost         | admin known       |
+| user, age 12m                  | user known        | level_lost        | missing_role       | user known        |
+| admin, age 30m, active 20m     | admin known       | level_lost        | level_lost         | max_auth_age      |
+| admin, age 6m, shows 8         | admin known       | level_not_reached | level_not_reached  | admin known       |
+| admin, age 6m, shows 5         | reuse             | reuse             | reuse              | reuse             |
+| admin, age 2h, active 30m      | idle              | idle              | idle               | idle              |
+| admin, locks, age 2h, active 30m | locked          | locked            | locked             | locked            |
+| admin, age 12h                 | absolute          | absolute          | absolute           | absolute          |
+| ended logout, admin, age 9m    | logout            | logout            | logout             | logout            |
+| admin, age 9m, elsewhere, ip step_up | other_ip    | other_ip          | other_ip           | other_ip          |
+";
+
+fn levels() -> [Arc<Level>; 2] {
+    let level = |name: &str, minutes: u64, idle: Option<u64>| {
+        let (after, idle) = (Duration::from_secs(60 * minutes), idle.map(Duration::from_secs));
+        Arc::new(Level { name: name.into(), after, idle })
+    };
+    [level("known", 5, None), level("established", 9, Some(600))]
+}
+
+/// Those routes.
+fn leveled() -> [RoutePolicy; 4] {
+    let [known, established] = levels();
+    let with = |roles: &[&str], level: &Arc<Level>| {
+        let level = Some(Arc::clone(level));
+        RoutePolicy { level, ..route(Access::Authenticated, roles) }
+    };
+    let fresh = Recency { max_auth_age: Some(Duration::from_secs(1800)), ..Recency::default() };
+    [
+        with(&[], &known),
+        with(&[], &established),
+        with(&["admin"], &established),
+        RoutePolicy { recency: Some(Box::new(fresh)), ..with(&[], &known) },
+    ]
+}
 
 /// Those routes.
 fn recent() -> [(RoutePolicy, Method); 5] {
@@ -538,6 +593,33 @@ fn every_row_of_what_is_recent() {
 }
 
 #[test]
+fn every_row_of_levels() {
+    for row in LEVELS.trim().lines().skip(2) {
+        let row: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [what, cells @ ..] = &*row else { panic!("an empty row") };
+        for (policy, expected) in leveled().into_iter().zip(cells) {
+            let mut situation = Situation::of(what);
+            situation.rules.levels = levels().into();
+            let decision = situation.decide(&policy, NOW);
+            let found = match &decision.verdict {
+                Verdict::Challenge(reason) | Verdict::Deny(reason) => reason.name().to_owned(),
+                Verdict::Allow(grant) => {
+                    let user = grant.principal().map_or("nobody", |principal| &principal.user);
+                    format!("{user} {}", grant.level().map_or("", |level| &*level.name))
+                }
+                Verdict::AllowWithNewSession(_) => "new".to_owned(),
+            };
+            assert_eq!(found, *expected, "{what}: {policy:?}");
+        }
+    }
+    let traced = Situation::of("admin, age 9m").decide_and_trace(&leveled()[1], NOW).1;
+    assert_eq!(traced.0.last(), Some(&("level", "reached")));
+    let plain = Situation::of("admin, age 9m").decide(&leveled()[1], NOW);
+    let Verdict::Allow(grant) = plain.verdict else { panic!("it is reached") };
+    assert!(grant.level().is_none(), "where there are none, none is told");
+}
+
+#[test]
 fn the_trace_tells_the_checks_in_their_order() {
     let steps = |what: &str| Situation::of(what).decide_and_trace(&routes()[4], NOW).1.0;
     let all = ["access", "session", "revoked", "generation", "lifetime", "binding", "roles"];
@@ -863,6 +945,47 @@ proptest! {
             prop_assert!(!is_too_old || passes(&one).is_none());
             let is_idle = asked.idle.is_some_and(|limit| NOW.since(record.active_at) >= limit);
             prop_assert!(!is_idle || passes(&one).is_none());
+        }
+    }
+
+    /// A route that asks for a level lets nobody in who is not let in without, ends nothing and asks for no password; the
+    /// higher the level, the fewer it lets in; and which is told is the highest that is reached.
+    #[test]
+    fn a_level_is_asked_beside_everything_else(
+        situation in situation(),
+        (after, idle) in (millis(), proptest::option::of(millis())),
+        (more, less) in (millis(), proptest::option::of(millis())),
+    ) {
+        let span = Duration::from_millis;
+        let low = Level { name: "low".into(), after: span(after), idle: idle.map(span) };
+        let idle = less.into_iter().chain(idle).min();
+        let high = Level { name: "high".into(), after: span(after + more), idle: idle.map(span) };
+        let levels = [Arc::new(low), Arc::new(high)];
+        let mut situation = situation;
+        situation.rules.levels = levels.clone().into();
+        for plain in &routes()[3..] {
+            let with = |level: &Arc<Level>| RoutePolicy { level: Some(Arc::clone(level)), ..plain.clone() };
+            let without = situation.decide(plain, NOW);
+            let [one, two] = [0, 1].map(|at| situation.decide(&with(&levels[at]), NOW));
+            prop_assert!(!with(&levels[1]).asks_less_than(&with(&levels[0])));
+            prop_assert!(passes(&without).is_some() || passes(&one).is_none());
+            prop_assert!(passes(&one).is_some() || passes(&two).is_none());
+            for decision in [&one, &two] {
+                prop_assert_eq!((without.ends, without.locks), (decision.ends, decision.locks));
+                let is_too_low = matches!(decision.verdict, Verdict::Deny(Reason::Level(_)));
+                prop_assert_eq!(is_too_low, passes(&without).is_some() && passes(decision).is_none());
+                prop_assert!(!is_too_low || decision.upkeep == Upkeep::default());
+            }
+            if let Verdict::Allow(grant) = &without.verdict {
+                let told = grant.level().map_or("", |level| &*level.name);
+                let reached = [&one, &two].map(|decision| passes(decision).is_some());
+                let expected = match reached {
+                    [_, true] => "high",
+                    [true, false] => "low",
+                    [false, false] => "",
+                };
+                prop_assert_eq!(told, expected);
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod binding;
+pub mod level;
 pub mod lifetime;
 pub mod recency;
 pub mod rotation;

@@ -134,6 +134,7 @@ pub fn rules(dice: &mut Dice) -> Rules {
         offered: dice.pick(&[None, Some((idle * 2, absolute * 3)), Some((43_200_000, 2_592_000_000))]),
         forgets_root: dice.percent(50),
         locks: dice.percent(40),
+        level: (dice.pick(&[0, 5_000, 60_000]), dice.pick(&[None, Some(10_000), Some(60_000)])),
         every,
         grace: dice.pick(&[0, 5_000, 9_999]),
         address: (dice.pick(&compared), dice.pick(&answers)),

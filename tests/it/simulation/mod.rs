@@ -45,12 +45,14 @@ const MOST_NODES: usize = 3;
 const USERS: [&str; 3] = ["alice", "bob", "root"];
 
 /// What must have come up in all the runs together, or they show less than they claim.
-const MUST_HAPPEN: [&str; 42] = [
+const MUST_HAPPEN: [&str; 44] = [
     "allowed nobody",
     "allowed stranger",
     "allowed user",
     "new session",
     "denied",
+    "denied: too low a level",
+    "of a level",
     "asked: no_session",
     "asked: invalid_cookie",
     "asked: invalid_proof",
@@ -219,6 +221,7 @@ impl Run {
             Asks::User,
             Asks::User,
             Asks::Admin,
+            Asks::Level,
             Asks::Optional,
             Asks::Anonymous,
             Asks::Public,
@@ -315,12 +318,16 @@ impl Run {
             Verdict::Deny(_) => Said::Deny,
         };
         assert_eq!(said, expected.said, "request {number}");
+        if let (Said::User(_), Asks::Level) = (said, request.asks) {
+            self.count("of a level");
+        }
         self.count(match said {
             Said::Nobody => "allowed nobody".to_owned(),
             Said::Stranger(_) => "allowed stranger".to_owned(),
             Said::User(_) => "allowed user".to_owned(),
             Said::New => "new session".to_owned(),
             Said::Ask(why) => format!("asked: {why}"),
+            Said::Deny if request.asks == Asks::Level => "denied: too low a level".to_owned(),
             Said::Deny => "denied".to_owned(),
         });
         if let Said::User(at) | Said::Stranger(at) = said {
@@ -526,10 +533,11 @@ impl Run {
             };
             let ended = live.ended().map(|(why, when)| (why.name(), when.as_millis()));
             let rotation = live.rotation();
-            let marks = (live.is_remembered(), live.is_locked());
+            let pause = live.view().longest_pause.as_millis() as u64;
+            let marks = (live.is_remembered(), live.is_locked(), pause);
             let active = live.active_at().as_millis();
             let found = (ended, active, rotation.generation, rotation.presented_at.as_millis(), marks);
-            let marks = (session.remembered, session.locked);
+            let marks = (session.remembered, session.locked, session.pause);
             let expected = (session.ended, session.active, session.generation, session.since, marks);
             assert_eq!((found, session.forgotten), (expected, false), "session {at}");
         }

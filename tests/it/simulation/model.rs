@@ -29,6 +29,8 @@ pub struct Rules {
     pub forgets_root: bool,
     /// Whether what is idle is locked.
     pub locks: bool,
+    /// How old a session is that has reached the level that some requests ask for, and by what pause it has lost it.
+    pub level: (u64, Option<u64>),
     pub every: Option<u64>,
     pub grace: u64,
     pub address: (Compared, Answer),
@@ -61,6 +63,8 @@ pub struct Session {
     pub forgotten: bool,
     pub remembered: bool,
     pub locked: bool,
+    /// The longest time without activity, in milliseconds, begun seconds as whole.
+    pub pause: u64,
 }
 
 /// A cookie as the model knows it.
@@ -80,6 +84,7 @@ pub enum Asks {
     Anonymous,
     User,
     Admin,
+    Level,
 }
 
 /// A request that arrived.
@@ -149,6 +154,7 @@ impl Model {
             forgotten: false,
             remembered,
             locked: false,
+            pause: 0,
         });
         self.sessions.len() - 1
     }
@@ -272,12 +278,17 @@ impl Model {
             Judged::Usable { offer, commit } => {
                 let said = match (self.sessions[at].user, request.asks) {
                     (Some(user), Asks::Admin) if user != "root" => return Some(plain(Said::Deny)),
+                    (Some(_), Asks::Level) if !self.is_of_level(&self.sessions[at], request.now) => {
+                        return Some(plain(Said::Deny));
+                    }
                     (Some(_), _) => Said::User(at),
-                    (None, Asks::User | Asks::Admin) => return Some(plain(Said::Ask("anonymous"))),
+                    (None, Asks::User | Asks::Admin | Asks::Level) => return Some(plain(Said::Ask("anonymous"))),
                     (None, _) => Said::Stranger(at),
                 };
                 if request.now >= self.sessions[at].active + 1000 {
-                    self.sessions[at].active = request.now;
+                    let session = &mut self.sessions[at];
+                    session.pause = session.pause.max((request.now - session.active).div_ceil(1000) * 1000);
+                    session.active = request.now;
                 }
                 let outcome = Outcome { said, offer: offer.map(|offer| (at, offer)), deletes: false };
                 if let Some(commit) = commit {
@@ -368,6 +379,12 @@ impl Model {
         }
     }
 
+    fn is_of_level(&self, session: &Session, now: u64) -> bool {
+        let (after, idle) = self.rules.level;
+        let pause = now.saturating_sub(session.active).max(session.pause);
+        now.saturating_sub(session.made) >= after && idle.is_none_or(|idle| pause < idle)
+    }
+
     /// How long a session may be idle, and last.
     pub fn limits(&self, session: &Session) -> (u64, u64) {
         let forgets = self.rules.forgets_root && session.user == Some("root");
@@ -398,7 +415,7 @@ const fn without(asks: Asks, why: &'static str) -> Said {
         Asks::Public | Asks::Optional => Said::Nobody,
         Asks::Anonymous if matches!(why.as_bytes(), b"locked") => Said::Nobody,
         Asks::Anonymous => Said::New,
-        Asks::User | Asks::Admin => Said::Ask(why),
+        Asks::User | Asks::Admin | Asks::Level => Said::Ask(why),
     }
 }
 

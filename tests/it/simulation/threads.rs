@@ -55,6 +55,7 @@ fn play(seed: u64) {
         offered: None,
         forgets_root: false,
         locks: false,
+        level: (0, None),
         every: Some(2000),
         grace: 1000,
         address: (Compared::Not, Answer::End),

@@ -27,6 +27,7 @@ use vestibule::reader::Document;
 use vestibule::session::binding::{AddressMode, AgentMode, Answer, BindingRules, TlsFingerprint};
 use vestibule::session::concurrency::{Concurrency, Limit, WhenFull};
 use vestibule::session::handle::SessionHandle;
+use vestibule::session::level::Level;
 use vestibule::session::live::Live;
 use vestibule::session::principal::Principal;
 use vestibule::session::record::{EndReason, Owner, Person, Record};
@@ -194,7 +195,8 @@ impl World {
     /// A request arrives now; nothing of it is done yet.
     pub fn request(&self, asks: Asks, place: Place, cookies: &[String]) -> Flight {
         let (shared, snapshot, now) = (Arc::clone(self.shared()), Arc::clone(self.snapshot()), self.now());
-        let (parts, route) = (parts(place, cookies), route(asks));
+        let levels = &snapshot.default.rules.levels;
+        let (parts, route) = (parts(place, cookies), route(asks, levels.first()));
         Box::pin(async move {
             let facts = Facts::read(&parts, address(place)).expect("a good request");
             authorize(&shared, &snapshot.default, &route, &facts, &parts.headers, now).await
@@ -288,15 +290,22 @@ fn parts(place: Place, cookies: &[String]) -> Parts {
     request.body(()).expect("a request").into_parts().0
 }
 
-fn route(asks: Asks) -> RoutePolicy {
+fn route(asks: Asks, level: Option<&Arc<Level>>) -> RoutePolicy {
     let access = match asks {
         Asks::Public => Access::Public,
         Asks::Optional => Access::Optional,
         Asks::Anonymous => Access::Anonymous,
-        Asks::User | Asks::Admin => Access::Authenticated,
+        Asks::User | Asks::Admin | Asks::Level => Access::Authenticated,
     };
     let roles = if asks == Asks::Admin { vec!["ops".into(), "admin".into()] } else { Vec::new() };
-    RoutePolicy::new(access, roles)
+    let level = level.filter(|_| asks == Asks::Level).cloned();
+    RoutePolicy { level, ..RoutePolicy::new(access, roles) }
+}
+
+fn level(rules: &Rules) -> Arc<Level> {
+    let (after, idle) = rules.level;
+    let (after, idle) = (Duration::from_millis(after), idle.map(Duration::from_millis));
+    Arc::new(Level { name: "established".into(), after, idle })
 }
 
 fn lifetimes(rules: &Rules) -> Lifetimes {
@@ -334,6 +343,7 @@ fn session_rules(rules: &Rules) -> SessionRules {
     };
     SessionRules {
         lifetimes: lifetimes(rules),
+        levels: [level(rules)].into(),
         rotation: RotationRule {
             every: rules.every.map(Duration::from_millis),
             grace: Duration::from_millis(rules.grace),
