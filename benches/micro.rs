@@ -46,13 +46,14 @@ use vestibule::session::concurrency::Limit;
 use vestibule::session::cookie::{CookieSecret, CookieSettings, SessionCookie};
 use vestibule::session::csrf_token;
 use vestibule::session::handle::SessionHandle;
+use vestibule::session::level::Level;
 use vestibule::session::live::Live;
 use vestibule::session::principal::Principal;
 use vestibule::session::record::Record;
 use vestibule::session::rotation::{proof, proves};
 use vestibule::session::store::{Created, Lookup, SessionStore};
 use vestibule::session::tenant::TenantId;
-use vestibule::session::timeouts::{Lifetimes, RoleLifetime};
+use vestibule::session::timeouts::{Lifetime, Lifetimes, OnIdle, RoleLifetime};
 use vestibule::store::memory::MemoryStore;
 
 /// The shipped binary's allocator.
@@ -98,7 +99,12 @@ fn decisions(group: &mut Group<'_>) {
     let usual = SessionRules::default();
     let strict = every_check();
     let mut of_roles = SessionRules::default();
-    let role = |role: &str| RoleLifetime { role: role.into(), idle: Some(Duration::from_secs(600)), absolute: None };
+    let role = |role: &str| RoleLifetime {
+        role: role.into(),
+        idle: Some(Duration::from_secs(600)),
+        absolute: None,
+        ..RoleLifetime::default()
+    };
     of_roles.lifetimes.roles = ["ops", "reader"].map(role).into();
     let presented = || Presented::Session { session: live.view(), generation: 0 };
     let mut case = |name: &str, rules: &SessionRules, route: &RoutePolicy| {
@@ -107,14 +113,32 @@ fn decisions(group: &mut Group<'_>) {
                 .iter(|| decide(rules, black_box(route), presented(), black_box(&facts), black_box(NOW), &mut NoTrace));
         });
     };
+    let remembering = Lifetimes {
+        remembered: Some(Lifetime {
+            idle: Duration::from_secs(7 * 86_400),
+            absolute: Duration::from_secs(30 * 86_400),
+        }),
+        on_idle: OnIdle::Lock,
+        ..of_roles.lifetimes.clone()
+    };
+    let remembering = SessionRules { lifetimes: remembering, ..SessionRules::default() };
     case("public", &usual, &public);
     case("signed in", &usual, &open);
     case("signed in, lifetimes of two roles", &of_roles, &open);
+    case("signed in, where people are remembered and sessions locked", &remembering, &open);
     let hour = Some(Duration::from_secs(3600));
     let recency =
         Recency { idle: hour, absolute: hour, max_auth_age: hour, methods: [Method::POST, Method::GET].into() };
     let recent = RoutePolicy { recency: Some(Box::new(recency)), ..policy(&[]) };
     case("signed in, recently", &usual, &recent);
+    let level = |name: &str, minutes: u64| {
+        let after = Duration::from_secs(60 * minutes);
+        Arc::new(Level { name: name.into(), after, idle: Some(Duration::from_secs(600)) })
+    };
+    let levels = [level("new", 0), level("known", 5), level("established", 60)];
+    let asked = RoutePolicy { level: Some(Arc::clone(&levels[0])), ..policy(&[]) };
+    let leveled = SessionRules { levels: levels.into(), ..SessionRules::default() };
+    case("signed in, of three levels", &leveled, &asked);
     case("every check and roles", &strict, &admins);
     shields(group);
 }

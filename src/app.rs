@@ -455,7 +455,7 @@ pub(crate) fn snapshot(
 /// The tenant that the tables at the top of a plan are for.
 fn default_tenant(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock, before: Option<(&Plan, &Snapshot)>) -> Tenant {
     let rules = plan.session.rules.clone();
-    let (id, longest) = (TenantId::DEFAULT, rules.lifetimes.all.absolute);
+    let (id, longest) = (TenantId::DEFAULT, rules.lifetimes.longest().absolute);
     Tenant {
         id,
         ring: Arc::clone(ring),

@@ -86,6 +86,7 @@
 //! | somebody else at a screen that was left signed in | [`session::timeouts`], and where it matters [`policy::check::recency`] |
 //! | more sessions than somebody may have, by many sign-ins at once | [`session::store`]: counting, making room and adding are one step |
 //! | ending somebody else's session by its handle | [`portal::sessions`]: whatever is not one's own is not there |
+//! | using a password that was just stolen where it does most harm | [`session::level`]: a new session opens less |
 //! | guessing sessions | [`limit::guesses`]: bad cookies are counted by address |
 //! | the application setting our cookies | [`upstream::headers::guard_answer`] |
 //! | what goes over the wire without TLS | [`server::plain`]: a redirect, and nothing else is served there |

@@ -22,6 +22,7 @@ use crate::session::live::Live;
 use crate::session::record::{EndReason, Owner};
 use crate::session::store::{Lookup, StoreError};
 use crate::session::tenant::TenantId;
+use crate::session::timeouts::{Lifetimes, Over};
 
 /// The most sessions in one answer: half a megabyte.
 pub const MOST: usize = 1000;
@@ -47,7 +48,8 @@ pub(super) async fn list(shared: &Shared, query: &Query<'_>, wanted: &Wanted) ->
         Ok(found) => found,
         Err(error) => return unavailable(&error),
     };
-    let mut response = ok(&found.iter().map(|live| in_short(live, now)).collect());
+    let lifetimes = shared.snapshot.load().lifetimes();
+    let mut response = ok(&found.iter().map(|live| in_short(lifetimes.of(live.tenant()), live, now)).collect());
     if let Some(next) = next {
         let link = format!("<{}>; rel=\"next\"", query.next("/sessions", next));
         response.headers_mut().extend(HeaderValue::from_str(&link).ok().map(|link| (header::LINK, link)));
@@ -240,8 +242,9 @@ fn note(shared: &Shared, caller: Caller, count: usize, fields: AuditFields<'_>) 
     shared.audit(AuditEvent::AdminEnded, fields);
 }
 
-fn in_short(live: &Live, now: Timestamp) -> Value {
+fn in_short(lifetimes: &Lifetimes, live: &Live, now: Timestamp) -> Value {
     let view = live.view();
+    let is_locked = view.ended.is_none() && matches!(lifetimes.over(&view, now), Some(Over::Lock(_)));
     json!({
         "handle": view.handle.to_string(),
         "user": view.principal.map(|principal| &*principal.user),
@@ -252,6 +255,7 @@ fn in_short(live: &Live, now: Timestamp) -> Value {
         "idle_seconds": now.since(view.active_at).as_secs(),
         "generation": view.rotation.generation,
         "address": view.bound.address.to_string(),
+        "locked": is_locked,
         "ended": view.ended.map(|(reason, at)| json!({ "reason": reason.name(), "at": at.to_string() })),
     })
 }
@@ -259,20 +263,22 @@ fn in_short(live: &Live, now: Timestamp) -> Value {
 /// Everything that may be known of a session: neither its seed nor a proof, nor what they could be made of.
 fn in_full(shared: &Shared, live: &Live) -> Value {
     let (view, now) = (live.view(), shared.clock.now());
-    let lifetime = shared.snapshot.load().lifetimes().of(view.tenant).of(view.principal.map(|principal| &**principal));
-    let ends = match view.ended {
-        Some(_) => Value::Null,
-        None => {
-            let (absolute, idle) = (view.authenticated_at.plus(lifetime.absolute), view.active_at.plus(lifetime.idle));
-            let (at, by) = if absolute <= idle { (absolute, EndReason::Absolute) } else { (idle, EndReason::Idle) };
-            json!({ "at": at.to_string(), "in_seconds": at.since(now).as_secs(), "by": by.name() })
-        }
+    let lifetimes = shared.snapshot.load().lifetimes().of(view.tenant).clone();
+    let lifetime = lifetimes.of(view.principal.map(|principal| &**principal), view.is_remembered);
+    let mut all = in_short(&lifetimes, live, now);
+    let (absolute, idle) = (view.authenticated_at.plus(lifetime.absolute), view.active_at.plus(lifetime.idle));
+    let (at, by) = if absolute <= idle || all["locked"] == true {
+        (absolute, EndReason::Absolute.name())
+    } else {
+        (idle, lifetimes.idle_name(view.principal.is_some()))
     };
-    let mut all = in_short(live, now);
+    let ends = json!({ "at": at.to_string(), "in_seconds": at.since(now).as_secs(), "by": by });
+    let ends = if view.ended.is_some() { Value::Null } else { ends };
     all["kind"] = if view.principal.is_some() { "user" } else { "anonymous" }.into();
     all["email"] = view.principal.and_then(|principal| principal.email.as_deref()).into();
     all["groups"] = view.principal.map(|principal| &*principal.groups).into();
     all["generation_since"] = view.rotation.presented_at.to_string().into();
+    all["remembered"] = view.is_remembered.into();
     all["device"] = live.device().to_string().into();
     // It is only remembered as these, the second without its numbers.
     all["user_agent"] = json!({

@@ -51,6 +51,15 @@ pub fn shown(span: Duration) -> String {
     fits.map_or_else(|| "0s".to_owned(), |(unit, factor)| format!("{}{unit}", millis / u128::from(*factor)))
 }
 
+/// A duration in words for people: "30 minutes", "1 hour", "7 days".
+pub fn in_words(span: Duration) -> String {
+    const NAMES: [(&str, u64); 4] = [("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1)];
+    let seconds = span.as_secs();
+    let fits = NAMES.iter().find(|(_, unit)| seconds >= *unit && seconds.is_multiple_of(*unit));
+    let (name, count) = fits.map_or(("second", seconds), |(name, unit)| (*name, seconds / unit));
+    format!("{count} {name}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Reads a size in bytes: a whole number with `B`, `KiB`, `MiB` or `GiB`.
 ///
 /// # Errors
@@ -113,6 +122,21 @@ fn burst(text: &str, rate: &str, burst: &str, each: Duration) -> Result<NonZeroU
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn says_it_in_words() {
+        for (text, words) in [
+            ("30m", "30 minutes"),
+            ("1h", "1 hour"),
+            ("90m", "90 minutes"),
+            ("24h", "1 day"),
+            ("7d", "7 days"),
+            ("1s", "1 second"),
+            ("10ms", "0 seconds"),
+        ] {
+            assert_eq!(duration(text).map(in_words).as_deref(), Ok(words));
+        }
+    }
 
     #[test]
     fn reads_what_people_write() {

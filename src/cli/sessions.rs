@@ -247,7 +247,7 @@ fn in_short(sessions: &[Value], ended: bool) -> String {
             text(&session["user"]),
             text(&session["address"]),
             ago(&session["age_seconds"]),
-            ago(&session["idle_seconds"]),
+            format!("{}{}", ago(&session["idle_seconds"]), if session["locked"] == true { ", locked" } else { "" }),
             text(last),
         ]
     };
@@ -268,6 +268,11 @@ fn in_full(session: &Value) -> String {
         row("groups", text(&session["groups"])),
         row("begun", since(&session["authenticated_at"], &session["age_seconds"])),
         row("last active", since(&session["active_at"], &session["idle_seconds"])),
+        row(
+            "locked",
+            if session["locked"] == true { "until its person enters their password" } else { "-" }.to_owned(),
+        ),
+        row("remembered", if session["remembered"] == true { "as they asked" } else { "-" }.to_owned()),
         row("address", text(&session["address"])),
         row("device", text(&session["device"])),
         row("user agent", format!("hash {}, family {}", text(&agent["hash"]), text(&agent["family_hash"]))),

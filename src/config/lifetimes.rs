@@ -9,26 +9,28 @@ use crate::config::session::SHORTEST;
 use crate::login::users::check_role;
 use crate::policy::route_policy::{Access, Recency};
 use crate::reader::{Located, Section};
-use crate::session::timeouts::{Lifetime, RoleLifetime};
+use crate::session::timeouts::{Lifetimes, RoleLifetime};
 
 /// Reads every `[roles.NAME]`; `all` is what holds for everybody.
-pub(super) fn of_roles(root: &Section<'_>, all: &Lifetime) -> Vec<RoleLifetime> {
+pub(super) fn of_roles(root: &Section<'_>, all: &Lifetimes) -> Vec<RoleLifetime> {
     let read_one = |(name, section): (Located<String>, Section<'_>)| {
         if let Err(sentence) = check_role(&name.value) {
             let (message, help) = sentence.rsplit_once("; ").unwrap_or((&sentence, ""));
             section.mistake(&name.span, message, help);
         }
-        let (idle, absolute) = limits(&section, all);
-        RoleLifetime { role: name.value.into(), idle, absolute }
+        let forbids_remembering = section.bool("remember_me") == Some(false);
+        let those = Lifetimes::from(all.all);
+        let (idle, absolute) = limits(&section, if forbids_remembering { &those } else { all });
+        RoleLifetime { role: name.value.into(), idle, absolute, forbids_remembering }
     };
     root.named_sections("roles").into_iter().map(read_one).collect()
 }
 
 /// Reads how recent sign-in and activity must be for a route that asks for `access`; `None` where it says nothing of it.
-pub(super) fn of_route(section: &Section<'_>, access: Option<Access>, all: &Lifetime) -> Option<Box<Recency>> {
+pub(super) fn of_route(section: &Section<'_>, access: Option<Access>, all: &Lifetimes) -> Option<Box<Recency>> {
     let (idle, absolute) = limits(section, all);
     let why = "nobody is signed in for longer";
-    let max_auth_age = no_looser(section, "max_auth_age", all.absolute, why);
+    let max_auth_age = no_looser(section, "max_auth_age", all, all.longest().absolute, why);
     let methods = section.parsed_list("max_auth_age_methods", method).unwrap_or_default();
     if section.has("max_auth_age_methods") && !section.has("max_auth_age") {
         let message = "\"max_auth_age\" is not set, so these methods ask for nothing";
@@ -55,9 +57,11 @@ fn method(text: &str) -> Result<Method, String> {
 }
 
 /// `idle` and `absolute` where they may only be tighter than what holds for everybody.
-fn limits(section: &Section<'_>, all: &Lifetime) -> (Option<Duration>, Option<Duration>) {
-    let idle = no_looser(section, "idle", all.idle, "every session ends when it is idle for so long or less");
-    let absolute = no_looser(section, "absolute", all.absolute, "every session ends that long after sign-in or sooner");
+fn limits(section: &Section<'_>, all: &Lifetimes) -> (Option<Duration>, Option<Duration>) {
+    let longest = all.longest();
+    let idle = no_looser(section, "idle", all, longest.idle, "every session ends when it is idle for so long or less");
+    let why = "every session ends that long after sign-in or sooner";
+    let absolute = no_looser(section, "absolute", all, longest.absolute, why);
     if let (Some(idle), Some(absolute)) = (idle, absolute)
         && idle > absolute
     {
@@ -68,10 +72,11 @@ fn limits(section: &Section<'_>, all: &Lifetime) -> (Option<Duration>, Option<Du
 }
 
 /// A limit of at most `most`, which is what everybody has of it.
-fn no_looser(section: &Section<'_>, key: &str, most: Duration, why: &str) -> Option<Duration> {
+fn no_looser(section: &Section<'_>, key: &str, all: &Lifetimes, most: Duration, why: &str) -> Option<Duration> {
     let limit = section.duration(key)?;
     if limit > most {
-        let help = format!("write at most \"{}\", which [session.lifetime] says, or more there", units::shown(most));
+        let table = if all.remembered.is_some() { "remember_me" } else { "lifetime" };
+        let help = format!("write at most \"{}\", which [session.{table}] says, or more there", units::shown(most));
         section.mistake_at(key, format!("{why}, so this would never count"), help);
     }
     if limit < SHORTEST {

@@ -9,6 +9,7 @@ mod health;
 mod hsts;
 mod identity;
 mod keys;
+mod levels;
 mod lifetimes;
 mod limits;
 mod log;

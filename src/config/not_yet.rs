@@ -5,7 +5,6 @@ use crate::reader::NotYet;
 
 const REMOVE_LINE: &str = "remove this line";
 const REMOVE_TABLE: &str = "remove this table";
-const LIFETIME_FOR_ALL: &str = "remove this table: [session.lifetime] holds for everybody";
 const PASSWORDS_ONLY: &str = "remove this table: people sign in with a password, by [login.local]";
 const NO_SERVER: &str = "remove this line: sessions are kept in memory and in a file";
 
@@ -21,16 +20,7 @@ pub(super) const NOT_YET: &[NotYet] = &[
     NotYet { table: "login", key: "observed", help: PASSWORDS_ONLY },
     NotYet { table: "login", key: "oidc", help: PASSWORDS_ONLY },
     NotYet { table: "portal", key: "host", help: "remove this line: every host has the pages, below /.vestibule/" },
-    NotYet { table: "roles.*", key: "remember_me", help: REMOVE_LINE },
-    NotYet { table: "route[]", key: "level", help: REMOVE_LINE },
     NotYet { table: "session", key: "data", help: REMOVE_TABLE },
-    NotYet { table: "session", key: "level", help: REMOVE_TABLE },
-    NotYet { table: "session", key: "remember_me", help: LIFETIME_FOR_ALL },
-    NotYet {
-        table: "session.lifetime",
-        key: "on_idle",
-        help: "remove this line: a session that is idle for too long ends",
-    },
     NotYet { table: "session.store", key: "url", help: NO_SERVER },
 ];
 

@@ -19,7 +19,7 @@ use crate::policy::route_policy::TokenNames;
 use crate::reader::Document;
 use crate::reader::mistake::Mistakes;
 use crate::route::table::Route;
-use crate::session::timeouts::Lifetime;
+use crate::session::timeouts::{Lifetime, Lifetimes};
 use crate::upstream::identity::IdentityHeaders;
 use crate::upstream::settings::UpstreamSettings;
 
@@ -61,9 +61,9 @@ pub struct Plan {
 }
 
 /// What holds for every session; nothing where that could not be read, which is told then.
-fn all_sessions(session: Option<&SessionPlan>) -> Lifetime {
+fn all_sessions(session: Option<&SessionPlan>) -> Lifetimes {
     let unbounded = Lifetime { idle: Duration::MAX, absolute: Duration::MAX };
-    session.map_or(unbounded, |session| session.rules.lifetimes.all)
+    session.map_or_else(|| unbounded.into(), |session| session.rules.lifetimes.clone())
 }
 
 impl Plan {
@@ -107,7 +107,9 @@ impl Plan {
         let csrf = csrf::read(&root);
         let title = portal::read(&root);
         let upstreams = upstreams::read(&root, &server);
-        let routes = routes::read(&root, &upstreams, users.is_some(), &all_sessions(session.as_ref()), &csrf);
+        let levels = session.as_ref().map(|session| Arc::clone(&session.rules.levels));
+        let sessions = (&all_sessions(session.as_ref()), &*levels.unwrap_or_default());
+        let routes = routes::read(&root, &upstreams, users.is_some(), sessions, &csrf);
         let csrf_token = routes.iter().find_map(|route| route.policy.csrf.as_ref()?.token.clone());
         let identity = identity.and_then(|identity| csrf::with_token(&root, identity, csrf_token.as_deref()));
         let log = log::read(&root, identity.as_ref());

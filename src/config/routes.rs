@@ -1,8 +1,10 @@
 //! `[[route]]`: what goes where, and what is asked of whom.
 
+use std::sync::Arc;
+
 use crate::config::csrf::{self, CsrfPlan};
 use crate::config::server::positive;
-use crate::config::{lifetimes, rewriting};
+use crate::config::{levels, lifetimes, rewriting};
 use crate::enforce::snapshot::PREFIX;
 use crate::login::users::check_role;
 use crate::policy::compression::Coding;
@@ -11,7 +13,8 @@ use crate::reader::mistake::Mistake;
 use crate::reader::{Located, Section, either, nearest};
 use crate::route::pattern::{HostPattern, PathPrefix};
 use crate::route::table::{DEFAULT_WEBSOCKET_TIMEOUT, Route, RouteLimit};
-use crate::session::timeouts::Lifetime;
+use crate::session::level::Level;
+use crate::session::timeouts::Lifetimes;
 use crate::upstream::settings::UpstreamSettings;
 
 /// Reads every `[[route]]`.
@@ -19,7 +22,7 @@ pub(super) fn read(
     root: &Section<'_>,
     upstreams: &[Located<UpstreamSettings>],
     has_login: bool,
-    lifetime: &Lifetime,
+    sessions: (&Lifetimes, &[Arc<Level>]),
     csrf: &CsrfPlan,
 ) -> Vec<Route> {
     root.require("route", "[[route]]\npath = \"/\"\nupstream = \"app\"");
@@ -27,7 +30,7 @@ pub(super) fn read(
     let mut sections = Vec::new();
     let mut limited = 0;
     for section in root.sections("route") {
-        let Some(mut route) = read_one(&section, upstreams, has_login, lifetime, csrf) else { continue };
+        let Some(mut route) = read_one(&section, upstreams, has_login, sessions, csrf) else { continue };
         if let Some(limit) = &mut route.limit {
             limit.place = limited;
             limited += 1;
@@ -60,6 +63,8 @@ fn tell_of_holes(sections: &[Section<'_>], all: &[Route]) {
             let (host, path) = (&route.host, wide.path.shown());
             let message = if route.policy.is_for_more_than(&wide.policy) {
                 format!("on \"{host}\", \"{path}\" is open to more people than the route of \"{}\" allows", wide.host)
+            } else if route.policy.is_of_lower_level_than(&wide.policy) {
+                format!("on \"{host}\", \"{path}\" asks for a lower level than the route of \"{}\" does", wide.host)
             } else {
                 let asks = "asks less for the password again than the route of";
                 format!("on \"{host}\", \"{path}\" {asks} \"{}\" does", wide.host)
@@ -76,7 +81,7 @@ fn read_one(
     section: &Section<'_>,
     upstreams: &[Located<UpstreamSettings>],
     has_login: bool,
-    lifetime: &Lifetime,
+    sessions: (&Lifetimes, &[Arc<Level>]),
     csrf: &CsrfPlan,
 ) -> Option<Route> {
     section.require("path", r#"path = "/""#).require("upstream", r#"upstream = "app""#);
@@ -122,9 +127,10 @@ fn read_one(
         }
         found
     });
-    let recency = lifetimes::of_route(section, (!access_is_wrong).then_some(access), lifetime);
+    let recency = lifetimes::of_route(section, (!access_is_wrong).then_some(access), sessions.0);
+    let level = levels::of_route(section, sessions.1, (!access_is_wrong).then_some(access), recency.as_deref());
     let csrf = csrf::of_route(section, access, csrf);
-    let policy = RoutePolicy { access, roles: roles.into_iter().map(|role| role.value).collect(), recency, csrf };
+    let policy = RoutePolicy { access, roles: roles.into_iter().map(|role| role.value).collect(), recency, csrf, level };
     let websocket_timeout = positive(section, "websocket_timeout", DEFAULT_WEBSOCKET_TIMEOUT);
     let rewriting = rewriting::read(section, path.as_ref());
     let compress = compress(section);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::net::{DEFAULT_PREFIX_V4, DEFAULT_PREFIX_V6};
 use crate::base::units;
-use crate::config::{concurrency, lifetimes, parked_posts};
+use crate::config::{concurrency, levels, lifetimes, parked_posts};
 use crate::enforce::parking::ParkingSettings;
 use crate::login::{attempt, device};
 use crate::policy::route_policy::SessionRules;
@@ -14,7 +14,9 @@ use crate::session::binding::{AddressMode, AgentMode, Answer, BindingRules, TlsM
 use crate::session::cookie::{CookieSettings, SameSite};
 use crate::session::rotation::{DEFAULT_EVERY, DEFAULT_GRACE, RotationRule};
 use crate::session::tenant::TenantId;
-use crate::session::timeouts::{DEFAULT_ABSOLUTE, DEFAULT_IDLE, Lifetime, Lifetimes};
+use crate::session::timeouts::{
+    DEFAULT_ABSOLUTE, DEFAULT_IDLE, DEFAULT_REMEMBERED_ABSOLUTE, DEFAULT_REMEMBERED_IDLE, Lifetime, Lifetimes, OnIdle,
+};
 
 /// The shortest idle limit and rotation interval: below it people lose their session between two clicks.
 pub(super) const SHORTEST: Duration = Duration::from_secs(10);
@@ -53,10 +55,19 @@ pub(super) fn read(root: &Section<'_>) -> Option<SessionPlan> {
     let store = store(&section);
     let cookie = cookie(&section);
     let all = lifetime(&section);
-    let lifetimes = Lifetimes::new(all, lifetimes::of_roles(root, &all));
+    let on_idle =
+        section.section_or_empty("lifetime").one_of("on_idle", &[("end", OnIdle::End), ("lock", OnIdle::Lock)]);
+    let base = Lifetimes {
+        remembered: remembered(&section, &all),
+        on_idle: on_idle.unwrap_or_default(),
+        ..Lifetimes::from(all)
+    };
+    let roles = lifetimes::of_roles(root, &base).into();
+    let lifetimes = Lifetimes { roles, ..base };
     let (rotation, binding) = (rotation(&section), binding(&section));
+    let levels = levels::read(&section, &lifetimes).into();
     let concurrency = concurrency::read(root, &section);
-    let rules = SessionRules { tenant: TenantId::DEFAULT, lifetimes, rotation, binding, concurrency };
+    let rules = SessionRules { tenant: TenantId::DEFAULT, lifetimes, rotation, binding, concurrency, levels };
     let parked_posts = parked_posts::read(&section);
     Some(SessionPlan { store: store?, cookie: cookie?, rules, parked_posts })
 }
@@ -144,6 +155,29 @@ fn lifetime(session: &Section<'_>) -> Lifetime {
         idle: section.duration("idle").unwrap_or(DEFAULT_IDLE),
         absolute: section.duration("absolute").unwrap_or(DEFAULT_ABSOLUTE),
     };
+    check_limits(&section, &limits);
+    limits
+}
+
+/// The limits of who asks to be remembered, where that is offered.
+fn remembered(session: &Section<'_>, all: &Lifetime) -> Option<Lifetime> {
+    let section = session.section("remember_me")?;
+    let limits = Lifetime {
+        idle: section.duration("idle").unwrap_or(DEFAULT_REMEMBERED_IDLE),
+        absolute: section.duration("absolute").unwrap_or(DEFAULT_REMEMBERED_ABSOLUTE),
+    };
+    check_limits(&section, &limits);
+    for (key, own, of_all) in [("idle", limits.idle, all.idle), ("absolute", limits.absolute, all.absolute)] {
+        if own < of_all {
+            let message = format!("who asks to be remembered would be signed out sooner than who does not ({key})");
+            let help = format!("write at least {key} = \"{}\", as [session.lifetime] has it", units::shown(of_all));
+            section.mistake_at(key, message, help);
+        }
+    }
+    Some(limits)
+}
+
+fn check_limits(section: &Section<'_>, limits: &Lifetime) {
     if limits.idle < SHORTEST {
         section.mistake_at("idle", "people would lose their session between two clicks", "write at least \"10s\"");
     }
@@ -155,7 +189,6 @@ fn lifetime(session: &Section<'_>) -> Lifetime {
         let message = "the idle limit is longer than the absolute one, so it would never end a session";
         section.mistake_at(key, message, "write an idle limit that is at most the absolute one");
     }
-    limits
 }
 
 fn rotation(session: &Section<'_>) -> RotationRule {

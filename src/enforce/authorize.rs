@@ -128,6 +128,33 @@ pub async fn authorize(
     headers: &HeaderMap,
     now: Timestamp,
 ) -> Result<Authorized, StoreError> {
+    authorize_for(shared, tenant, route, facts, headers, now, true).await
+}
+
+/// The same for whoever only looks at their session: it does everything else that is done to one, and is no activity.
+///
+/// # Errors
+/// When the store fails.
+pub async fn look(
+    shared: &Shared,
+    tenant: &Tenant,
+    facts: &Facts<'_>,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> Result<Authorized, StoreError> {
+    let route = RoutePolicy::new(Access::Authenticated, Vec::new());
+    authorize_for(shared, tenant, &route, facts, headers, now, false).await
+}
+
+async fn authorize_for(
+    shared: &Shared,
+    tenant: &Tenant,
+    route: &RoutePolicy,
+    facts: &Facts<'_>,
+    headers: &HeaderMap,
+    now: Timestamp,
+    is_activity: bool,
+) -> Result<Authorized, StoreError> {
     let search = match route.access {
         // The cookie of a public route is not read.
         Access::Public => Search { found: Err(Bad::innocent(Reason::NoSession)), has_strays: false },
@@ -139,7 +166,8 @@ pub async fn authorize(
         Ok(found) => Presented::Session { session: found.live.view(), generation: found.generation },
         Err(bad) => Presented::Unusable(bad.reason),
     };
-    let decision = decide(&tenant.rules, route, presented, facts, now, &mut NoTrace);
+    let mut decision = decide(&tenant.rules, route, presented, facts, now, &mut NoTrace);
+    decision.upkeep.touch &= is_activity;
     let mut cookies = AnswerCookies::default();
     if search.has_strays {
         cookies.set = tenant.cookie.delete_strays(&facts.host, &String::from_utf8_lossy(&facts.path.matched));
@@ -161,8 +189,8 @@ pub async fn authorize(
     Ok(Authorized { verdict, live, cookies, too_many })
 }
 
-/// Who is signed in, as far as their session can be used from where the request comes, and nothing is done to it: for the
-/// page that asks them for their password again.
+/// The session of somebody who is signed in, as far as it can be used from where the request comes, or could if it were not
+/// locked; nothing is done to it: for the page that asks them for their password again.
 ///
 /// # Errors
 /// When the store fails.
@@ -172,11 +200,13 @@ pub async fn recognised(
     facts: &Facts<'_>,
     headers: &HeaderMap,
     now: Timestamp,
-) -> Result<Option<Arc<Principal>>, StoreError> {
-    Ok(recognised_session(shared, tenant, facts, headers, now).await?.map(|(_, principal)| principal))
+) -> Result<Option<Arc<Live>>, StoreError> {
+    let (live, decision) = looked_at(shared, tenant, facts, headers, now).await?;
+    let is_theirs = matches!(decision, Some(Verdict::Allow(_) | Verdict::Challenge(Reason::Locked(_))));
+    Ok(live.filter(|_| is_theirs))
 }
 
-/// The same, with the name of their session.
+/// The name of a session that can be used from where the request comes, and whose it is; nothing is done to it.
 ///
 /// # Errors
 /// When the store fails.
@@ -187,18 +217,29 @@ pub async fn recognised_session(
     headers: &HeaderMap,
     now: Timestamp,
 ) -> Result<Option<(SessionHandle, Arc<Principal>)>, StoreError> {
-    let search = search(shared, tenant, headers, facts.client, now).await?;
-    let Ok(found) = search.found else { return Ok(None) };
-    let presented = Presented::Session { session: found.live.view(), generation: found.generation };
-    let route = RoutePolicy::new(Access::Authenticated, Vec::new());
-    let decision = decide(&tenant.rules, &route, presented, facts, now, &mut NoTrace);
-    Ok(match decision.verdict {
-        Verdict::Allow(grant) => match grant.subject() {
+    Ok(match looked_at(shared, tenant, facts, headers, now).await?.1 {
+        Some(Verdict::Allow(grant)) => match grant.subject() {
             Subject::User(handle, principal) => Some((*handle, Arc::clone(principal))),
             Subject::Nobody | Subject::Anonymous(_) => None,
         },
-        Verdict::AllowWithNewSession(_) | Verdict::Challenge(_) | Verdict::Deny(_) => None,
+        Some(Verdict::AllowWithNewSession(_) | Verdict::Challenge(_) | Verdict::Deny(_)) | None => None,
     })
+}
+
+/// The session of a request, and what is decided of it where somebody must be signed in.
+async fn looked_at(
+    shared: &Shared,
+    tenant: &Tenant,
+    facts: &Facts<'_>,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> Result<(Option<Arc<Live>>, Option<Verdict>), StoreError> {
+    let search = search(shared, tenant, headers, facts.client, now).await?;
+    let Ok(found) = search.found else { return Ok((None, None)) };
+    let presented = Presented::Session { session: found.live.view(), generation: found.generation };
+    let route = RoutePolicy::new(Access::Authenticated, Vec::new());
+    let decision = decide(&tenant.rules, &route, presented, facts, now, &mut NoTrace);
+    Ok((Some(found.live), Some(decision.verdict)))
 }
 
 /// Finds the session of a request without deciding anything: for our own pages, which tell nobody what came of it, and so
@@ -347,6 +388,9 @@ async fn apply(
     let Some(Found { live, .. }) = found else { return Ok(decision.verdict) };
     if let Some(reason) = decision.ends {
         Box::pin(shared.end_session(live.handle(), reason, Some(facts.client), now)).await?;
+    }
+    if decision.locks {
+        shared.lock_session(live, Some(facts.client));
     }
     if decision.upkeep.touch {
         shared.store.touch(live, now);

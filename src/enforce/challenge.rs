@@ -28,7 +28,7 @@ pub fn challenge(
         return respond::refused(&Refusal::Unauthenticated(reason), false);
     }
     let to = back_to(parts, asked.facts.authority).unwrap_or_else(ReturnTo::start);
-    let back = Return { to, notice: outcome.notice(reason.notice().unwrap_or_default()), kept: outcome.kept() };
+    let back = Return { to, notice: outcome.notice(&reason.notice().unwrap_or_default()), kept: outcome.kept() };
     let link = tenant.attempts.link(&shared.random, &back, asked.now);
     let status = if parts.method == Method::GET { StatusCode::FOUND } else { StatusCode::SEE_OTHER };
     respond::redirect(status, &format!("{PREFIX}login?return={link}"))

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 
@@ -73,21 +74,29 @@ pub struct Chosen {
 /// Signs somebody in: a new record with a handle and a seed of its own, and the session that the browser had before,
 /// anonymous or not, is dead at once. Nothing that was planted in it survives.
 ///
+/// `remember` is whether they asked to be remembered. Who was not asked, and has only proved again who they are, is
+/// remembered as before.
+///
 /// # Errors
 /// When the store fails; then nobody is signed in.
+#[expect(clippy::too_many_arguments, reason = "what is known of who signs in, each used once")]
 pub async fn sign_in(
     shared: &Shared,
     tenant: &Tenant,
     principal: Principal,
+    remember: Option<bool>,
     place: Place<'_>,
     before: Option<Arc<Live>>,
     chosen: Option<Chosen>,
     now: Timestamp,
 ) -> Result<SignedIn, StoreError> {
+    let is_same = |before: &&Arc<Live>| before.principal().is_some_and(|known| known.user == principal.user);
+    let as_before = || before.as_ref().filter(is_same).is_some_and(|before| before.is_remembered());
+    let is_remembered = remember.unwrap_or_else(as_before) && tenant.rules.lifetimes.remembers(&principal);
     let max = tenant.rules.concurrency.as_ref().and_then(|concurrency| concurrency.of(&principal));
     let limit = max.map(|max| limit(tenant, max, before.as_deref(), chosen));
     let name = chosen.map(|chosen| chosen.session);
-    let established = match create(shared, tenant, Some(principal), name, place, limit, now).await? {
+    let established = match create(shared, tenant, Some((principal, is_remembered)), name, place, limit, now).await? {
         Made::Session(established) => established,
         Made::Full => return Ok(SignedIn::Full(max.unwrap_or_default())),
         Made::Before => return Ok(SignedIn::Before),
@@ -146,16 +155,18 @@ enum Made {
 async fn create(
     shared: &Shared,
     tenant: &Tenant,
-    principal: Option<Principal>,
+    who: Option<(Principal, bool)>,
     name: Option<SessionHandle>,
     place: Place<'_>,
     limit: Option<Limit>,
     now: Timestamp,
 ) -> Result<Made, StoreError> {
     let bound = Bound { tls: place.tls, ..Bound::of(place.client, place.user_agent) };
+    let (principal, is_remembered) = who.map_or((None, false), |(principal, asked)| (Some(principal), asked));
     let mut record = Record {
         device: Device::of(place.user_agent),
         tenant: tenant.id,
+        is_remembered,
         ..Record::new(&shared.random, principal.map(Arc::new), bound, now)
     };
     record.handle = name.unwrap_or(record.handle);
@@ -196,5 +207,18 @@ async fn made(shared: &Shared, record: Record, limit: Option<Limit>) -> Result<C
 /// The `Set-Cookie` value of one generation of a session.
 pub fn cookie(shared: &Shared, tenant: &Tenant, live: &Live, generation: u32, now: Timestamp) -> Option<HeaderValue> {
     let proof = Secret::new(proof(live.seed(), generation));
-    tenant.cookie.set(&shared.random, &CookieSecret { handle: live.handle(), generation, proof }, now)
+    let secret = CookieSecret { handle: live.handle(), generation, proof };
+    match kept_for(tenant, live, now) {
+        Some(span) => tenant.cookie.set_for(&shared.random, &secret, now, span),
+        None => tenant.cookie.set(&shared.random, &secret, now),
+    }
+}
+
+/// For how long a browser is to keep the cookie of somebody who is remembered, by the rules and the roles of this moment:
+/// whoever is not any more has one that goes when the browser is closed.
+fn kept_for(tenant: &Tenant, live: &Live, now: Timestamp) -> Option<Duration> {
+    let principal = live.principal().filter(|_| live.is_remembered())?;
+    let lifetimes = &tenant.rules.lifetimes;
+    let until = live.authenticated_at().plus(lifetimes.of(Some(principal), true).absolute);
+    lifetimes.remembers(principal).then(|| until.since(now))
 }

@@ -16,9 +16,8 @@ use crate::limit::parallel::UnderWay;
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
 use crate::session::principal::Principal;
-use crate::session::record::EndReason;
 use crate::session::tenant::ByTenant;
-use crate::session::timeouts::Lifetimes;
+use crate::session::timeouts::{Lifetimes, Over};
 
 /// The open streams of every session. Clones share it.
 #[derive(Clone, Default)]
@@ -29,7 +28,7 @@ struct Streams {
     wakers: Slab<Waker>,
 }
 
-/// The session a stream belongs to has ended.
+/// The session a stream belongs to has ended, or is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the session of this stream has ended")]
 pub struct SessionEnded;
@@ -45,11 +44,10 @@ impl Leases {
     }
 
     /// The sessions with open streams that are over by their limits at `now`.
-    pub fn over(&self, lifetimes: &ByTenant<Lifetimes>, now: Timestamp) -> Vec<(SessionHandle, EndReason)> {
-        let over = |live: &Live| {
+    pub fn over(&self, lifetimes: &ByTenant<Lifetimes>, now: Timestamp) -> Vec<(Arc<Live>, Over)> {
+        let over = |live: &Arc<Live>| {
             let view = live.view();
-            let limits = lifetimes.of(view.tenant).of(view.principal.map(|principal| &**principal));
-            limits.over(view.authenticated_at, view.active_at, now).map(|reason| (view.handle, reason))
+            lifetimes.of(view.tenant).over(&view, now).map(|over| (Arc::clone(live), over))
         };
         self.0.iter().filter_map(|streams| over(&streams.live)).collect()
     }
@@ -109,7 +107,7 @@ impl Lease {
     }
 
     fn check(&self) -> Result<(), SessionEnded> {
-        if self.live.ended().is_some() { Err(SessionEnded) } else { Ok(()) }
+        if self.live.is_open() { Ok(()) } else { Err(SessionEnded) }
     }
 
     /// Called before waiting: from now on the end of the session wakes the stream.
@@ -213,7 +211,7 @@ mod tests {
     use super::*;
     use crate::base::random::Random;
     use crate::session::binding::Bound;
-    use crate::session::record::Record;
+    use crate::session::record::{EndReason, Record};
     use crate::session::timeouts::Lifetime;
 
     struct Never;
@@ -250,7 +248,10 @@ mod tests {
         assert!(Pin::new(&mut stream).poll_frame(&mut context).is_pending());
         assert_eq!(leases.open(), 1);
         let limits = Lifetime { idle: Duration::from_secs(5), absolute: Duration::from_secs(50) }.into();
-        assert_eq!(leases.over(&limits, start.plus(Duration::from_secs(5))), [(live.handle(), EndReason::Idle)]);
+        assert_eq!(
+            leases.over(&limits, start.plus(Duration::from_secs(5))),
+            [(Arc::clone(&live), Over::End(EndReason::Idle))]
+        );
         live.end(EndReason::Revoked, start);
         leases.end(live.handle());
         assert_eq!(woken.0.load(Ordering::SeqCst), 1);

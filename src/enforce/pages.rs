@@ -42,7 +42,18 @@ pub fn content_security_policy() -> &'static str {
     &POLICY
 }
 
-/// The sign-in form. It posts `username`, `password` and `attempt`.
+/// Whether somebody wants to be remembered, as it is asked on the sign-in form.
+#[derive(Debug, Clone, Copy)]
+pub struct RememberChoice<'a> {
+    /// What the box shows.
+    pub is_ticked: bool,
+    /// For how long at the most, in words.
+    pub span: &'a str,
+    /// Whether there are people who are not remembered although they ask for it.
+    pub may_be_refused: bool,
+}
+
+/// The sign-in form. It posts `username`, `password` and `attempt`, and `remember` where that is offered.
 #[derive(Debug, Clone, Template)]
 #[template(source = r#"{% extends "src/enforce/pages/login.html" %}"#, ext = "html")]
 pub struct LoginPage<'a> {
@@ -54,6 +65,8 @@ pub struct LoginPage<'a> {
     pub attempt: &'a str,
     /// The user name to begin with; empty for none. The cursor then waits in the password field.
     pub username: &'a str,
+    /// Whether they want to be remembered, where that is offered.
+    pub remember: Option<RememberChoice<'a>>,
     /// What went wrong with the last try, read out by screen readers.
     pub message: Option<&'a str>,
     /// Why the person is here, such as the end of their last session. Not an error.
@@ -212,8 +225,15 @@ mod tests {
     /// Breaks out of attributes and elements, closes a title, turns the line around, and is not all ASCII.
     const HOSTILE: &str = "\"><script>alert(1)</script>'onx=' </title></style>\u{202e}\u{2066}&lt;é";
 
-    const LOGIN: LoginPage<'_> =
-        LoginPage { title: "Payroll", action: "/p/login", attempt: "a1", username: "", message: None, notice: None };
+    const LOGIN: LoginPage<'_> = LoginPage {
+        title: "Payroll",
+        action: "/p/login",
+        attempt: "a1",
+        username: "",
+        remember: None,
+        message: None,
+        notice: None,
+    };
 
     fn hostile_pages() -> [String; 3] {
         [
@@ -222,6 +242,7 @@ mod tests {
                 action: HOSTILE,
                 attempt: HOSTILE,
                 username: HOSTILE,
+                remember: Some(RememberChoice { is_ticked: true, span: HOSTILE, may_be_refused: true }),
                 message: Some(HOSTILE),
                 notice: Some(HOSTILE),
             }
@@ -271,7 +292,15 @@ mod tests {
 
     #[test]
     fn hostile_values_add_no_elements_and_no_attributes() {
-        let quiet = LoginPage { title: "x", username: "x", message: Some("x"), notice: Some("x"), ..LOGIN }.render();
+        let quiet = LoginPage {
+            title: "x",
+            username: "x",
+            remember: Some(RememberChoice { is_ticked: true, span: "x", may_be_refused: true }),
+            message: Some("x"),
+            notice: Some("x"),
+            ..LOGIN
+        }
+        .render();
         let [hostile, ..] = hostile_pages();
         for mark in ["<", ">", "\"", "'"] {
             let (quiet, hostile) = (without_style(&quiet), without_style(&hostile));
@@ -343,6 +372,25 @@ mod tests {
         assert_eq!(page.matches("spellcheck=\"false\"").count(), 2);
         assert_eq!(page.matches(" autofocus").count(), 1);
         assert!(!page.contains("role=\"alert\"") && !page.contains("role=\"status\""));
+    }
+
+    #[test]
+    fn to_be_remembered_is_asked_where_it_is_offered() {
+        assert!(!LOGIN.render().contains("remember"));
+        let asked = |is_ticked, may_be_refused| {
+            let remember = Some(RememberChoice { is_ticked, span: "30 days", may_be_refused });
+            LoginPage { remember, ..LOGIN }.render()
+        };
+        let (page, ticked) = (asked(false, false), asked(true, true));
+        assert!(
+            page.contains("<input id=\"remember\" name=\"remember\" type=\"checkbox\" value=\"1\" aria-"),
+            "{page}"
+        );
+        assert!(page.contains("<label for=\"remember\">") && page.contains("For up to 30 days. "), "{page}");
+        assert!(page.contains("<input type=\"hidden\" name=\"remember_offered\" value=\"1\">"));
+        assert!(
+            ticked.contains("value=\"1\" checked aria-") && ticked.contains("30 days, if your account allows it. ")
+        );
     }
 
     #[test]

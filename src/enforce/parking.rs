@@ -144,7 +144,7 @@ fn owner(live: Option<&Live>, reason: Reason) -> Option<&Arc<Principal>> {
     let may = match reason {
         // Nobody will sign in to whom it could be shown.
         Reason::Ended(EndReason::AccountDisabled) => false,
-        Reason::Ended(_) | Reason::Stale(_) | Reason::Elsewhere(_) => true,
+        Reason::Ended(_) | Reason::Locked(_) | Reason::Stale(_) | Reason::Elsewhere(_) => true,
         Reason::NoSession
         | Reason::InvalidCookie
         | Reason::SeveralSessions
@@ -152,6 +152,7 @@ fn owner(live: Option<&Live>, reason: Reason) -> Option<&Arc<Principal>> {
         | Reason::InvalidProof
         | Reason::Anonymous
         | Reason::MissingRole
+        | Reason::Level(_)
         | Reason::CrossSite(_) => false,
     };
     live.filter(|_| may)?.principal()

@@ -6,12 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
+use crate::base::units;
 use crate::enforce::body::AnswerBody;
 use crate::enforce::pages::{self, MessagePage};
 use crate::enforce::snapshot::PREFIX;
 use crate::limit::rate::{Allowed, Exceeded};
 use crate::policy::facts::{self, BadRequest};
 use crate::policy::verdict::{CrossSite, Reason};
+use crate::session::level::Shortfall;
 use crate::upstream::http1::Broken;
 use crate::upstream::pool::UpstreamError;
 
@@ -156,12 +158,13 @@ impl Refusal {
             Self::TooLarge => Some("What was sent is too large for this page."),
             Self::BadForm => Some("The form could not be read."),
             Self::CrossSite => Some(CrossSite::Elsewhere.sentence()),
+            Self::Forbidden(Reason::Level(shortfall)) => Some(shortfall.sentence()),
             Self::WrongPassword => Some("The user name or the password is not right."),
             Self::SessionsFull => Some(
                 "You have as many sessions as you may have at a time. Sign out in another place, then sign in here, or have \
                  whoever runs this service end one.",
             ),
-            Self::Unauthenticated(Reason::Stale(stale)) => Some(stale.sentence()),
+            Self::Unauthenticated(reason @ (Reason::Stale(_) | Reason::Locked(_))) => reason.sentence(),
             Self::Forbidden(Reason::CrossSite(found)) => Some(found.sentence()),
             Self::Unauthenticated(_) => Some("Please sign in."),
             Self::LoginBusy => Some("Many people are signing in right now. Please try again in a moment."),
@@ -204,6 +207,7 @@ impl Refusal {
         match self {
             Self::Upstream(UpstreamError::Exhausted) => Some(Duration::from_secs(2)),
             Self::TooMany(_, exceeded) => Some(exceeded.retry_after),
+            Self::Forbidden(Reason::Level(Shortfall::TooNew(wait))) => Some(*wait),
             Self::LoginBusy | Self::Store | Self::Unwritten => Some(Duration::from_secs(2)),
             Self::Malformed(_)
             | Self::Misdirected
@@ -247,13 +251,17 @@ pub fn refused(refusal: &Refusal, is_for_person: bool) -> Response<AnswerBody> {
         Some(message) => MessagePage { message, ..standard },
         None => standard,
     };
-    let advice = if let Refusal::TooMany(_, exceeded) = refusal { when(exceeded.retry_after) } else { String::new() };
+    if let Refusal::Forbidden(Reason::Level(shortfall)) = refusal {
+        page.title = shortfall.title();
+    }
+    let advice = advice(refusal);
     if !advice.is_empty() {
         page.advice = &advice;
     }
     let logout = format!("{PREFIX}logout");
     match refusal.cross_site() {
         Some(found) => (page.title, page.advice) = ("This was not carried out", found.advice()),
+        None if matches!(refusal, Refusal::Forbidden(Reason::Level(Shortfall::TooNew(_)))) => {}
         None if matches!(refusal, Refusal::Forbidden(_)) => {
             // Whoever has two accounts is in the wrong one.
             page.action = Some(("Sign out", &logout));
@@ -292,6 +300,17 @@ pub fn say_kept(response: &mut Response<AnswerBody>, page: &str) {
     let advice = "What you sent has not reached the application, and is still kept. You can look at it and try again.";
     let page = MessagePage { advice, action: Some(("Show what is kept", page)), ..MessagePage::for_status(status) };
     *response.body_mut() = AnswerBody::own(page.render());
+}
+
+/// What a person can do about a refusal, where that says more than its status; empty where it does not.
+fn advice(refusal: &Refusal) -> String {
+    if let Refusal::Forbidden(Reason::Level(Shortfall::WasAway(after))) = refusal {
+        return format!("Sign out, and sign in again. It opens {} after that.", units::in_words(*after));
+    }
+    if let Refusal::TooMany(..) | Refusal::Forbidden(_) = refusal {
+        return refusal.retry_after().map(when).unwrap_or_default();
+    }
+    String::new()
 }
 
 /// When a person may try again: no sooner than `Retry-After` has it.

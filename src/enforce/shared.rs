@@ -28,6 +28,7 @@ use crate::session::kv::KvStore;
 use crate::session::live::Live;
 use crate::session::record::{EndReason, Owner};
 use crate::session::store::{Lookup, SessionStore, StoreError};
+use crate::session::timeouts::Over;
 
 /// How long the store may take: it is in the same house, and a person waits for it before their request even begins.
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -108,7 +109,10 @@ pub fn metrics() -> Metrics {
     Metrics::expect(&metrics.sessions_ended, EndReason::ALL.map(EndReason::name));
     Metrics::expect(&metrics.logins, ["succeeded", "failed", "stale", "refused", "busy", "full"]);
     let stale = [Stale::Idle, Stale::Absolute, Stale::Proof].map(Stale::name);
-    Metrics::expect(&metrics.challenges, stale.into_iter().chain([Reason::NoSession.name()]));
+    Metrics::expect(
+        &metrics.challenges,
+        stale.into_iter().chain([Reason::NoSession, Reason::Locked(Duration::ZERO)].map(Reason::name)),
+    );
     Metrics::expect(&metrics.limited, LIMITS);
     let parked = ["parked", "sent", "put_back", "discarded"].into_iter().chain(NotKept::ALL.map(NotKept::name));
     Metrics::expect(&metrics.parked_posts, parked);
@@ -200,7 +204,15 @@ impl Shared {
         self.parking.expire(self, now).await;
         self.cross_site_reports.keys().sweep();
         if let Ok(ended) = self.asked("sweep", self.store.sweep(snapshot.lifetimes(), now)).await {
-            self.note_ended(&ended, None);
+            for (handle, over) in ended {
+                match over {
+                    Over::End(reason) => self.note_ended(&[(handle, reason)], None),
+                    Over::Lock(_) => {
+                        self.leases.end(handle);
+                        self.note_lock(handle, self.at_hand(handle).as_deref().and_then(user_of), None);
+                    }
+                }
+            }
         }
         if let Some(allowed) = snapshot.concurrency()
             && let Ok(ended) = self.asked("end_above", self.store.end_above(allowed, now)).await
@@ -219,12 +231,25 @@ impl Shared {
         }
     }
 
-    /// Ends the sessions that are over and still have open streams: looked at more often than all the others.
+    /// Locks a session: nothing passes with it, and its open streams are cut, until its person has proved again who they
+    /// are.
+    pub fn lock_session(&self, live: &Arc<Live>, client: Option<IpAddr>) {
+        let is_done = self.store.lock(live);
+        self.leases.end(live.handle());
+        if is_done {
+            self.note_lock(live.handle(), user_of(live), client);
+        }
+    }
+
+    /// Ends, or locks, the sessions that are over and still have open streams: looked at more often than all the others.
     pub async fn sweep_streams(&self, now: Timestamp) {
         let over = self.leases.over(&self.snapshot.load().lifetimes(), now);
-        for (handle, reason) in over {
-            // A failure is reported where it happens, and the next look tries again.
-            let _ = self.end_session(handle, reason, None, now).await;
+        for (live, over) in over {
+            match over {
+                // A failure is reported where it happens, and the next look tries again.
+                Over::End(reason) => drop(self.end_session(live.handle(), reason, None, now).await),
+                Over::Lock(_) => self.lock_session(&live, None),
+            }
         }
     }
 
@@ -278,6 +303,12 @@ impl Shared {
             Lookup::Hit(live) => Some(live),
             Lookup::Miss | Lookup::Later(_) => None,
         }
+    }
+
+    fn note_lock(&self, handle: SessionHandle, user: Option<&str>, client: Option<IpAddr>) {
+        self.metrics.sessions_locked.inc();
+        let session: Option<&dyn std::fmt::Display> = Some(&handle);
+        self.audit(AuditEvent::SessionLocked, AuditFields { client, session, user, ..AuditFields::default() });
     }
 
     fn note_end(&self, handle: SessionHandle, user: Option<&str>, reason: EndReason, client: Option<IpAddr>) {

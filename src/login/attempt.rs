@@ -58,6 +58,7 @@ struct ChoiceToken {
     kept: Option<([u8; 16], [u8; 20])>,
     user: String,
     password: PasswordStamp,
+    remember: Option<bool>,
     session: SessionHandle,
 }
 
@@ -72,6 +73,8 @@ pub struct Choice {
     pub user: String,
     /// The password that was right. Once it is another, this is worth nothing.
     pub password: PasswordStamp,
+    /// Whether they asked to be remembered; none where they were not asked.
+    pub remember: Option<bool>,
     /// What their session will be called: so one choice makes one session, and no second one.
     pub session: SessionHandle,
 }
@@ -211,6 +214,7 @@ impl Attempts {
             kept: choice.kept.map(|kept| (kept.owner, kept.id)),
             user: choice.user.clone(),
             password: choice.password,
+            remember: choice.remember,
             session: choice.session,
         };
         self.seal_any(random, CHOICE, &token, now)
@@ -226,10 +230,10 @@ impl Attempts {
         if !browser.is_some_and(|browser| browser.0.ct_eq(&opened.browser).into()) {
             return Err(FormFault::OtherBrowser);
         }
-        let ChoiceToken { return_to, kept, user, password, session, .. } = opened;
+        let ChoiceToken { return_to, kept, user, password, remember, session, .. } = opened;
         let kept = kept.map(|(owner, id)| Kept { owner, id });
         let to = ReturnTo::new(&return_to).ok_or(FormFault::Stale)?;
-        Ok(Choice { to, kept, user, password, session })
+        Ok(Choice { to, kept, user, password, remember, session })
     }
 
     /// The token in a form on the page `path` that was shown to a session.
@@ -336,6 +340,7 @@ mod tests {
             kept: Some(Kept { owner: [1; 16], id: [2; 20] }),
             user: "alice".to_owned(),
             password: PasswordStamp::of("$argon2id$"),
+            remember: Some(true),
             session: SessionHandle::random(&random),
         };
         let browser = Browser::random(&random);

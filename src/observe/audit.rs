@@ -21,6 +21,8 @@ pub enum AuditEvent {
     SessionCreated,
     /// The secret of a session was replaced by its successor.
     SessionRotated,
+    /// A session was locked, because nothing happened.
+    SessionLocked,
     /// A session ended.
     SessionEnded,
     /// The person of a session has other roles or groups, or another address.
@@ -66,6 +68,7 @@ impl AuditEvent {
             Self::LoginRefused => "login.refused",
             Self::SessionCreated => "session.created",
             Self::SessionRotated => "session.rotated",
+            Self::SessionLocked => "session.locked",
             Self::SessionEnded => "session.ended",
             Self::SessionChanged => "session.changed",
             Self::BindingMismatch => "binding.mismatch",

@@ -151,6 +151,8 @@ pub struct Metrics {
     pub sessions_created: Family<Labelled, Counter>,
     /// Sessions ended, by reason.
     pub sessions_ended: Family<Labelled, Counter>,
+    /// Sessions locked because nothing happened.
+    pub sessions_locked: Counter,
     /// Secrets replaced by their successor.
     pub rotations: Counter,
     /// Sign-ins, by outcome.
@@ -269,6 +271,7 @@ impl Metrics {
         registry.register("sessions_active", "Sessions that have not ended", gauge(elsewhere.sessions as u64));
         registry.register("sessions_created", "Sessions begun", self.sessions_created.clone());
         registry.register("sessions_ended", ended, self.sessions_ended.clone());
+        registry.register("sessions_locked", "Sessions locked when they were idle", self.sessions_locked.clone());
         registry.register("session_rotations", "Session secrets replaced by their successor", self.rotations.clone());
         registry.register("session_streams", streams, gauge(elsewhere.streams as u64));
         registry.register("logins", "Sign-ins, by outcome", self.logins.clone());

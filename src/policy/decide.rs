@@ -4,11 +4,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::base::clock::Timestamp;
-use crate::policy::check::{Unusable, access, binding, csrf, lifetime, recency, rotation, tenant};
+use crate::policy::check::{self, Unusable, access, binding, csrf, lifetime, recency, rotation, tenant};
 use crate::policy::facts::Facts;
 use crate::policy::route_policy::{Access, RoutePolicy, SessionRules, Shield};
 use crate::policy::trace::Trace;
 use crate::policy::verdict::{CrossSite, Decision, Grant, Reason, Subject, Upkeep, Verdict};
+use crate::session::level;
 use crate::session::live::SessionView;
 use crate::session::timeouts::ACTIVITY_GRAIN;
 
@@ -48,7 +49,7 @@ pub fn decide(
             ControlFlow::Continue((session, upkeep)) => {
                 match refusal(route, &session, facts, now, &mut shielded, trace) {
                     Some(refusal) => plain(refusal),
-                    None => with_session(&session, upkeep),
+                    None => with_session(rules, &session, upkeep, now),
                 }
             }
         }
@@ -94,8 +95,9 @@ fn usable<'live>(
     tenant::own(&session, rules.tenant, trace)?;
     lifetime::not_revoked(&session, trace)?;
     let rotation = rotation::generation(&session, generation, &rules.rotation, now, trace)?;
-    lifetime::within_limits(&session, &rules.lifetimes, now, trace)?;
+    let locked = lifetime::within_limits(&session, &rules.lifetimes, now, trace)?;
     let report = binding::same_place(&session, &rules.binding, facts, trace)?;
+    lifetime::not_locked(&session, locked, trace)?;
     let touch = now.since(session.active_at) >= ACTIVITY_GRAIN;
     ControlFlow::Continue((session, Upkeep { touch, rotation, report }))
 }
@@ -122,31 +124,43 @@ fn refusal(
     }
     // What a stranger's session does is as recent as it gets.
     session.principal?;
+    if let Some(level) = &route.level
+        && let Some(shortfall) = check::level::shortfall(level, session, now, trace)
+    {
+        return Some(Verdict::Deny(Reason::Level(shortfall)));
+    }
     let asked = route.recency.as_ref()?;
     let stale = recency::stale(asked, session, facts.method, now, trace)?;
     Some(Verdict::Challenge(Reason::Stale(stale)))
 }
 
 /// The decision when there is a session that may pass.
-fn with_session(session: &SessionView<'_>, upkeep: Upkeep) -> Decision {
+fn with_session(rules: &SessionRules, session: &SessionView<'_>, upkeep: Upkeep, now: Timestamp) -> Decision {
     let subject = match session.principal {
         Some(principal) => Subject::User(session.handle, Arc::clone(principal)),
         None => Subject::Anonymous(session.handle),
     };
-    Decision { verdict: Verdict::Allow(Grant::new(subject)), upkeep, ends: None, cross_site: None }
+    // A stranger's session is of no level.
+    let level = session.principal.and_then(|_| level::highest(&rules.levels, session, now));
+    let verdict = Verdict::Allow(Grant::new(subject).at(level));
+    Decision { verdict, upkeep, ends: None, locks: false, cross_site: None }
 }
 
 /// The verdict when there is none.
 fn without_session(route: &RoutePolicy, unusable: Unusable, trace: &mut impl Trace) -> Decision {
     let verdict = match route.access {
         Access::Public | Access::Optional => Verdict::Allow(Grant::new(Subject::Nobody)),
+        // The cookie of another session would take the place of the locked one's.
+        Access::Anonymous if matches!(unusable.reason, Reason::Locked(_)) => {
+            Verdict::Allow(Grant::new(Subject::Nobody))
+        }
         Access::Anonymous => Verdict::AllowWithNewSession(Grant::new(Subject::Nobody)),
         Access::Authenticated => Verdict::Challenge(unusable.reason),
     };
     trace.step("without a session", route.access.name());
-    Decision { verdict, upkeep: Upkeep::default(), ends: unusable.ends, cross_site: None }
+    Decision { verdict, upkeep: Upkeep::default(), ends: unusable.ends, locks: unusable.locks, cross_site: None }
 }
 
 fn plain(verdict: Verdict) -> Decision {
-    Decision { verdict, upkeep: Upkeep::default(), ends: None, cross_site: None }
+    Decision { verdict, upkeep: Upkeep::default(), ends: None, locks: false, cross_site: None }
 }

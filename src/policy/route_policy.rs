@@ -7,6 +7,7 @@ use http::{HeaderName, Method};
 
 use crate::session::binding::BindingRules;
 use crate::session::concurrency::Concurrency;
+use crate::session::level::Level;
 use crate::session::rotation::RotationRule;
 use crate::session::tenant::TenantId;
 use crate::session::timeouts::Lifetimes;
@@ -76,6 +77,8 @@ pub struct RoutePolicy {
     pub recency: Option<Box<Recency>>,
     /// How it is shielded from other sites, if it is.
     pub csrf: Option<Box<Shield>>,
+    /// The level that the session must have reached. Only with [`Access::Authenticated`].
+    pub level: Option<Arc<Level>>,
 }
 
 /// How recent sign-in and activity must be: who is beyond it is asked for their password, and their session goes on
@@ -116,7 +119,7 @@ impl Recency {
 impl RoutePolicy {
     /// What asks for somebody with one of `roles`, or for nothing of the kind.
     pub const fn new(access: Access, roles: Vec<Box<str>>) -> Self {
-        Self { access, roles, recency: None, csrf: None }
+        Self { access, roles, recency: None, csrf: None, level: None }
     }
 
     /// Whether somebody may pass here who may not pass where `other` is asked, be it only that they would have to prove
@@ -126,7 +129,14 @@ impl RoutePolicy {
             Some(own) => own.asks_less_than(other),
             None => Recency::default().asks_less_than(other),
         });
-        self.is_for_more_than(other) || (other.access == Access::Authenticated && is_less_recent)
+        self.is_for_more_than(other)
+            || (other.access == Access::Authenticated && (is_less_recent || self.is_of_lower_level_than(other)))
+    }
+
+    /// Whether sessions pass here that have not reached the level that `other` asks for.
+    pub fn is_of_lower_level_than(&self, other: &Self) -> bool {
+        let is_lower = |asked: &Arc<Level>| self.level.as_ref().is_none_or(|own| own.asks_less_than(asked));
+        other.level.as_ref().is_some_and(is_lower)
     }
 
     /// Whether another site may make people's browsers ask here for what it may not where `other` is asked. Where the
@@ -163,6 +173,8 @@ pub struct SessionRules {
     pub binding: BindingRules,
     /// How many one person may have at once. Looked at when they sign in, and when what is allowed changes.
     pub concurrency: Option<Arc<Concurrency>>,
+    /// The levels that it may reach, from the lowest to the highest.
+    pub levels: Arc<[Arc<Level>]>,
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
 //! What a decision says.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::base::units;
 use crate::session::binding::{Differences, Factor};
 use crate::session::handle::SessionHandle;
+use crate::session::level::{Level, Shortfall};
 use crate::session::principal::Principal;
 use crate::session::record::EndReason;
 
@@ -119,6 +123,8 @@ pub enum Reason {
     InvalidProof,
     /// The session is over.
     Ended(EndReason),
+    /// The session is locked because nothing happened for this long; the person proves again who they are.
+    Locked(Duration),
     /// The request came from elsewhere than the session was made; the person proves again who they are.
     Elsewhere(Factor),
     /// The session can be used, but not here without proving again who they are.
@@ -129,6 +135,8 @@ pub enum Reason {
     MissingRole,
     /// It is another site's doing.
     CrossSite(CrossSite),
+    /// The session has not reached the level the route asks for.
+    Level(Shortfall),
 }
 
 impl Reason {
@@ -141,6 +149,7 @@ impl Reason {
             Self::UnknownSession => "unknown_session",
             Self::InvalidProof => "invalid_proof",
             Self::Ended(reason) => reason.name(),
+            Self::Locked(_) => "locked",
             Self::Elsewhere(Factor::Address) => "other_ip",
             Self::Elsewhere(Factor::UserAgent) => "other_user_agent",
             Self::Elsewhere(Factor::Tls) => "other_tls",
@@ -148,14 +157,29 @@ impl Reason {
             Self::Anonymous => "anonymous",
             Self::MissingRole => "missing_role",
             Self::CrossSite(found) => found.name(),
+            Self::Level(shortfall) => shortfall.name(),
         }
     }
 
     /// What the person is told on the login page; `None` when there is nothing to explain.
-    pub const fn notice(self) -> Option<&'static str> {
+    pub fn notice(self) -> Option<Cow<'static, str>> {
+        if let Self::Locked(idle) = self {
+            let span = units::in_words(idle);
+            let words =
+                format!("Your session was locked because nothing happened for {span}. Enter your password to go on.");
+            return Some(words.into());
+        }
+        self.sentence().map(Cow::Borrowed)
+    }
+
+    /// The same where nothing in it varies.
+    pub const fn sentence(self) -> Option<&'static str> {
         match self {
             Self::Ended(reason) => Some(reason.sentence()),
             Self::Stale(stale) => Some(stale.sentence()),
+            Self::Locked(_) => {
+                Some("Your session is locked because nothing happened for a while. Enter your password to go on.")
+            }
             Self::Elsewhere(Factor::Address) => Some("Your network address changed. Please sign in again."),
             Self::Elsewhere(Factor::UserAgent) => Some("Your browser looks different. Please sign in again."),
             Self::Elsewhere(Factor::Tls) => {
@@ -168,6 +192,7 @@ impl Reason {
             | Self::InvalidProof
             | Self::Anonymous
             | Self::MissingRole
+            | Self::Level(_)
             | Self::CrossSite(_) => None,
         }
     }
@@ -188,11 +213,21 @@ pub enum Subject {
 #[derive(Debug)]
 pub struct Grant {
     subject: Subject,
+    level: Option<Arc<Level>>,
 }
 
 impl Grant {
     pub(in crate::policy) const fn new(subject: Subject) -> Self {
-        Self { subject }
+        Self { subject, level: None }
+    }
+
+    pub(in crate::policy) fn at(self, level: Option<&Arc<Level>>) -> Self {
+        Self { level: level.cloned(), ..self }
+    }
+
+    /// The highest level that the session has reached.
+    pub const fn level(&self) -> Option<&Arc<Level>> {
+        self.level.as_ref()
     }
 
     /// As whom the request passes.
@@ -256,4 +291,6 @@ pub struct Decision {
     pub ends: Option<EndReason>,
     /// For what it would have been refused, were the shield not told only to report.
     pub cross_site: Option<CrossSite>,
+    /// The session is locked, before the answer goes out.
+    pub locks: bool,
 }

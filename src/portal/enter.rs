@@ -30,6 +30,8 @@ const MAX_SESSIONS: &str = "max_sessions";
 pub(super) struct Proven {
     /// Who they are.
     pub(super) principal: Principal,
+    /// Whether they asked to be remembered; none where they were not asked.
+    pub(super) remember: Option<bool>,
     /// Where they wanted to go, and what was kept of theirs.
     pub(super) back: Return,
     /// What they have chosen, if they were asked.
@@ -40,7 +42,7 @@ pub(super) struct Proven {
 pub(super) async fn enter(
     visit: &Visit<'_>,
     cookies: &mut AnswerCookies,
-    Proven { principal, back, chosen }: Proven,
+    Proven { principal, remember, back, chosen }: Proven,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let (shared, tenant, place) = (visit.shared, visit.tenant, Place::of(visit.facts));
     // The time it took to check the password is not part of the session.
@@ -50,10 +52,10 @@ pub(super) async fn enter(
     let (user, password) = (principal.user.clone(), principal.password);
     let name = before.as_ref().and_then(|before| before.principal()).map(|before| &before.user);
     let reason = (name == Some(&user)).then_some(AGAIN);
-    let signed_in = establish::sign_in(shared, tenant, principal, place, before, chosen, now).await;
+    let signed_in = establish::sign_in(shared, tenant, principal, remember, place, before, chosen, now).await;
     let established = match signed_in.map_err(|_| Refusal::Unwritten)? {
         SignedIn::Yes(established) => established,
-        SignedIn::Full(max) => return full(visit, cookies, &user, password, back, max).await,
+        SignedIn::Full(max) => return full(visit, cookies, (&user, password, remember), back, max).await,
         SignedIn::Before => return Ok(login::again(visit, cookies, &user)),
     };
     Metrics::count(&shared.metrics.logins, "succeeded");
@@ -72,8 +74,7 @@ pub(super) async fn enter(
 async fn full(
     visit: &Visit<'_>,
     cookies: &mut AnswerCookies,
-    user: &str,
-    password: PasswordStamp,
+    (user, password, remember): (&str, PasswordStamp, Option<bool>),
     back: Return,
     max: usize,
 ) -> Result<Response<AnswerBody>, Refusal> {
@@ -94,7 +95,7 @@ async fn full(
     }
     let Listed { rows, left_out } = of_owner(visit, &Owner::user(visit.tenant.id, user), None, now).await?;
     let session = SessionHandle::random(&shared.random);
-    let choice = Choice { to: back.to, kept: back.kept, user: user.to_owned(), password, session };
+    let choice = Choice { to: back.to, kept: back.kept, user: user.to_owned(), password, remember, session };
     let browser = login::browser(visit, cookies);
     let page = ChoicePage {
         title: &tenant.title,
@@ -131,7 +132,7 @@ pub(super) async fn choose(
     let ends = end.and_then(|end| end.parse().ok());
     let chosen = Some(Chosen { session: choice.session, ends });
     let back = Return { to: choice.to, notice: String::new(), kept: choice.kept };
-    enter(visit, cookies, Proven { principal, back, chosen }).await
+    enter(visit, cookies, Proven { principal, remember: choice.remember, back, chosen }).await
 }
 
 fn no_room(max: usize) -> String {

@@ -31,7 +31,7 @@ pub(super) async fn lasting(
 ) -> Result<Vec<Arc<Live>>, Refusal> {
     let (store, lifetimes) = (&visit.shared.store, &visit.tenant.rules.lifetimes);
     let mut all = visit.shared.asked("list", store.list(owner.clone())).await.map_err(|_| Refusal::Store)?;
-    all.retain(|live| lifetimes.over(live, now).is_none());
+    all.retain(|live| lifetimes.ends(live, now).is_none());
     all.sort_by_cached_key(|live| {
         let unused = now.since(live.active_at());
         (this != Some(live.handle()), unused, now.since(live.authenticated_at()), live.handle())

@@ -6,9 +6,10 @@ use http::{Response, StatusCode};
 
 use crate::base::deadline::Deadline;
 use crate::base::secret::Secret;
+use crate::base::units;
 use crate::enforce::authorize::{AnswerCookies, recognised};
 use crate::enforce::body::{AnswerBody, ClientBody};
-use crate::enforce::pages::LoginPage;
+use crate::enforce::pages::{LoginPage, RememberChoice};
 use crate::enforce::respond::{self, ACCOUNT_LIMIT, Refusal, is_for_person};
 use crate::enforce::snapshot::PREFIX;
 use crate::limit::rate::Exceeded;
@@ -23,6 +24,12 @@ use crate::portal::{Visit, form};
 /// The one message for whatever is wrong with a name and a password.
 const WRONG: &str = "The user name or the password is not right.";
 
+/// What a ticked box sends, in the field `remember`.
+const TICKED: &str = "1";
+
+/// The field that says that there was a box to tick.
+const OFFERED: &str = "remember_offered";
+
 const STALE: &str = "This page was open for too long, or in another window. Please sign in once more.";
 
 /// Shows the form.
@@ -31,14 +38,26 @@ pub async fn show(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Resp
     let query = visit.parts.uri.query().unwrap_or_default();
     let token = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "return").map(|(_, value)| value);
     let back = token.map(|token| visit.tenant.attempts.read_link(&token, visit.now)).unwrap_or_default();
-    // Whoever is told why they are here and still has a session is asked for their password again: their name is known.
     // The store that fails is no reason not to show the page.
-    let known = match back.notice.as_str() {
-        "" => None,
-        _ => recognised(visit.shared, visit.tenant, visit.facts, &visit.parts.headers, visit.now).await.ok().flatten(),
-    };
-    let name = known.as_ref().map_or("", |principal| &principal.user);
-    Ok(form(visit, cookies, StatusCode::OK, &back, name, None))
+    let known = recognised(visit.shared, visit.tenant, visit.facts, &visit.parts.headers, visit.now);
+    let known = known.await.ok().flatten();
+    // Whoever is told why they are here and still has a session is asked for their password again: their name is known.
+    let person = known.as_ref().and_then(|live| live.principal()).filter(|_| !back.notice.is_empty());
+    let name = person.map_or("", |principal| &principal.user);
+    let is_remembered = known.as_ref().is_some_and(|live| live.is_remembered());
+    Ok(form(visit, cookies, StatusCode::OK, &back, Filled { name, is_remembered }, None))
+}
+
+/// What the form is filled in with.
+pub(super) struct Filled<'a> {
+    name: &'a str,
+    is_remembered: bool,
+}
+
+impl<'a> From<&'a str> for Filled<'a> {
+    fn from(name: &'a str) -> Self {
+        Self { name, is_remembered: false }
+    }
 }
 
 /// Takes the posted form.
@@ -51,7 +70,7 @@ pub async fn take(
     visit.only_navigation()?;
     visit.only_same_origin()?;
     admit(visit)?;
-    let form = read(visit, body, deadline).await?;
+    let (form, password) = read(visit, body, deadline).await?;
     let browser = Browser::of(&visit.parts.headers);
     let back = match visit.tenant.attempts.read_form(&form.attempt, browser, visit.now) {
         Ok(back) => back,
@@ -65,7 +84,7 @@ pub async fn take(
     let known = users.get(&form.username).map(|user| user.name.clone());
     let fields = AuditFields { client, user: known.as_deref(), ..AuditFields::default() };
     let counted = admit_name(visit, &form.username, fields)?;
-    let checked = visit.shared.passwords.check(Arc::clone(users), form.username.clone(), form.password).await;
+    let checked = visit.shared.passwords.check(Arc::clone(users), form.username.clone(), password).await;
     if let (Ok(Some(_)) | Err(Busy), Some((limit, counted))) = (&checked, counted) {
         limit.give_back(counted);
     }
@@ -82,9 +101,11 @@ pub async fn take(
                 return Err(Refusal::WrongPassword);
             }
             let notice_said = Return { notice: String::new(), ..back };
-            Ok(self::form(visit, cookies, StatusCode::UNAUTHORIZED, &notice_said, &form.username, Some(WRONG)))
+            Ok(self::form(visit, cookies, StatusCode::UNAUTHORIZED, &notice_said, form.filled(), Some(WRONG)))
         }
-        Ok(Some(principal)) => enter(visit, cookies, Proven { principal, back, chosen: None }).await,
+        Ok(Some(principal)) => {
+            enter(visit, cookies, Proven { principal, remember: form.remember, back, chosen: None }).await
+        }
     }
 }
 
@@ -120,15 +141,34 @@ fn refuse(visit: &Visit<'_>, limit: &'static str, exceeded: Exceeded, fields: Au
 
 struct Form {
     username: String,
-    password: Secret<String>,
     attempt: String,
+    /// Whether they asked to be remembered; none where they were not asked.
+    remember: Option<bool>,
 }
 
-async fn read(visit: &Visit<'_>, body: &mut ClientBody, deadline: &Deadline) -> Result<Form, Refusal> {
-    let [username, password, attempt] = form::read(visit, body, deadline, ["username", "password", "attempt"]).await?;
+impl Form {
+    fn filled(&self) -> Filled<'_> {
+        Filled { name: &self.username, is_remembered: self.remember == Some(true) }
+    }
+}
+
+async fn read(
+    visit: &Visit<'_>,
+    body: &mut ClientBody,
+    deadline: &Deadline,
+) -> Result<(Form, Secret<String>), Refusal> {
+    let names = ["username", "password", "attempt", "remember", OFFERED];
+    let [username, password, attempt, remember, offered] = form::read(visit, body, deadline, names).await?;
+    // A box that is not ticked sends nothing, so the form says beside it that there was one.
+    let remember = match (remember, offered) {
+        (Some(ticked), _) => Some(ticked == TICKED),
+        (None, Some(_)) => Some(false),
+        (None, None) => None,
+    };
     match (username, password) {
         (Some(username), Some(password)) => {
-            Ok(Form { username, password: Secret::new(password), attempt: attempt.unwrap_or_default() })
+            let form = Form { username, attempt: attempt.unwrap_or_default(), remember };
+            Ok((form, Secret::new(password)))
         }
         _ => Err(Refusal::BadForm),
     }
@@ -151,20 +191,28 @@ pub(super) fn browser(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Browser
 }
 
 /// The page with a form for this browser.
-pub(super) fn form(
+pub(super) fn form<'a>(
     visit: &Visit<'_>,
     cookies: &mut AnswerCookies,
     status: StatusCode,
     back: &Return,
-    username: &str,
+    filled: impl Into<Filled<'a>>,
     message: Option<&str>,
 ) -> Response<AnswerBody> {
-    let browser = browser(visit, cookies);
+    let (browser, filled) = (browser(visit, cookies), filled.into());
+    let lifetimes = &visit.tenant.rules.lifetimes;
+    let span = lifetimes.remembered.map(|limits| units::in_words(limits.absolute));
+    let remember = span.as_deref().map(|span| RememberChoice {
+        is_ticked: filled.is_remembered,
+        span,
+        may_be_refused: lifetimes.roles.iter().any(|role| role.forbids_remembering),
+    });
     let page = LoginPage {
         title: &visit.tenant.title,
         action: &format!("{PREFIX}login"),
         attempt: &visit.tenant.attempts.form(&visit.shared.random, browser, back, visit.now),
-        username,
+        username: filled.name,
+        remember,
         message,
         notice: Some(back.notice.as_str()).filter(|notice| !notice.is_empty() && message.is_none()),
     };

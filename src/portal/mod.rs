@@ -1,5 +1,6 @@
 //! Floor 5: our own pages, all below one reserved prefix.
 
+mod api;
 pub mod csrf;
 mod enter;
 mod form;
@@ -71,7 +72,10 @@ pub async fn answer(
         (b"api/csrf", &Method::GET | &Method::HEAD) => csrf::give(visit, cookies).await,
         (b"api/sessions", &Method::GET | &Method::HEAD) => sessions::list(visit, cookies).await,
         (b"login" | b"login/choose" | b"logout" | b"sessions", _) => Err(Refusal::Method("GET, HEAD, POST")),
-        (b"api/csrf" | b"api/sessions", _) => Err(Refusal::Method("GET, HEAD")),
+        (b"api/session", &Method::GET | &Method::HEAD) => api::show(visit, cookies).await,
+        (b"api/session/extend", &Method::POST) => api::extend(visit, cookies).await,
+        (b"api/session/extend", _) => Err(Refusal::Method("POST")),
+        (b"api/csrf" | b"api/session" | b"api/sessions", _) => Err(Refusal::Method("GET, HEAD")),
         _ => Err(Refusal::NoPage),
     }
 }

@@ -184,7 +184,7 @@ fn led_to_login(visit: &Visit<'_>, reason: Reason) -> Response<AnswerBody> {
         return respond::refused(&Refusal::Unauthenticated(reason), false);
     }
     let to = ReturnTo::new(&format!("{PREFIX}sessions")).unwrap_or_else(ReturnTo::start);
-    let back = Return { to, notice: reason.notice().unwrap_or_default().to_owned(), kept: None };
+    let back = Return { to, notice: reason.notice().unwrap_or_default().into_owned(), kept: None };
     let link = visit.tenant.attempts.link(&visit.shared.random, &back, visit.now);
     respond::redirect(StatusCode::SEE_OTHER, &format!("{PREFIX}login?return={link}"))
 }

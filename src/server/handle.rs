@@ -25,7 +25,7 @@ use crate::enforce::lease::{Lease, Leased};
 use crate::enforce::parking::{self, AskedToSignIn, Challenged, Outcome};
 use crate::enforce::respond::{self, Refusal, is_for_person};
 use crate::enforce::shared::Shared;
-use crate::enforce::snapshot::MAX_ANONYMOUS_PER_ADDRESS;
+use crate::enforce::snapshot::{MAX_ANONYMOUS_PER_ADDRESS, Snapshot};
 use crate::enforce::tenant::Tenant;
 use crate::limit::parallel::UnderWay;
 use crate::limit::rate::{Allowed, Exceeded};
@@ -34,7 +34,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::timings::Destination;
 use crate::policy::compression;
 use crate::policy::facts::{BadRequest, Expectation, Facts, expectation, is_navigation};
-use crate::policy::verdict::{Grant, Verdict};
+use crate::policy::verdict::{Grant, Reason, Verdict};
 use crate::portal;
 use crate::portal::parked::{self, Step};
 use crate::rewrite::eligible::prepare;
@@ -363,7 +363,7 @@ async fn pass(
     address(&grant, live.as_deref(), parts, worker, current, conn, &mut sent)?;
     let lease =
         || live.as_ref().map(|live| Lease::new(worker.shared.leases.clone(), Arc::clone(live), grant.principal()));
-    let is_over = || live.as_ref().is_some_and(|live| live.ended().is_some());
+    let is_over = || live.as_ref().is_some_and(|live| !live.is_open());
     let announce = |interim: Response<()>| {
         // HTTP/1.0 does not know of it (RFC 9110 section 15.2).
         if version >= Version::HTTP_11 && !is_over() {
@@ -387,10 +387,10 @@ async fn pass(
     let answered = forward(&grant, parts, &mut upload, way, &told.cookies).await;
     // What the application has not taken is still the client's to send, or to be told not to.
     *body = upload.map(|upload| upload.into_inner().into_inner());
-    if let Some((reason, _)) = live.as_ref().and_then(|live| live.ended()) {
+    if let Some(reason) = live.as_ref().filter(|live| !live.is_open()).map(|live| why_over(live, &current.snapshot)) {
         // It ended while the application was thinking: its answer is for nobody. Or while something was uploaded: that
         // was cut off here, and is no fault of the application's.
-        return Err(Refusal::Unauthenticated(crate::policy::verdict::Reason::Ended(reason)));
+        return Err(Refusal::Unauthenticated(reason));
     }
     let mut response = answered?;
     if sent.is_websocket && version == Version::HTTP_2 {
@@ -414,6 +414,13 @@ async fn pass(
         Some(_) | None => AnswerBody::Upstream(Leased::new(body, lease())),
     };
     Ok(Response::from_parts(head, body))
+}
+
+/// Why nothing passes with a session any more.
+fn why_over(live: &Live, snapshot: &Snapshot) -> Reason {
+    let limits =
+        snapshot.lifetimes().of(live.tenant()).of(live.principal().map(|principal| &**principal), live.is_remembered());
+    live.ended().map_or(Reason::Locked(limits.idle), |(reason, _)| Reason::Ended(reason))
 }
 
 /// Refuses an answer to who asks for a WebSocket by HTTP/2 that opens none and is a success: there, any success says that

@@ -108,7 +108,7 @@ impl Limit {
         let (mut ends, mut stay) = (Vec::new(), Vec::new());
         for live in held.iter().filter(|live| live.ended().is_none()) {
             let chosen = self.making_way.iter().find(|(handle, _)| *handle == live.handle()).map(|(_, why)| *why);
-            match chosen.or_else(|| self.lifetimes.as_ref()?.over(live, now)) {
+            match chosen.or_else(|| self.lifetimes.as_ref()?.ends(live, now)) {
                 Some(why) => ends.push((live.handle(), why)),
                 None => stay.push(live),
             }
@@ -196,7 +196,7 @@ mod tests {
             }).collect();
             let limit = Limit { max, ends_oldest, making_way, lifetimes: Some(lifetimes.clone()) };
             let is_free = |live: &Arc<Live>| {
-                live.ended().is_some() || lifetimes.over(live, now).is_some() || limit.making_way.iter().any(|(handle, _)| *handle == live.handle())
+                live.ended().is_some() || lifetimes.ends(live, now).is_some() || limit.making_way.iter().any(|(handle, _)| *handle == live.handle())
             };
             let in_the_way = held.iter().filter(|live| !is_free(live)).count();
             let ends = limit.room(&held, now);

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -25,6 +25,9 @@ pub const VALUE_LENGTH: usize = (ENVELOPE * 8).div_ceil(6);
 
 /// How many cookies of our name are tried in one request. More of them are nobody's accident.
 pub const MAX_CANDIDATES: usize = 4;
+
+/// What takes a cookie away from a browser, of whatever age it is.
+const AWAY: &str = "; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT";
 
 /// When a browser sends the cookie along with a request that another site caused (RFC 6265bis section 5.6.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,21 +109,38 @@ impl SessionCookie {
         &self.settings.name
     }
 
-    /// A `Set-Cookie` value that hands out `secret`.
+    /// A `Set-Cookie` value that hands out `secret`, for as long as the browser is open.
     pub fn set(&self, random: &Random, secret: &CookieSecret, now: Timestamp) -> Option<HeaderValue> {
+        HeaderValue::try_from(self.handing_out(random, secret, now)).ok()
+    }
+
+    /// The same, kept by the browser for as long as the session may last, `span` from now. That is a courtesy to it: what
+    /// ends the session is decided here. Browsers of before 2014 know only `Expires`, and all others go by `Max-Age`.
+    pub fn set_for(
+        &self,
+        random: &Random,
+        secret: &CookieSecret,
+        now: Timestamp,
+        span: Duration,
+    ) -> Option<HeaderValue> {
+        let until = SystemTime::UNIX_EPOCH + Duration::from_secs(now.plus(span).as_secs());
+        let (value, until) = (self.handing_out(random, secret, now), httpdate::fmt_http_date(until));
+        HeaderValue::try_from(format!("{value}; Max-Age={}; Expires={until}", span.as_secs())).ok()
+    }
+
+    fn handing_out(&self, random: &Random, secret: &CookieSecret, now: Timestamp) -> String {
         let mut plain = [0; PLAIN];
         plain[..16].copy_from_slice(secret.handle.as_bytes());
         plain[16..20].copy_from_slice(&secret.generation.to_be_bytes());
         plain[20..].copy_from_slice(secret.proof.expose());
         let envelope = self.sealer.seal(random, now.day(), &self.associated, &plain);
         plain.zeroize();
-        let text = format!("{}={}{}", self.settings.name, URL_SAFE_NO_PAD.encode(envelope), self.attributes);
-        HeaderValue::try_from(text).ok()
+        format!("{}={}{}", self.settings.name, URL_SAFE_NO_PAD.encode(envelope), self.attributes)
     }
 
     /// A `Set-Cookie` value that deletes the cookie: the same attributes, or the browser would keep it.
     pub fn delete(&self) -> Option<HeaderValue> {
-        HeaderValue::try_from(format!("{}={}; Max-Age=0", self.settings.name, self.attributes)).ok()
+        HeaderValue::try_from(format!("{}={}{AWAY}", self.settings.name, self.attributes)).ok()
     }
 
     /// `Set-Cookie` values that delete the other cookies of our name: from every narrower path and wider domain from
@@ -146,7 +166,7 @@ impl SessionCookie {
                     continue;
                 }
                 let domain = domain.map_or(String::new(), |domain| format!("; Domain={domain}"));
-                let text = format!("{}=; Path={path}; Secure; HttpOnly{domain}; Max-Age=0", self.settings.name);
+                let text = format!("{}=; Path={path}; Secure; HttpOnly{domain}{AWAY}", self.settings.name);
                 deletions.extend(HeaderValue::try_from(text));
             }
         }
@@ -235,7 +255,19 @@ mod tests {
         assert!(text.len() < 4096);
         assert_eq!(cookie.open(value_of(&header).as_bytes(), NOW), Some(secret()));
         let deletion = cookie.delete().expect("a header");
-        assert_eq!(deletion, "__Host-session=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0");
+        let away = "Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT";
+        assert_eq!(deletion, format!("__Host-session=; Path=/; Secure; HttpOnly; SameSite=Lax; {away}"));
+    }
+
+    #[test]
+    fn one_that_is_kept_says_for_how_long_in_both_ways() {
+        let cookie = cookie_for("__Host-session", "default");
+        let span = Duration::from_secs(30 * 86_400);
+        let header = cookie.set_for(&Random::seeded(1), &secret(), NOW, span).expect("a header");
+        let (_, attributes) = header.to_str().expect("text").split_once("; ").expect("attributes");
+        let until = "Max-Age=2592000; Expires=Sat, 13 Dec 2025 02:13:20 GMT";
+        assert_eq!(attributes, format!("Path=/; Secure; HttpOnly; SameSite=Lax; {until}"));
+        assert_eq!(cookie.open(value_of(&header).as_bytes(), NOW), Some(secret()));
     }
 
     #[test]
@@ -278,11 +310,11 @@ mod tests {
         let ring = Arc::new(KeyRing::new(Secret::new([1; 32]), []));
         let cookie = SessionCookie::new(settings, ring, "default", Duration::from_secs(60));
         let all = cookie.delete_strays("a.app.example.test", "/one/two/three");
-        let has = |text: &str| all.iter().any(|value| value == text);
-        assert!(!has("__Secure-session=; Path=/; Secure; HttpOnly; Domain=example.test; Max-Age=0"), "that is ours");
-        assert!(has("__Secure-session=; Path=/; Secure; HttpOnly; Domain=app.example.test; Max-Age=0"));
-        assert!(has("__Secure-session=; Path=/one/two; Secure; HttpOnly; Domain=app.example.test; Max-Age=0"));
-        assert!(has("__Secure-session=; Path=/one; Secure; HttpOnly; Max-Age=0"));
+        let has = |text: &str| all.iter().any(|value| *value == format!("{text}{AWAY}"));
+        assert!(!has("__Secure-session=; Path=/; Secure; HttpOnly; Domain=example.test"), "that is ours");
+        assert!(has("__Secure-session=; Path=/; Secure; HttpOnly; Domain=app.example.test"));
+        assert!(has("__Secure-session=; Path=/one/two; Secure; HttpOnly; Domain=app.example.test"));
+        assert!(has("__Secure-session=; Path=/one; Secure; HttpOnly"));
         assert!(!all.iter().any(|value| value.to_str().is_ok_and(|text| text.contains("Domain=test;"))));
         assert!(all.len() <= 90, "{}", all.len());
     }

@@ -23,8 +23,13 @@ use crate::session::tenant::TenantId;
 pub const MAX_GENERATION: u32 = (1 << GENERATION_BITS) - 1;
 
 const GENERATION_BITS: u32 = 24;
-const MILLIS_BITS: u32 = 64 - GENERATION_BITS;
+/// Of rotation: one bit less is left for the time, which is enough for 17 years.
+const MILLIS_BITS: u32 = 63 - GENERATION_BITS;
+const MUST_RENEW: u64 = 1 << MILLIS_BITS;
 const REASON_BITS: u32 = 8;
+
+/// The mark of a locked session. Reports have the lowest 18 bits.
+const LOCKED: u32 = 1 << 31;
 
 /// A session that requests are served from.
 #[derive(Debug)]
@@ -38,16 +43,17 @@ pub struct Live {
     bound: Bound,
     device: Device,
     tenant: TenantId,
+    is_remembered: bool,
     active_at: AtomicU64,
-    /// The generation in the upper 24 bits, and in the lower 40 the milliseconds from authentication to when it was
-    /// first presented: one word, so that no reader sees one without the other.
+    /// The generation in the upper 24 bits, then whether it must be renewed, and in the lower 39 the milliseconds from
+    /// authentication to when it was first presented: one word, so that no reader sees one without the other.
     rotation: AtomicU64,
     /// Zero while it lasts, then the reason's code in the upper 8 bits and the time in milliseconds in the lower 56.
     ended: AtomicU64,
     allowance: AtomicU64,
     under_way: AtomicU32,
-    /// The differences that were reported, a bit each.
-    reported: AtomicU32,
+    /// The differences that were reported, a bit each, and in the highest bit whether it is locked.
+    marks: AtomicU32,
     /// The longest time without activity since authentication, in seconds, begun ones as whole.
     longest_pause: AtomicU32,
     changed: Changed,
@@ -78,6 +84,10 @@ pub struct SessionView<'live> {
     pub principal: Option<&'live Arc<Principal>>,
     /// When they proved it.
     pub authenticated_at: Timestamp,
+    /// Whether they asked to be remembered.
+    pub is_remembered: bool,
+    /// Whether nothing passes with it until they have proved again who they are.
+    pub is_locked: bool,
     /// The last activity that was noted.
     pub active_at: Timestamp,
     /// The longest time without activity between the two.
@@ -105,12 +115,13 @@ impl Live {
             bound: record.bound,
             device: record.device,
             tenant: record.tenant,
+            is_remembered: record.is_remembered,
             active_at: AtomicU64::new(record.active_at.as_millis()),
             rotation: AtomicU64::new(rotation),
             ended: AtomicU64::new(record.ended.map_or(0, |(reason, at)| pack_end(reason, at))),
             allowance: AtomicU64::new(0),
             under_way: AtomicU32::new(0),
-            reported: AtomicU32::new(0),
+            marks: AtomicU32::new(if record.is_locked { LOCKED } else { 0 }),
             // It is not written down: of a session that comes back from a store, it may have been all of its time.
             longest_pause: AtomicU32::new(seconds(record.active_at.since(record.authenticated_at))),
             changed: Changed::new(),
@@ -131,6 +142,8 @@ impl Live {
             ended: self.ended(),
             device: self.device,
             tenant: self.tenant,
+            is_remembered: self.is_remembered,
+            is_locked: self.is_locked(),
         }
     }
 
@@ -141,6 +154,8 @@ impl Live {
             tenant: self.tenant,
             principal: self.principal(),
             authenticated_at: self.authenticated_at,
+            is_remembered: self.is_remembered,
+            is_locked: self.is_locked(),
             active_at: self.active_at(),
             longest_pause: Duration::from_secs(self.longest_pause.load(Ordering::Relaxed).into()),
             rotation: self.rotation(),
@@ -178,6 +193,12 @@ impl Live {
             && (self.changes().count() as u64) < MAX_CHANGES
             && self.ended().is_none();
         let place = self.changes().last().map_or(&self.changed, |change| &change.next);
+        let has_other_rights =
+            |known: &Arc<Principal>| known.roles != principal.roles || known.groups != principal.groups;
+        // Before anybody has them: no request passes with other rights whose answer does not offer another secret.
+        if fits && self.principal().is_some_and(has_other_rights) {
+            self.rotation.fetch_or(MUST_RENEW, Ordering::AcqRel);
+        }
         // Of two at once, one is first, and the other finds another version.
         fits && place.set(Box::new(Change { principal, next: Changed::new() })).is_ok()
     }
@@ -199,6 +220,11 @@ impl Live {
     /// At which tenant it was made.
     pub const fn tenant(&self) -> TenantId {
         self.tenant
+    }
+
+    /// Whether its person asked to be remembered.
+    pub const fn is_remembered(&self) -> bool {
+        self.is_remembered
     }
 
     /// Whose session it is.
@@ -234,7 +260,7 @@ impl Live {
         if !is_later || generation > MAX_GENERATION || self.ended().is_some() {
             return false;
         }
-        let next = pack_rotation(Rotation { generation, presented_at: now }, self.authenticated_at);
+        let next = pack_rotation(Rotation { generation, presented_at: now, must_renew: false }, self.authenticated_at);
         self.rotation.compare_exchange(current, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
@@ -251,10 +277,25 @@ impl Live {
         self.ended.compare_exchange(0, pack_end(reason, now), Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
+    /// Whether nothing passes with it until its person has proved again who they are.
+    pub fn is_locked(&self) -> bool {
+        self.marks.load(Ordering::Acquire) & LOCKED != 0
+    }
+
+    /// Locks it, for as long as it lasts: who proves again who they are is given another. `true` when this call did so.
+    pub fn lock(&self) -> bool {
+        self.ended().is_none() && self.marks.fetch_or(LOCKED, Ordering::AcqRel) & LOCKED == 0
+    }
+
+    /// Whether a stream of it may go on: it has neither ended, nor is it locked.
+    pub fn is_open(&self) -> bool {
+        self.ended().is_none() && !self.is_locked()
+    }
+
     /// Notes that a difference is reported; `true` when it was not before, as far as this process knows.
     pub fn note_report(&self, report: Report) -> bool {
         let bit = report.bit();
-        self.reported.load(Ordering::Relaxed) & bit == 0 && self.reported.fetch_or(bit, Ordering::Relaxed) & bit == 0
+        self.marks.load(Ordering::Relaxed) & bit == 0 && self.marks.fetch_or(bit, Ordering::Relaxed) & bit == 0
     }
 
     /// The word in which the rate limit of this session keeps its state.
@@ -292,14 +333,15 @@ const fn pack_rotation(rotation: Rotation, since: Timestamp) -> u64 {
     let longest = (1 << MILLIS_BITS) - 1;
     let millis = if millis > longest { longest } else { millis };
     let generation = if rotation.generation > MAX_GENERATION { MAX_GENERATION } else { rotation.generation };
-    ((generation as u64) << MILLIS_BITS) | millis
+    ((generation as u64) << (64 - GENERATION_BITS)) | if rotation.must_renew { MUST_RENEW } else { 0 } | millis
 }
 
 const fn unpack_rotation(packed: u64, since: Timestamp) -> Rotation {
     let millis = packed & ((1 << MILLIS_BITS) - 1);
     Rotation {
-        generation: (packed >> MILLIS_BITS) as u32,
+        generation: (packed >> (64 - GENERATION_BITS)) as u32,
         presented_at: Timestamp::from_millis(since.as_millis().saturating_add(millis)),
+        must_renew: packed & MUST_RENEW != 0,
     }
 }
 
@@ -329,6 +371,7 @@ mod tests {
         let live = live();
         live.commit_rotation(1, Timestamp::from_millis(1_700_000_900_000));
         live.note_activity(Timestamp::from_millis(1_700_000_900_001));
+        assert!(live.is_open() && live.lock() && !live.lock() && live.is_locked() && !live.is_open());
         for reason in EndReason::ALL {
             let mut record = live.record();
             record.ended = Some((reason, Timestamp::from_millis(1_700_001_000_000)));
@@ -366,7 +409,7 @@ mod tests {
         let at = Timestamp::from_millis(1_700_000_000_500);
         assert!(!live.commit_rotation(0, at) && !live.commit_rotation(MAX_GENERATION + 1, at));
         assert!(live.commit_rotation(1, at) && !live.commit_rotation(1, at));
-        assert_eq!(live.rotation(), Rotation { generation: 1, presented_at: at });
+        assert_eq!(live.rotation(), Rotation { generation: 1, presented_at: at, must_renew: false });
         assert!(live.commit_rotation(3, at) && !live.commit_rotation(2, at));
         live.end(EndReason::Revoked, at);
         assert!(!live.commit_rotation(4, at));
@@ -393,6 +436,8 @@ mod tests {
         for change in 1..=MAX_CHANGES {
             assert!(live.change_principal(principal("a", change), change - 1));
             assert!(!live.change_principal(principal("a", 99), change - 1), "another change came first");
+            assert!(live.rotation().must_renew && live.record().rotation.must_renew);
+            assert!(live.commit_rotation(change as u32, Timestamp::from_millis(2)) && !live.rotation().must_renew);
             assert_eq!((live.version(), live.record().principal), (change, Some(principal("a", change))));
             assert_eq!(live.view().principal, Some(&principal("a", change)));
         }

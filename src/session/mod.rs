@@ -10,6 +10,7 @@ pub mod csrf_token;
 pub mod device;
 pub mod handle;
 pub mod kv;
+pub mod level;
 pub mod live;
 pub mod owner;
 pub mod principal;

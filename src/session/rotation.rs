@@ -4,6 +4,11 @@
 //! successor, because its proof is derived. It replaces the current generation only when a request presents it, so an
 //! answer that gets lost costs nobody their session. From then on the former generation is good for the grace period,
 //! and later use of it, or of any older one, is a copied cookie.
+//!
+//! The same happens when the roles or groups of a session's person change, also where periodic rotation is off: whoever had
+//! the secret before has nothing of what it can do from then on. It is the secret that is renewed, in the next answer; the
+//! handle stays, because it is a public name that opens nothing, and a new record would take a session away from requests
+//! that are under way. Sign-in and a renewed proof of who somebody is do make a new record.
 
 use std::time::Duration;
 
@@ -43,6 +48,8 @@ pub struct Rotation {
     pub generation: u32,
     /// When it was first presented.
     pub presented_at: Timestamp,
+    /// Whether a successor is due whatever its age, because its person's rights have changed.
+    pub must_renew: bool,
 }
 
 /// How a presented generation relates to where the session stands.
@@ -69,7 +76,10 @@ impl Rotation {
             let in_grace = now < self.presented_at.plus(rule.grace);
             return if former && in_grace { Standing::Former } else { Standing::Reused };
         };
+        // A successor within the grace of the former one would make that a copied cookie, which a request under way may have.
+        let is_settled = || self.generation == 0 || now >= self.presented_at.plus(rule.grace);
         match ahead {
+            0 if self.must_renew && is_settled() => Standing::Due,
             0 if rule.every.is_some_and(|every| now >= self.presented_at.plus(every)) => Standing::Due,
             0 => Standing::Current,
             1.. => Standing::Successor,
@@ -97,7 +107,7 @@ mod tests {
     #[test]
     fn every_generation_has_its_standing() {
         let rule = RotationRule { every: Some(Duration::from_secs(900)), grace: Duration::from_secs(60) };
-        let state = Rotation { generation: 5, presented_at: Timestamp::from_millis(1_000_000) };
+        let state = Rotation { generation: 5, presented_at: Timestamp::from_millis(1_000_000), must_renew: false };
         let after = |secs| state.presented_at.plus(Duration::from_secs(secs));
         for (presented, secs, standing) in [
             (5, 0, Standing::Current),
@@ -115,6 +125,21 @@ mod tests {
         }
         let never = RotationRule { every: None, ..rule };
         assert_eq!(state.standing(5, &never, after(1_000_000)), Standing::Current);
+        let changed = Rotation { must_renew: true, ..state };
+        for (presented, secs, standing) in [
+            (5, 0, Standing::Current),
+            (5, 59, Standing::Current),
+            (5, 60, Standing::Due),
+            (4, 59, Standing::Former),
+            (6, 0, Standing::Successor),
+        ] {
+            assert_eq!(changed.standing(presented, &never, after(secs)), standing, "{presented} after {secs} s");
+        }
+        assert_eq!(
+            Rotation { generation: 0, ..changed }.standing(0, &never, after(0)),
+            Standing::Due,
+            "it has no former"
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::session::live::Live;
 use crate::session::principal::Principal;
 use crate::session::record::{EndReason, Owner, Person, Record};
 use crate::session::tenant::ByTenant;
-use crate::session::timeouts::Lifetimes;
+use crate::session::timeouts::{Lifetimes, Over};
 
 /// A store could not do what it was asked. The request at hand is refused, never let through.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +83,10 @@ pub trait SessionStore: Send + Sync {
     /// Notes activity. Never goes back, never revives; stores beyond memory write it behind.
     fn touch(&self, live: &Arc<Live>, now: Timestamp);
 
+    /// Locks a session. Never locks an ended one; stores beyond memory write it behind, since time locks it again. Returns
+    /// whether this call did.
+    fn lock(&self, live: &Arc<Live>) -> bool;
+
     /// Changes what is known of who is signed in, as [`Live::change_principal`] has it: whoever holds the session sees it
     /// at once. Returns whether it did.
     fn change_principal(
@@ -131,12 +135,13 @@ pub trait SessionStore: Send + Sync {
     /// exactly once, and no request waits for it.
     fn page(&self, after: Option<SessionHandle>, most: usize) -> BoxFuture<'_, Result<Page, StoreError>>;
 
-    /// Ends the sessions that are over by `lifetimes`, forgets those that ended long ago, and returns which it ended and why.
+    /// Ends, or locks, the sessions that are over by `lifetimes`, forgets those that ended long ago, and returns which it
+    /// ended and why, or locked.
     fn sweep(
         &self,
         lifetimes: ByTenant<Lifetimes>,
         now: Timestamp,
-    ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>>;
+    ) -> BoxFuture<'_, Result<Vec<(SessionHandle, Over)>, StoreError>>;
 
     /// Ends, of everybody who has more sessions than they may ([`Concurrency::above`]), those above it, and returns which
     /// it ended: after a change of what is allowed, or of roles.

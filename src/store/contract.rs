@@ -15,7 +15,7 @@ use crate::session::principal::Principal;
 use crate::session::record::{EndReason, Owner, Person, Record};
 use crate::session::store::{Created, Lookup, SessionStore};
 use crate::session::tenant::TenantId;
-use crate::session::timeouts::{Lifetime, Lifetimes, RoleLifetime};
+use crate::session::timeouts::{Lifetime, Lifetimes, OnIdle, Over, RoleLifetime};
 
 const START: Timestamp = Timestamp::from_millis(1_763_000_000_000);
 
@@ -85,7 +85,7 @@ impl<S: SessionStore + 'static> Case<S> {
 
 /// Runs every case, each against a new, empty store.
 pub(super) fn suite<S: SessionStore + 'static>(new_store: impl Fn() -> Arc<S>) {
-    let cases: [fn(&Case<S>); 20] = [
+    let cases: [fn(&Case<S>); 21] = [
         finds_what_was_created,
         ends_once_and_for_the_first_reason,
         ends_all_of_one_owner_only,
@@ -95,6 +95,7 @@ pub(super) fn suite<S: SessionStore + 'static>(new_store: impl Fn() -> Arc<S>) {
         names_everybody_who_has_a_session_once,
         sweeps_by_the_limits_it_is_given,
         sweeps_by_the_roles_of_the_moment,
+        locks_what_is_idle_until_its_absolute_limit,
         counts_and_adds_in_one_step,
         limits::the_least_recently_used_end_in_the_step_that_adds,
         limits::what_makes_way_ends_only_for_a_session_that_begins,
@@ -208,12 +209,13 @@ fn sweeps_by_the_limits_it_is_given<S: SessionStore + 'static>(case: &Case<S>) {
     assert!(sweep(99).is_empty());
     let mut ended = sweep(100);
     ended.sort_by_key(|(handle, _)| *handle);
-    let mut expected = vec![(idle.handle(), EndReason::Idle), (stranger.handle(), EndReason::Idle)];
+    let mut expected =
+        vec![(idle.handle(), Over::End(EndReason::Idle)), (stranger.handle(), Over::End(EndReason::Idle))];
     expected.sort_by_key(|(handle, _)| *handle);
     assert_eq!(ended, expected);
     assert!(sweep(100).is_empty(), "nothing ends twice");
     case.store.touch(&busy, after(950));
-    assert_eq!(sweep(1000), [(busy.handle(), EndReason::Absolute)]);
+    assert_eq!(sweep(1000), [(busy.handle(), Over::End(EndReason::Absolute))]);
     assert_eq!(busy.ended().map(|(reason, _)| reason), Some(EndReason::Absolute));
     assert!(case.find(stranger.handle()).is_none(), "a stranger's session is forgotten at once");
     assert!(case.find(idle.handle()).is_some(), "a person's is remembered");
@@ -224,15 +226,48 @@ fn sweeps_by_the_limits_it_is_given<S: SessionStore + 'static>(case: &Case<S>) {
 
 fn sweeps_by_the_roles_of_the_moment<S: SessionStore + 'static>(case: &Case<S>) {
     let limits = Lifetime { idle: Duration::from_secs(100), absolute: Duration::from_secs(1000) };
-    let admin = RoleLifetime { role: "admin".into(), idle: Some(Duration::from_secs(10)), absolute: None };
+    let admin = RoleLifetime {
+        role: "admin".into(),
+        idle: Some(Duration::from_secs(10)),
+        absolute: None,
+        ..RoleLifetime::default()
+    };
     let limits = Lifetimes::new(limits, [admin]);
     let sweep = |secs| case.run(case.store.sweep(limits.clone().into(), after(secs))).expect("the store works");
     let (alice, bob, stranger) = (case.create("alice"), case.create("bob"), case.create(""));
     assert!(sweep(99).is_empty(), "nobody has the role");
     let with_role = Arc::new(Principal::new("alice", None, &[], &["staff".to_owned(), "admin".to_owned()]));
     assert!(case.run(case.store.change_principal(alice.handle(), with_role, 0)).expect("the store works"));
-    assert_eq!(sweep(99), [(alice.handle(), EndReason::Idle)], "she was given it");
+    assert_eq!(sweep(99), [(alice.handle(), Over::End(EndReason::Idle))], "she was given it");
     assert!(bob.ended().is_none() && stranger.ended().is_none());
+}
+
+fn locks_what_is_idle_until_its_absolute_limit<S: SessionStore + 'static>(case: &Case<S>) {
+    let all = Lifetime { idle: Duration::from_secs(100), absolute: Duration::from_secs(1000) };
+    let lock = Lifetimes { on_idle: OnIdle::Lock, ..all.into() };
+    let sweep = |limits: &Lifetimes, secs| {
+        case.run(case.store.sweep(limits.clone().into(), after(secs))).expect("the store works")
+    };
+    let (alice, bob, stranger) = (case.create("alice"), case.create("bob"), case.create(""));
+    let mut over = sweep(&lock, 100);
+    over.sort_by_key(|(handle, _)| *handle);
+    let locked = Over::Lock(all.idle);
+    let mut expected =
+        vec![(alice.handle(), locked), (bob.handle(), locked), (stranger.handle(), Over::End(EndReason::Idle))];
+    expected.sort_by_key(|(handle, _)| *handle);
+    assert_eq!(over, expected);
+    assert!(alice.is_locked() && alice.ended().is_none() && !case.store.lock(&alice));
+    assert!(sweep(&lock, 101).is_empty(), "once");
+    assert_eq!((case.count("alice"), case.store.active()), (1, 2), "it is there");
+    case.store.touch(&alice, after(150));
+    assert!(case.find(alice.handle()).expect("it exists").is_locked(), "what was under way opens nothing");
+    case.revoke(bob.handle(), EndReason::Logout, after(200));
+    assert!(sweep(&lock, 999).is_empty());
+    assert_eq!(sweep(&lock, 1000), [(alice.handle(), Over::End(EndReason::Absolute))]);
+    let carol = case.create("carol");
+    assert!(case.store.lock(&carol) && case.find(carol.handle()).expect("it exists").record().is_locked);
+    assert_eq!(sweep(&all.into(), 1), [(carol.handle(), Over::End(EndReason::Idle))], "where idle sessions end");
+    assert!(!case.store.lock(&carol), "it has ended");
 }
 
 fn counts_and_adds_in_one_step<S: SessionStore + 'static>(case: &Case<S>) {

@@ -35,7 +35,7 @@ use crate::session::principal::Principal;
 use crate::session::record::{EndReason, Owner, Person, Record};
 use crate::session::store::{Created, Lookup, Page, SessionStore, StoreError, Trouble};
 use crate::session::tenant::{ByTenant, TenantId};
-use crate::session::timeouts::Lifetimes;
+use crate::session::timeouts::{Lifetimes, Over};
 use crate::store::disk::file::{Seen, SessionFile};
 use crate::store::disk::restore::{Restored, read_through, restore};
 use crate::store::disk::sealing::Sealing;
@@ -233,6 +233,14 @@ impl SessionStore for DiskStore {
         }
     }
 
+    fn lock(&self, live: &Arc<Live>) -> bool {
+        let is_done = live.lock();
+        if is_done {
+            self.writer.behind(live.handle());
+        }
+        is_done
+    }
+
     fn change_principal(
         &self,
         handle: SessionHandle,
@@ -322,14 +330,14 @@ impl SessionStore for DiskStore {
         &self,
         lifetimes: ByTenant<Lifetimes>,
         now: Timestamp,
-    ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<(SessionHandle, Over)>, StoreError>> {
         Box::pin(async move {
             self.touch_every.store(touch_every(shortest_idle(&lifetimes)), Ordering::Relaxed);
             let swept = self.memory.sweep_now(&lifetimes, now);
-            // Time ends them again, should this not be written in time.
-            let ended = swept.ended.iter().map(|(handle, _)| *handle);
-            ended.chain(swept.forgotten).for_each(|handle| self.writer.behind(handle));
-            Ok(swept.ended)
+            // Time ends or locks them again, should this not be written in time.
+            let over = swept.over.iter().map(|(handle, _)| *handle);
+            over.chain(swept.forgotten).for_each(|handle| self.writer.behind(handle));
+            Ok(swept.over)
         })
     }
 

@@ -16,7 +16,7 @@ use crate::session::principal::Principal;
 use crate::session::record::{EndReason, Owner, Person, Record};
 use crate::session::store::{Created, Lookup, Page, SessionStore, StoreError};
 use crate::session::tenant::ByTenant;
-use crate::session::timeouts::Lifetimes;
+use crate::session::timeouts::{Lifetimes, Over};
 
 /// How long an ended session is remembered, so that its person can be told why. Anonymous ones are forgotten at once.
 pub const REMEMBER_ENDED: Duration = Duration::from_secs(24 * 3600);
@@ -103,8 +103,8 @@ impl Default for MemoryStore {
 /// What a sweep did.
 #[derive(Debug, Default)]
 pub(super) struct Swept {
-    /// The sessions that it ended, and why.
-    pub(super) ended: Vec<(SessionHandle, EndReason)>,
+    /// The sessions that it ended, and why, or locked.
+    pub(super) over: Vec<(SessionHandle, Over)>,
     /// Those that it has forgotten.
     pub(super) forgotten: Vec<SessionHandle>,
 }
@@ -315,15 +315,17 @@ impl MemoryStore {
                 Some((_, at)) if now >= at.plus(REMEMBER_ENDED) => swept.forgotten.push(view.handle),
                 Some(_) => {}
                 None => {
-                    let over = lifetimes.of(view.tenant).over(&live, now);
-                    swept.ended.extend(over.map(|reason| (view.handle, reason)));
+                    swept.over.extend(lifetimes.of(view.tenant).over(&view, now).map(|over| (view.handle, over)));
                 }
             }
         }
         for handle in &swept.forgotten {
             self.sessions.remove(handle);
         }
-        swept.ended.retain(|(handle, reason)| self.end(*handle, *reason, now));
+        swept.over.retain(|(handle, over)| match over {
+            Over::End(reason) => self.end(*handle, *reason, now),
+            Over::Lock(_) => self.get(*handle).is_some_and(|live| live.lock()),
+        });
         swept
     }
 }
@@ -339,6 +341,10 @@ impl SessionStore for MemoryStore {
 
     fn touch(&self, live: &Arc<Live>, now: Timestamp) {
         live.note_activity(now);
+    }
+
+    fn lock(&self, live: &Arc<Live>) -> bool {
+        live.lock()
     }
 
     fn change_principal(
@@ -396,8 +402,8 @@ impl SessionStore for MemoryStore {
         &self,
         lifetimes: ByTenant<Lifetimes>,
         now: Timestamp,
-    ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
-        Box::pin(async move { Ok(self.sweep_now(&lifetimes, now).ended) })
+    ) -> BoxFuture<'_, Result<Vec<(SessionHandle, Over)>, StoreError>> {
+        Box::pin(async move { Ok(self.sweep_now(&lifetimes, now).over) })
     }
 
     fn end_above(

@@ -19,6 +19,7 @@ use crate::base::deadline::{Deadline, Deadlines};
 use crate::base::net::TrustedProxies;
 use crate::policy::client_address::ForwardedHeader;
 use crate::policy::verdict::{Grant, Subject};
+use crate::session::level::Level;
 use crate::session::principal::Principal;
 use crate::upstream::answer::{Place, UpstreamBody};
 use crate::upstream::headers::{self, Believed, ClientFields, ClientSide};
@@ -82,7 +83,17 @@ pub struct KnownFields {
 struct UserFields {
     principal: Arc<Principal>,
     identity: Arc<IdentityHeaders>,
+    level: Option<Arc<Level>>,
     values: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl UserFields {
+    /// Whether they say just this.
+    fn says(&self, principal: &Arc<Principal>, level: Option<&Arc<Level>>, identity: &Arc<IdentityHeaders>) -> bool {
+        Arc::ptr_eq(&self.principal, principal)
+            && Arc::ptr_eq(&self.identity, identity)
+            && self.level.as_ref().map(Arc::as_ptr) == level.map(Arc::as_ptr)
+    }
 }
 
 /// Makes a request the one that the application is sent. `path` is the path as it is forwarded, when that is not the
@@ -135,15 +146,14 @@ pub fn rewrite(
     }
     if let Subject::User(_, principal) = grant.subject() {
         let mut known = known.user.borrow_mut();
-        let fits = |known: &UserFields| {
-            Arc::ptr_eq(&known.principal, principal) && Arc::ptr_eq(&known.identity, &rewriting.identity)
-        };
+        let fits = |known: &UserFields| known.says(principal, grant.level(), &rewriting.identity);
         let user = match known.take().filter(fits) {
             Some(user) => user,
             None => UserFields {
                 principal: Arc::clone(principal),
                 identity: Arc::clone(&rewriting.identity),
-                values: rewriting.identity.fields_of(principal),
+                level: grant.level().cloned(),
+                values: rewriting.identity.fields_of(principal, grant.level().map(|level| &*level.name)),
             },
         };
         for (name, value) in &user.values {

@@ -67,8 +67,11 @@ const OTHER_NAMES: &[&str] = &[
     "x-authentik-name",
     "x-authentik-uid",
     "x-remote-user",
-    "x-session-level",
+    LEVEL,
 ];
+
+/// What says the level of a session, unless another header is configured to.
+const LEVEL: &str = "x-session-level";
 
 /// Names of what the gateway says of the connection.
 const CONNECTION_NAMES: &[&str] =
@@ -82,9 +85,10 @@ enum Part {
     Email,
     Groups(char),
     Roles(char),
+    Level,
 }
 
-/// A header's value with what varies: `{user}`, `{email}`, `{groups}`, `{roles}`; the last two take another separator
+/// A header's value with what varies: `{user}`, `{email}`, `{level}`, `{groups}`, `{roles}`; the last two take another separator
 /// than a comma, as in `{groups|}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(Vec<Part>);
@@ -109,10 +113,13 @@ impl Template {
             parts.push(match (plain, separator) {
                 ("user", None) => Part::User,
                 ("email", None) => Part::Email,
+                ("level", None) => Part::Level,
                 ("groups", other) => Part::Groups(other.unwrap_or(',')),
                 ("roles", other) => Part::Roles(other.unwrap_or(',')),
                 _ => {
-                    return Err(format!("{{{name}}} is not known; write {{user}}, {{email}}, {{groups}} or {{roles}}"));
+                    return Err(format!(
+                        "{{{name}}} is not known; write {{user}}, {{email}}, {{groups}}, {{roles}} or {{level}}"
+                    ));
                 }
             });
             rest = after;
@@ -131,7 +138,7 @@ impl Template {
     }
 
     /// The value for `principal`; `None` when it would be empty.
-    fn value(&self, principal: &Principal) -> Option<HeaderValue> {
+    fn value(&self, principal: &Principal, level: Option<&str>) -> Option<HeaderValue> {
         if let [Part::User] = self.0.as_slice() {
             return HeaderValue::from_str(&principal.user).ok();
         }
@@ -141,6 +148,7 @@ impl Template {
                 Part::Text(text) => value.push_str(text),
                 Part::User => value.push_str(&principal.user),
                 Part::Email => value.push_str(principal.email.as_deref().unwrap_or_default()),
+                Part::Level => value.push_str(level.unwrap_or_default()),
                 Part::Groups(separator) => push_list(&mut value, &principal.groups, *separator),
                 Part::Roles(separator) => push_list(&mut value, &principal.roles, *separator),
             }
@@ -157,6 +165,8 @@ fn push_list(value: &mut String, list: &str, separator: char) {
 #[derive(Clone, Debug)]
 pub struct IdentityHeaders {
     fields: Vec<(HeaderName, Template)>,
+    /// The header that says the level of a session that has one, where no field of `fields` does.
+    level: Option<HeaderName>,
     /// Names in folded form, sorted.
     deleted: Vec<Box<[u8]>>,
     /// Bit n is set when some deleted name is n bytes long: most names of a request are ruled out by their length.
@@ -188,7 +198,10 @@ impl IdentityHeaders {
         deleted.sort();
         deleted.dedup();
         let lengths = deleted.iter().fold(0, |bits, name| bits | length_bit(name.len()));
-        Ok(Self { fields, deleted, lengths })
+        let says_level = |(_, template): &(HeaderName, Template)| template.0.contains(&Part::Level);
+        let is_wanted = preset != Preset::None && !fields.iter().any(says_level);
+        let level = is_wanted.then(|| HeaderName::from_static(LEVEL));
+        Ok(Self { fields, level, deleted, lengths })
     }
 
     /// The same, and one more that is deleted: it is sent, but not of the person.
@@ -217,9 +230,10 @@ impl IdentityHeaders {
     }
 
     /// The fields that say who is signed in. What has no value is not sent.
-    pub fn fields_of(&self, principal: &Principal) -> Vec<(HeaderName, HeaderValue)> {
-        let field = |(name, template): &(HeaderName, Template)| Some((name.clone(), template.value(principal)?));
-        self.fields.iter().filter_map(field).collect()
+    pub fn fields_of(&self, principal: &Principal, level: Option<&str>) -> Vec<(HeaderName, HeaderValue)> {
+        let field = |(name, template): &(HeaderName, Template)| Some((name.clone(), template.value(principal, level)?));
+        let level = || Some((self.level.clone()?, HeaderValue::from_str(level?).ok()?));
+        self.fields.iter().filter_map(field).chain(level()).collect()
     }
 }
 
@@ -296,7 +310,7 @@ mod tests {
     fn writes_the_preset_and_own_names() {
         let write = |preset, own| {
             let mut map = HeaderMap::new();
-            map.extend(IdentityHeaders::new(preset, own).expect("headers").fields_of(&principal()));
+            map.extend(IdentityHeaders::new(preset, own).expect("headers").fields_of(&principal(), None));
             let mut shown: Vec<String> =
                 map.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("text"))).collect();
             shown.sort();
@@ -316,10 +330,26 @@ mod tests {
     }
 
     #[test]
+    fn the_level_is_said_where_there_is_one_and_once() {
+        let said = |preset, own, level| {
+            let headers = IdentityHeaders::new(preset, own).expect("headers");
+            let fields = headers.fields_of(&Principal::new("bob", None, &[], &[]), level).into_iter();
+            fields.map(|(name, value)| format!("{name}: {}", value.to_str().expect("text"))).collect::<Vec<_>>()
+        };
+        let level = Some("known");
+        assert_eq!(said(Preset::XForwarded, vec![], level), ["x-forwarded-user: bob", "x-session-level: known"]);
+        assert_eq!(said(Preset::XForwarded, vec![], None), ["x-forwarded-user: bob"]);
+        assert_eq!(said(Preset::None, vec![], level).len(), 0);
+        let own_name = || vec![own("x-trust", "{level}")];
+        assert_eq!(said(Preset::XForwarded, own_name(), level), ["x-forwarded-user: bob", "x-trust: known"]);
+        assert_eq!(said(Preset::None, own_name(), None).len(), 0);
+    }
+
+    #[test]
     fn what_is_empty_is_not_sent() {
         let mut map = HeaderMap::new();
         let nobody = Principal::new("bob", None, &[], &[]);
-        map.extend(IdentityHeaders::new(Preset::XForwarded, vec![]).expect("headers").fields_of(&nobody));
+        map.extend(IdentityHeaders::new(Preset::XForwarded, vec![]).expect("headers").fields_of(&nobody, None));
         assert_eq!(map.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-forwarded-user"]);
     }
 

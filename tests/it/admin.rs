@@ -199,6 +199,8 @@ fn one_session_is_shown_in_full_and_never_its_secret() {
         },
         "generation": live.rotation().generation,
         "device": "Firefox on Linux",
+        "remembered": false,
+        "locked": false,
         "generation_since": live.rotation().presented_at.to_string(),
         "tls_fingerprint": live.record().bound.tls.shown(),
         "open_streams": 1,

@@ -201,7 +201,7 @@ gateway.toml: [[route]] is missing
 
 #[test]
 fn what_is_to_come_is_told_from_what_is_misspelt() {
-    let more = r#"level = "established"
+    let more = r#"idle = "10m"
 [session.lifetime]
 on_idle = "lock"
 [session.store]
@@ -209,8 +209,8 @@ kind = "redis"
 url = "redis://127.0.0.1"
 [session.remember_me]
 idle = "7d"
-[[session.level]]
-name = "established"
+[session.rotation]
+every = "off"
 [csrf]
 mode = "enforce"
 [[tenant]]
@@ -226,14 +226,6 @@ issuer = "https://login.example.test"
     1 | profile = "asvs-l2"
       | ^^^^^^^ remove this line
 
-gateway.toml:16:1: "level" does not exist in this version yet
-   16 | level = "established"
-      | ^^^^^ remove this line
-
-gateway.toml:18:1: "on_idle" does not exist in this version yet
-   18 | on_idle = "lock"
-      | ^^^^^^^ remove this line: a session that is idle for too long ends
-
 gateway.toml:20:8: sessions cannot be kept in "redis" yet
    20 | kind = "redis"
       |        ^^^^^^^ write kind = "disk", which is one machine's
@@ -242,21 +234,10 @@ gateway.toml:21:1: "url" does not exist in this version yet
    21 | url = "redis://127.0.0.1"
       | ^^^ remove this line: sessions are kept in memory and in a file
 
-gateway.toml:22:10: [session.remember_me] does not exist in this version yet
-   22 | [session.remember_me]
-      |          ^^^^^^^^^^^ remove this table: [session.lifetime] holds for everybody
-
-gateway.toml:24:11: [[session.level]] does not exist in this version yet
-   24 | [[session.level]]
-      |           ^^^^^ remove this table
 
 gateway.toml:28:3: [[tenant]] does not exist in this version yet
    28 | [[tenant]]
       |   ^^^^^^ remove this table: each tenant needs a gateway of its own
-
-gateway.toml:32:1: "remember_me" does not exist in this version yet
-   32 | remember_me = false
-      | ^^^^^^^^^^^ remove this line
 
 gateway.toml:33:8: [login.oidc] does not exist in this version yet
    33 | [login.oidc]
@@ -266,7 +247,7 @@ gateway.toml:35:8: there is no table [login.locale]
    35 | [login.locale]
       |        ^^^^^^ did you mean [login.local]?
 
-11 mistakes in gateway.toml
+6 mistakes in gateway.toml
 "#;
     assert_eq!(told(&format!("profile = \"asvs-l2\"\n{GOOD}{more}")), expected);
 }
@@ -1045,4 +1026,54 @@ fn a_way_around_a_fresh_proof_is_told() {
     let shown = told(&detour);
     let words = "\"/x/pay\" is then what \"/pay\" is, and asks less for the password again than that route does";
     assert!(shown.contains(words), "{shown}");
+}
+
+#[test]
+fn who_is_remembered_is_remembered_for_longer() {
+    let told = |more: &str| told(&format!("{GOOD}{more}"));
+    let shorter = told("[session.lifetime]\nidle = \"2h\"\n[session.remember_me]\nidle = \"1h\"\n");
+    assert!(
+        shorter.contains("who asks to be remembered would be signed out sooner than who does not (idle)"),
+        "{shorter}"
+    );
+    assert!(shorter.contains("write at least idle = \"2h\", as [session.lifetime] has it"), "{shorter}");
+    let never = told("[session.remember_me]\nidle = \"60d\"\n");
+    assert!(never.contains("the idle limit is longer than the absolute one"), "{never}");
+    let endless = told("[session.remember_me]\nabsolute = \"500d\"\n");
+    assert!(endless.contains("browsers keep no cookie for so long"), "{endless}");
+    let loose = told("[session.remember_me]\n[roles.admin]\nidle = \"8d\"\n");
+    assert!(loose.contains("write at most \"7d\", which [session.remember_me] says"), "{loose}");
+    let forbidden = told("[session.remember_me]\n[roles.admin]\nremember_me = false\nidle = \"1d\"\n");
+    assert!(forbidden.contains("write at most \"30m\""), "{forbidden}");
+}
+
+#[test]
+fn levels_are_in_their_order_and_can_be_reached() {
+    let told = |more: &str| told(&format!("{GOOD}{more}"));
+    let level = |name: &str, more: &str| format!("[[session.level]]\nname = \"{name}\"\n{more}\n");
+    let missing = told("level = \"establshed\"\n[[session.level]]\nname = \"established\"\nafter = \"5m\"\n");
+    assert!(
+        missing.contains("there is no level named \"establshed\"") && missing.contains("did you mean \"established\"?")
+    );
+    assert!(told("level = \"a\"\n").contains("add [[session.level]] with this name"));
+    for (levels, said) in [
+        (level("a", ""), "after"),
+        (level("a b", "after = \"5m\""), "is no name of a level"),
+        (level("a", "after = \"12h\""), "nobody would ever reach this level"),
+        (level("a", "after = \"5m\"\nidle = \"31m\""), "no session is idle for \"31m\""),
+        (level("a", "after = \"5m\"") + &level("a", "after = \"6m\""), "there are two levels named \"a\""),
+        (level("a", "after = \"5m\"") + &level("b", "after = \"5m\""), "does not ask for more than \"a\""),
+        (level("a", "after = \"5m\"") + &level("b", "after = \"4m\""), "does not ask for more than \"a\""),
+        (
+            level("a", "after = \"5m\"\nidle = \"5m\"") + &level("b", "after = \"6m\""),
+            "does not ask for more than \"a\"",
+        ),
+    ] {
+        let words = told(&levels);
+        assert!(words.contains(said), "{said} in:\n{words}");
+    }
+    let of_route = |keys: &str| told(&format!("{keys}\n{}", level("a", "after = \"5m\"")));
+    let never = of_route("level = \"a\"\nmax_auth_age = \"5m\"");
+    assert!(never.contains("the password would be asked for before \"a\" is reached, so nobody could pass"), "{never}");
+    assert!(of_route("level = \"a\"\naccess = \"optional\"").contains("need not have signed in"));
 }

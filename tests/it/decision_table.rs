@@ -9,7 +9,9 @@
 //! A session is made ten minutes ago, has been active ten seconds ago, stands at generation 7 since ten seconds ago and
 //! is presented with that. It may be idle for 30 minutes and last 12 hours; its secret rotates every 15 minutes with a
 //! grace of a minute. `admin` has the role that the last route asks for, `user` another one, `staff`. A role may have
-//! limits of its own, as in `admin idle 10m`.
+//! limits of its own, as in `admin idle 10m`. Where to be remembered is `offered`, a session that is `remembered` may be
+//! idle for 7 days and last 30, but for people with a role of which is said `not admin`. Where what is idle `locks`, the
+//! last column says of a session that it does so now; one may be `locked` before.
 
 mod csrf;
 
@@ -31,11 +33,12 @@ use vestibule::policy::verdict::{Decision, Reason, RotationStep, Subject, Upkeep
 use vestibule::session::binding::{
     AddressMode, AgentMode, Answer, BindingRules, Bound, Factor, TlsFingerprint, TlsMode,
 };
+use vestibule::session::level::Level;
 use vestibule::session::live::{Live, MAX_GENERATION};
 use vestibule::session::principal::Principal;
 use vestibule::session::record::{EndReason, Record};
 use vestibule::session::rotation::{Rotation, RotationRule};
-use vestibule::session::timeouts::{Lifetime, Lifetimes, RoleLifetime};
+use vestibule::session::timeouts::{Lifetime, Lifetimes, OnIdle, RoleLifetime};
 
 use super::harness::START;
 
@@ -68,6 +71,60 @@ const RECENT: &str = "
 | ended displaced, admin, age 6m             | displaced       | displaced      | displaced    | displaced     | displaced    |
 | admin, age 6m, shows 5                     | reuse           | reuse          | reuse        | reuse         | reuse        |
 ";
+
+/// The same for routes that ask for a level: `known` is reached five minutes after sign-in, `established` after nine, and
+/// lost by ten minutes without a request. A cell says the level that the application is told, too. The third route is
+/// `admin`'s, and the last asks for a proof of the last half an hour.
+const LEVELS: &str = "
+| what came                      | known             | established       | admin, established | known, fresh 30m  |
+| ------------------------------ | ----------------- | ----------------- | ------------------ | ----------------- |
+| nothing                        | no_session        | no_session        | no_session         | no_session        |
+| an invalid cookie              | invalid_cookie    | invalid_cookie    | invalid_cookie     | invalid_cookie    |
+| anonymous                      | anonymous         | anonymous         | anonymous          | anonymous         |
+| user, age 0s                   | level_not_reached | level_not_reached | missing_role       | level_not_reached |
+| user, age 4m59s                | level_not_reached | level_not_reached | missing_role       | level_not_reached |
+| user, age 5m                   | user known        | level_not_reached | missing_role       | user known        |
+| admin, age 5m                  | admin known       | level_not_reached | level_not_reached  | admin known       |
+| admin, age 8m59s               | admin known       | level_not_reached | level_not_reached  | admin known       |
+| user, age 9m                   | user established  | user established  | missing_role       | user established  |
+| admin, age 9m                  | admin established | admin established | admin established  | admin established |
+| admin, age 9m59s, active 9m59s | admin established | admin established | admin established  | admin established |
+| admin, age 10m, active 10m     | admin known       | level_lost        | level_lost         | admin known       |
+| admin, age 12m, active 0s      | admin known       | level_lost        | level_lost         | admin known       |
+| user, age 12m                  | user known        | level_lost        | missing_role       | user known        |
+| admin, age 30m, active 20m     | admin known       | level_lost        | level_lost         | max_auth_age      |
+| admin, age 6m, shows 8         | admin known       | level_not_reached | level_not_reached  | admin known       |
+| admin, age 6m, shows 5         | reuse             | reuse             | reuse              | reuse             |
+| admin, age 2h, active 30m      | idle              | idle              | idle               | idle              |
+| admin, locks, age 2h, active 30m | locked          | locked            | locked             | locked            |
+| admin, age 12h                 | absolute          | absolute          | absolute           | absolute          |
+| ended logout, admin, age 9m    | logout            | logout            | logout             | logout            |
+| admin, age 9m, elsewhere, ip step_up | other_ip    | other_ip          | other_ip           | other_ip          |
+";
+
+fn levels() -> [Arc<Level>; 2] {
+    let level = |name: &str, minutes: u64, idle: Option<u64>| {
+        let (after, idle) = (Duration::from_secs(60 * minutes), idle.map(Duration::from_secs));
+        Arc::new(Level { name: name.into(), after, idle })
+    };
+    [level("known", 5, None), level("established", 9, Some(600))]
+}
+
+/// Those routes.
+fn leveled() -> [RoutePolicy; 4] {
+    let [known, established] = levels();
+    let with = |roles: &[&str], level: &Arc<Level>| {
+        let level = Some(Arc::clone(level));
+        RoutePolicy { level, ..route(Access::Authenticated, roles) }
+    };
+    let fresh = Recency { max_auth_age: Some(Duration::from_secs(1800)), ..Recency::default() };
+    [
+        with(&[], &known),
+        with(&[], &established),
+        with(&["admin"], &established),
+        RoutePolicy { recency: Some(Box::new(fresh)), ..with(&[], &known) },
+    ]
+}
 
 /// Those routes.
 fn recent() -> [(RoutePolicy, Method); 5] {
@@ -137,6 +194,53 @@ const TABLE: &str = "
 | admin, staff idle 10m, age 2h, active 10m  | nobody | admin     | admin     | admin     | admin |                    | touch                 |                    |
 | user, staff idle 10m, admin idle 5m, age 2h, active 9m59s | nobody | user | user | user  | deny  |                    | touch                 |                    |
 | user, staff idle 10m, admin idle 5m, age 2h, active 10m | nobody | nobody | new | ask   | ask   | idle               |                       | idle               |
+| user, offered, age 2h, active 30m          | nobody | nobody    | new       | ask       | ask   | idle               |                       | idle               |
+| user, offered, age 12h                     | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
+| user, remembered, age 2h, active 30m       | nobody | nobody    | new       | ask       | ask   | idle               |                       | idle               |
+| user, remembered, age 12h                  | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
+| user, offered, remembered, age 2h, active 30m | nobody | user   | user      | user      | deny  |                    | touch                 |                    |
+| admin, offered, remembered, age 12h        | nobody | admin     | admin     | admin     | admin |                    | touch                 |                    |
+| user, offered, remembered, age 29d, active 167h | nobody | user | user      | user      | deny  |                    | touch                 |                    |
+| user, offered, remembered, age 29d, active 7d | nobody | nobody | new       | ask       | ask   | idle               |                       | idle               |
+| user, offered, remembered, age 719h        | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, offered, remembered, age 30d         | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
+| user, offered, remembered, age 30d, shows 5 | nobody | nobody   | new       | ask       | ask   | reuse              |                       | reuse              |
+| user, offered, remembered, age 2d, elsewhere, ip end | nobody | nobody | new | ask      | ask   | binding_ip         |                       | binding_ip         |
+| user, offered, remembered, age 2d, since 15m | nobody | user    | user      | user      | deny  |                    | touch, offer 8        |                    |
+| admin, offered, remembered, admin idle 10m, age 2d, active 9m59s | nobody | admin | admin | admin | admin |          | touch                 |                    |
+| admin, offered, remembered, admin idle 10m, age 2d, active 10m | nobody | nobody | new | ask | ask | idle            |                       | idle               |
+| admin, offered, remembered, admin absolute 1d, age 1d | nobody | nobody | new | ask     | ask   | absolute           |                       | absolute           |
+| user, offered, remembered, admin idle 10m, age 2d, active 6d | nobody | user | user | user | deny |                 | touch                 |                    |
+| admin, offered, remembered, not admin, age 2h, active 30m | nobody | nobody | new | ask | ask   | idle               |                       | idle               |
+| admin, offered, remembered, not admin, age 12h | nobody | nobody | new      | ask       | ask   | absolute           |                       | absolute           |
+| admin, offered, remembered, not admin, age 2h | nobody | admin  | admin     | admin     | admin |                    | touch                 |                    |
+| user, offered, remembered, not admin, age 2d, active 1d | nobody | user | user | user    | deny  |                    | touch                 |                    |
+| admin, offered, remembered, not staff, age 2d, active 1d | nobody | admin | admin | admin | admin |                    | touch                 |                    |
+| ended logout, user, offered, remembered    | nobody | nobody    | new       | ask       | ask   | logout             |                       |                    |
+| user, locks, age 2h, active 29m59s         | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, locks, age 2h, active 30m            | nobody | nobody    | nobody    | ask       | ask   | locked             |                       | lock               |
+| admin, locks, age 2h, active 30m           | nobody | nobody    | nobody    | ask       | ask   | locked             |                       | lock               |
+| user, locks, locked, age 2h, active 30m    | nobody | nobody    | nobody    | ask       | ask   | locked             |                       |                    |
+| user, locks, locked                        | nobody | nobody    | nobody    | ask       | ask   | locked             |                       |                    |
+| user, locks, locked, active 0s             | nobody | nobody    | nobody    | ask       | ask   | locked             |                       |                    |
+| user, locked                               | nobody | nobody    | new       | ask       | ask   | idle               |                       | idle               |
+| anonymous, locks, age 2h, active 30m       | nobody | nobody    | new       | ask       | ask   | idle               |                       | idle               |
+| anonymous, locks                           | nobody | anonymous | anonymous | who?      | who?  |                    | touch                 |                    |
+| user, locks, age 12h, active 30m           | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
+| user, locks, locked, age 12h               | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
+| user, locks, age 2h, active 30m, shows 5   | nobody | nobody    | new       | ask       | ask   | reuse              |                       | reuse              |
+| user, locks, locked, shows 5               | nobody | nobody    | new       | ask       | ask   | reuse              |                       | reuse              |
+| user, locks, age 2h, active 30m, shows 8   | nobody | nobody    | nobody    | ask       | ask   | locked             |                       | lock               |
+| user, locks, age 2h, active 30m, since 2h  | nobody | nobody    | nobody    | ask       | ask   | locked             |                       | lock               |
+| user, locks, age 2h, active 30m, elsewhere, ip end | nobody | nobody | new  | ask       | ask   | binding_ip         |                       | binding_ip         |
+| user, locks, locked, elsewhere, ip step_up | nobody | nobody    | new       | ask       | ask   | other_ip           |                       |                    |
+| user, locks, age 2h, active 30m, elsewhere, ip log | nobody | nobody | nobody | ask     | ask   | locked             |                       | lock               |
+| admin, locks, admin idle 10m, age 2h, active 10m | nobody | nobody | nobody | ask       | ask   | locked             |                       | lock               |
+| user, locks, admin idle 10m, age 2h, active 10m | nobody | user | user      | user      | deny  |                    | touch                 |                    |
+| user, locks, offered, remembered, age 9d, active 6d | nobody | user | user  | user      | deny  |                    | touch                 |                    |
+| user, locks, offered, remembered, age 9d, active 7d | nobody | nobody | nobody | ask    | ask   | locked             |                       | lock               |
+| ended logout, user, locks, locked          | nobody | nobody    | new       | ask       | ask   | logout             |                       |                    |
+| ended idle, user, locks                    | nobody | nobody    | new       | ask       | ask   | idle               |                       |                    |
 | user, age 2h, since 14m59s                 | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
 | user, age 2h, since 15m                    | nobody | user      | user      | user      | deny  |                    | touch, offer 8        |                    |
 | admin, age 2h, since 15m                   | nobody | admin     | admin     | admin     | admin |                    | touch, offer 8        |                    |
@@ -145,6 +249,16 @@ const TABLE: &str = "
 | user, age 2h, since 2h                     | nobody | user      | user      | user      | deny  |                    | touch, offer 8        |                    |
 | user, age 2h, since 2h, never rotates      | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
 | user, age 2h, since 15m, at the last       | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, other rights                         | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, other rights, since 59s              | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, other rights, since 60s              | nobody | user      | user      | user      | deny  |                    | touch, offer 8        |                    |
+| admin, other rights, since 60s, never rotates | nobody | admin  | admin     | admin     | admin |                    | touch, offer 8        |                    |
+| user, other rights, since 59s, shows 6     | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, other rights, shows 8                | nobody | user      | user      | user      | deny  |                    | touch, commit 8       |                    |
+| user, other rights, since 60s, at the last | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, other rights, since 60s, shows 6     | nobody | nobody    | new       | ask       | ask   | reuse              |                       | reuse              |
+| user, other rights, since 60s, elsewhere, ip end | nobody | nobody | new    | ask       | ask   | binding_ip         |                       | binding_ip         |
+| ended logout, user, other rights           | nobody | nobody    | new       | ask       | ask   | logout             |                       |                    |
 | user, shows 8                              | nobody | user      | user      | user      | deny  |                    | touch, commit 8       |                    |
 | admin, shows 8                             | nobody | admin     | admin     | admin     | admin |                    | touch, commit 8       |                    |
 | anonymous, shows 8                         | nobody | anonymous | anonymous | who?      | who?  |                    | touch, commit 8       |                    |
@@ -252,7 +366,7 @@ fn of(user: Option<&str>) -> Record {
     let bound = Bound { tls: hello(1), ..Bound::of(HOME, AGENTS[0].as_bytes()) };
     let mut record = Record::new(&Random::seeded(1), principal, bound, ago("10m"));
     record.active_at = ago("10s");
-    record.rotation = Rotation { generation: 7, presented_at: ago("10s") };
+    record.rotation = Rotation { generation: 7, presented_at: ago("10s"), must_renew: false };
     record
 }
 
@@ -294,7 +408,12 @@ impl Situation {
             (role @ ("admin" | "staff"), limit) => {
                 let (which, span) = limit.split_once(' ').expect("a limit");
                 let span = |name| (which == name).then(|| vestibule::base::units::duration(span).expect("a duration"));
-                let limits = RoleLifetime { role: role.into(), idle: span("idle"), absolute: span("absolute") };
+                let limits = RoleLifetime {
+                    role: role.into(),
+                    idle: span("idle"),
+                    absolute: span("absolute"),
+                    ..RoleLifetime::default()
+                };
                 let before = self.rules.lifetimes.roles.iter().cloned();
                 self.rules.lifetimes.roles = before.chain([limits]).collect();
             }
@@ -310,6 +429,19 @@ impl Situation {
             ("active", span) => self.record.active_at = ago(span),
             ("since", span) => self.record.rotation.presented_at = ago(span),
             ("shows", generation) => self.shows = generation.parse().expect("a generation"),
+            ("offered", _) => {
+                let span = |text| vestibule::base::units::duration(text).expect("a duration");
+                self.rules.lifetimes.remembered = Some(Lifetime { idle: span("7d"), absolute: span("30d") });
+            }
+            ("locks", _) => self.rules.lifetimes.on_idle = OnIdle::Lock,
+            ("locked", _) => self.record.is_locked = true,
+            ("remembered", _) => self.record.is_remembered = true,
+            ("not", role) => {
+                let limits = RoleLifetime { role: role.into(), forbids_remembering: true, ..RoleLifetime::default() };
+                let before = self.rules.lifetimes.roles.iter().cloned();
+                self.rules.lifetimes.roles = before.chain([limits]).collect();
+            }
+            ("other", "rights") => self.record.rotation.must_renew = true,
             ("never", _) => self.rules.rotation.every = None,
             ("at", _) => (self.record.rotation.generation, self.shows) = (MAX_GENERATION, MAX_GENERATION),
             ("elsewhere", _) => self.client = ELSEWHERE,
@@ -417,7 +549,8 @@ fn shown(decision: &Decision) -> [String; 4] {
         format!("{words} {factor}")
     });
     let upkeep: Vec<String> = touch.then(|| "touch".to_owned()).into_iter().chain(rotation).chain(report).collect();
-    [cell, reason.to_owned(), upkeep.join(", "), decision.ends.map_or("", EndReason::name).to_owned()]
+    let ends = decision.ends.map_or(if decision.locks { "lock" } else { "" }, EndReason::name);
+    [cell, reason.to_owned(), upkeep.join(", "), ends.to_owned()]
 }
 
 #[test]
@@ -466,6 +599,33 @@ fn every_row_of_what_is_recent() {
 }
 
 #[test]
+fn every_row_of_levels() {
+    for row in LEVELS.trim().lines().skip(2) {
+        let row: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [what, cells @ ..] = &*row else { panic!("an empty row") };
+        for (policy, expected) in leveled().into_iter().zip(cells) {
+            let mut situation = Situation::of(what);
+            situation.rules.levels = levels().into();
+            let decision = situation.decide(&policy, NOW);
+            let found = match &decision.verdict {
+                Verdict::Challenge(reason) | Verdict::Deny(reason) => reason.name().to_owned(),
+                Verdict::Allow(grant) => {
+                    let user = grant.principal().map_or("nobody", |principal| &principal.user);
+                    format!("{user} {}", grant.level().map_or("", |level| &*level.name))
+                }
+                Verdict::AllowWithNewSession(_) => "new".to_owned(),
+            };
+            assert_eq!(found, *expected, "{what}: {policy:?}");
+        }
+    }
+    let traced = Situation::of("admin, age 9m").decide_and_trace(&leveled()[1], NOW).1;
+    assert_eq!(traced.0.last(), Some(&("level", "reached")));
+    let plain = Situation::of("admin, age 9m").decide(&leveled()[1], NOW);
+    let Verdict::Allow(grant) = plain.verdict else { panic!("it is reached") };
+    assert!(grant.level().is_none(), "where there are none, none is told");
+}
+
+#[test]
 fn the_trace_tells_the_checks_in_their_order() {
     let steps = |what: &str| Situation::of(what).decide_and_trace(&routes()[4], NOW).1.0;
     let all = ["access", "session", "revoked", "generation", "lifetime", "binding", "roles"];
@@ -479,6 +639,8 @@ fn the_trace_tells_the_checks_in_their_order() {
         expected.push("without a session");
         assert_eq!(checks(what), expected, "{what}");
     }
+    let locked = [&all[..6], &["lock", "without a session"]].concat();
+    assert_eq!(checks("user, locks, age 2h, active 30m"), locked, "that it is locked is told last");
     let public = Situation::of("admin").decide_and_trace(&routes()[0], NOW).1;
     assert_eq!(public.0, [("access", "public")], "the session of a public route is not looked at");
 }
@@ -506,9 +668,16 @@ fn rules() -> impl Strategy<Value = SessionRules> {
             is_shadow,
         },
     );
-    (binding, span(), span(), proptest::option::of(span()), span(), role_limits()).prop_map(
-        |(binding, idle, absolute, every, grace, roles)| SessionRules {
-            lifetimes: Lifetimes::new(Lifetime { idle, absolute }, roles),
+    let offered = (span(), span()).prop_map(|(idle, absolute)| Lifetime { idle, absolute });
+    let offered = proptest::option::of(offered);
+    (binding, span(), span(), proptest::option::of(span()), span(), (role_limits(), offered, any::<bool>())).prop_map(
+        |(binding, idle, absolute, every, grace, (roles, remembered, locks))| SessionRules {
+            lifetimes: Lifetimes {
+                remembered: remembered
+                    .map(|more| Lifetime { idle: idle + more.idle, absolute: absolute + more.absolute }),
+                on_idle: if locks { OnIdle::Lock } else { OnIdle::End },
+                ..Lifetimes::new(Lifetime { idle, absolute }, roles)
+            },
             rotation: RotationRule { every, grace },
             binding,
             ..SessionRules::default()
@@ -519,8 +688,13 @@ fn rules() -> impl Strategy<Value = SessionRules> {
 /// What some roles get less of, as tight or loose as it comes.
 fn role_limits() -> impl Strategy<Value = Vec<RoleLifetime>> {
     let span = || proptest::option::of(millis().prop_map(Duration::from_millis));
-    let limits = (select(vec!["admin", "staff", "ops"]), span(), span());
-    let limits = limits.prop_map(|(role, idle, absolute)| RoleLifetime { role: role.into(), idle, absolute });
+    let limits = (select(vec!["admin", "staff", "ops"]), span(), span(), proptest::bool::weighted(0.3));
+    let limits = limits.prop_map(|(role, idle, absolute, forbids_remembering)| RoleLifetime {
+        role: role.into(),
+        idle,
+        absolute,
+        forbids_remembering,
+    });
     proptest::collection::vec(limits, 0..3)
 }
 
@@ -550,18 +724,37 @@ fn situation() -> impl Strategy<Value = Situation> {
     let shows = prop_oneof![4 => 5..10_u32, 1 => any::<u32>()];
     let tls = || select(vec![TlsFingerprint::UNKNOWN, hello(1), hello(2)]);
     let place = (select(vec![HOME, NEXT_DOOR, ELSEWHERE]), select(AGENTS.to_vec()), tls(), tls());
-    (rules(), unusable, ended, user, (millis(), millis(), millis()), shows, place).prop_map(
-        |(rules, unusable, ended, user, (age, active, since), shows, (client, agent, tls, made_by))| {
-            let mut record = of(user);
-            record.bound.tls = made_by;
-            let before = |millis: u64| Timestamp::from_millis(NOW.as_millis() - millis.min(age));
-            record.authenticated_at = before(age);
-            record.active_at = before(active);
-            record.rotation.presented_at = before(since);
-            record.ended = ended.map(|reason| (reason, record.active_at));
-            Situation { rules, unusable, record, shows, client, agent, tls, method: Method::GET }
-        },
+    (
+        rules(),
+        unusable,
+        ended,
+        (user, any::<bool>(), any::<bool>(), proptest::bool::weighted(0.1)),
+        (millis(), millis(), millis()),
+        shows,
+        place,
     )
+        .prop_map(
+            |(
+                rules,
+                unusable,
+                ended,
+                (user, asked, must_renew, is_locked),
+                (age, active, since),
+                shows,
+                (client, agent, tls, made_by),
+            )| {
+                let mut record = of(user);
+                (record.is_remembered, record.is_locked) = (asked, is_locked);
+                record.rotation.must_renew = must_renew;
+                record.bound.tls = made_by;
+                let before = |millis: u64| Timestamp::from_millis(NOW.as_millis() - millis.min(age));
+                record.authenticated_at = before(age);
+                record.active_at = before(active);
+                record.rotation.presented_at = before(since);
+                record.ended = ended.map(|reason| (reason, record.active_at));
+                Situation { rules, unusable, record, shows, client, agent, tls, method: Method::GET }
+            },
+        )
 }
 
 /// Whether the session can be used, said once more and naively.
@@ -579,11 +772,14 @@ fn is_usable(situation: &Situation) -> bool {
         idle.is_none_or(|idle| passed(record.active_at) < idle)
             && absolute.is_none_or(|absolute| passed(record.authenticated_at) < absolute)
     };
-    let all = rules.lifetimes.all;
+    let is_kept = record.is_remembered
+        && rules.lifetimes.roles.iter().all(|limits| !limits.forbids_remembering || !has(&limits.role));
+    let all = rules.lifetimes.remembered.filter(|_| is_kept).unwrap_or(rules.lifetimes.all);
     let agent = situation.agent.as_bytes();
     let differences = record.bound.differences(&rules.binding, situation.client, agent, situation.tls);
     situation.unusable.is_none()
         && record.ended.is_none()
+        && !record.is_locked
         && good_generation
         && lasts(Some(all.idle), Some(all.absolute))
         && rules.lifetimes.roles.iter().all(|limits| !has(&limits.role) || lasts(limits.idle, limits.absolute))
@@ -610,8 +806,13 @@ proptest! {
             let has_role = policy.roles.is_empty() || principal.is_some_and(|principal| &*principal.user == "admin");
             let enough = access != Access::Authenticated || principal.is_some() && has_role;
             prop_assert_eq!(passes(&decision).is_some(), usable && enough);
-            prop_assert_eq!(is_nobody, !usable && matches!(access, Access::Public | Access::Optional));
-            prop_assert_eq!(is_new, !usable && access == Access::Anonymous);
+            // Whose session is locked is not given another.
+            let asked = situation.decide(&routes()[3], NOW);
+            let is_locked = matches!(asked.verdict, Verdict::Challenge(Reason::Locked(_)));
+            let may_be_nobody = matches!(access, Access::Public | Access::Optional);
+            prop_assert!(!is_locked || !is_usable(&situation) && principal.is_some() && asked.ends.is_none());
+            prop_assert_eq!(is_nobody, !usable && (may_be_nobody || is_locked && access == Access::Anonymous));
+            prop_assert_eq!(is_new, !usable && !is_locked && access == Access::Anonymous);
             prop_assert_eq!(decision.ends.is_some() && usable, false);
         }
     }
@@ -634,6 +835,26 @@ proptest! {
             if passes(&first).is_none() && first.ends.is_some() {
                 prop_assert!(passes(&situation.decide(policy, now)).is_none());
             }
+        }
+    }
+
+    /// A session that a decision locks, and one that was locked, lets nobody through at any later time, whatever its limits
+    /// have become. Locking lets in nobody whom ending keeps out.
+    #[test]
+    fn once_locked_never_open(situation in situation(), later in millis(), shows in 5..10_u32, other in rules()) {
+        let now = NOW.plus(Duration::from_millis(later));
+        for policy in &routes()[1..] {
+            let first = situation.decide(policy, NOW);
+            prop_assert!(!first.locks || (passes(&first).is_none() && first.ends.is_none()));
+            if first.locks || situation.record.is_locked {
+                let mut after = Situation { shows, client: HOME, agent: AGENTS[0], rules: other.clone(), ..situation.clone() };
+                after.record.is_locked = true;
+                let decision = after.decide(policy, now);
+                prop_assert!(passes(&decision).is_none() && !decision.locks, "{decision:?}");
+            }
+            let mut ends = situation.clone();
+            ends.rules.lifetimes.on_idle = OnIdle::End;
+            prop_assert_eq!(passes(&first).is_some(), passes(&ends.decide(policy, NOW)).is_some());
         }
     }
 
@@ -675,12 +896,15 @@ proptest! {
         let mut lifetimes = situation.rules.lifetimes.clone();
         shorter(&mut lifetimes.all.idle, less.0);
         shorter(&mut lifetimes.all.absolute, less.1);
+        // Who offers to remember offers more to those who ask, and takes that away again.
+        lifetimes.remembered.iter_mut().for_each(|limits| shorter(&mut limits.idle, less.0));
+        lifetimes.remembered.iter_mut().for_each(|limits| shorter(&mut limits.absolute, less.1));
         let mut roles: Vec<_> = lifetimes.roles.iter().cloned().collect();
         for limits in &mut roles {
             limits.idle.iter_mut().for_each(|idle| shorter(idle, less.2));
             limits.absolute.iter_mut().for_each(|absolute| shorter(absolute, less.2));
         }
-        stricter.rules.lifetimes = Lifetimes::new(lifetimes.all, roles.into_iter().chain(more));
+        stricter.rules.lifetimes = Lifetimes { roles: roles.into_iter().chain(more).collect(), ..lifetimes };
         shorter(&mut stricter.rules.rotation.grace, less.2);
         for policy in routes() {
             let (before, after) = (situation.decide(&policy, NOW), stricter.decide(&policy, NOW));
@@ -727,6 +951,47 @@ proptest! {
             prop_assert!(!is_too_old || passes(&one).is_none());
             let is_idle = asked.idle.is_some_and(|limit| NOW.since(record.active_at) >= limit);
             prop_assert!(!is_idle || passes(&one).is_none());
+        }
+    }
+
+    /// A route that asks for a level lets nobody in who is not let in without, ends nothing and asks for no password; the
+    /// higher the level, the fewer it lets in; and which is told is the highest that is reached.
+    #[test]
+    fn a_level_is_asked_beside_everything_else(
+        situation in situation(),
+        (after, idle) in (millis(), proptest::option::of(millis())),
+        (more, less) in (millis(), proptest::option::of(millis())),
+    ) {
+        let span = Duration::from_millis;
+        let low = Level { name: "low".into(), after: span(after), idle: idle.map(span) };
+        let idle = less.into_iter().chain(idle).min();
+        let high = Level { name: "high".into(), after: span(after + more), idle: idle.map(span) };
+        let levels = [Arc::new(low), Arc::new(high)];
+        let mut situation = situation;
+        situation.rules.levels = levels.clone().into();
+        for plain in &routes()[3..] {
+            let with = |level: &Arc<Level>| RoutePolicy { level: Some(Arc::clone(level)), ..plain.clone() };
+            let without = situation.decide(plain, NOW);
+            let [one, two] = [0, 1].map(|at| situation.decide(&with(&levels[at]), NOW));
+            prop_assert!(!with(&levels[1]).asks_less_than(&with(&levels[0])));
+            prop_assert!(passes(&without).is_some() || passes(&one).is_none());
+            prop_assert!(passes(&one).is_some() || passes(&two).is_none());
+            for decision in [&one, &two] {
+                prop_assert_eq!((without.ends, without.locks), (decision.ends, decision.locks));
+                let is_too_low = matches!(decision.verdict, Verdict::Deny(Reason::Level(_)));
+                prop_assert_eq!(is_too_low, passes(&without).is_some() && passes(decision).is_none());
+                prop_assert!(!is_too_low || decision.upkeep == Upkeep::default());
+            }
+            if let Verdict::Allow(grant) = &without.verdict {
+                let told = grant.level().map_or("", |level| &*level.name);
+                let reached = [&one, &two].map(|decision| passes(decision).is_some());
+                let expected = match reached {
+                    [_, true] => "high",
+                    [true, false] => "low",
+                    [false, false] => "",
+                };
+                prop_assert_eq!(told, expected);
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use vestibule::session::principal::Principal;
 use vestibule::session::record::{EndReason, Owner, Person, Record};
 use vestibule::session::store::{Created, Lookup, Page, SessionStore, StoreError};
 use vestibule::session::tenant::ByTenant;
-use vestibule::session::timeouts::Lifetimes;
+use vestibule::session::timeouts::{Lifetimes, Over};
 use vestibule::store::memory::MemoryStore;
 
 use super::harness::process::run;
@@ -107,6 +107,10 @@ impl SessionStore for Faulty {
         self.inner.touch(live, now);
     }
 
+    fn lock(&self, live: &Arc<Live>) -> bool {
+        self.inner.lock(live)
+    }
+
     fn change_principal(
         &self,
         handle: SessionHandle,
@@ -159,7 +163,7 @@ impl SessionStore for Faulty {
         &self,
         lifetimes: ByTenant<Lifetimes>,
         now: Timestamp,
-    ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<(SessionHandle, Over)>, StoreError>> {
         self.inner.sweep(lifetimes, now)
     }
 

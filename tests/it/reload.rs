@@ -327,12 +327,13 @@ fn other_rights_hold_at_once_in_sessions_that_are_there() {
         assert!(is_cut(&mut stream), "its application was told of other rights");
         assert!((0..5).all(|_| hers.next().is_some_and(|piece| piece.is_ok())));
         drop((stream, hers));
-        let his = bob.session();
+        let (his, handle) = (bob.session(), gateway.sessions_of("bob")[0].handle());
         assert_eq!(bob.get("/admin").send().status, 200);
         let last = gateway.application.last();
         assert_eq!(last.header("x-forwarded-roles"), Some("staff,admin"));
         assert_eq!(last.header("x-forwarded-email"), Some("robert@example.test"));
-        assert_eq!(bob.session(), his, "the session is the same");
+        assert_ne!(bob.session(), his, "it has another secret");
+        assert_eq!(gateway.sessions_of("bob")[0].handle(), handle, "the session is the same");
         // A stream that begins now is ended as any other.
         let mut stream = streaming(&bob, "/stream");
         fs::write(users_file(&gateway), users()).expect("written");
@@ -392,7 +393,7 @@ fn whoever_signs_in_just_then_is_held_against_the_newest_users() {
         let principal = before.default.users.as_ref().and_then(|users| users.get(name)).expect("a user").principal();
         let client = "127.0.0.1".parse().expect("an address");
         let place = Place { client, user_agent: USER_AGENT.as_bytes(), tls: TlsFingerprint::UNKNOWN };
-        let done = establish::sign_in(shared, &before.default, principal, place, None, None, shared.clock.now());
+        let done = establish::sign_in(shared, &before.default, principal, None, place, None, None, shared.clock.now());
         match gateway.block_on(done).expect("the store works") {
             SignedIn::Yes(made) => made.live,
             SignedIn::Full(_) | SignedIn::Before => panic!("nobody is limited"),

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod binding;
 pub mod csrf;
+pub mod level;
 pub mod lifetime;
 pub mod recency;
 pub mod rotation;
@@ -18,16 +19,18 @@ pub struct Unusable {
     pub reason: Reason,
     /// The session ends now, for this reason.
     pub ends: Option<EndReason>,
+    /// The session is locked from now on.
+    pub locks: bool,
 }
 
 impl Unusable {
     /// It cannot be used, and nothing happens to it.
     pub const fn as_is(reason: Reason) -> Self {
-        Self { reason, ends: None }
+        Self { reason, ends: None, locks: false }
     }
 
     /// It cannot be used, and ends.
     pub const fn and_ends(reason: EndReason) -> Self {
-        Self { reason: Reason::Ended(reason), ends: Some(reason) }
+        Self { reason: Reason::Ended(reason), ends: Some(reason), locks: false }
     }
 }

@@ -325,6 +325,19 @@ impl Gateway {
         self.running().shared.leases.open()
     }
 
+    /// Stops it and starts it again, by what is in its files now. Time goes on, and so do log and application.
+    pub fn restart(&mut self) {
+        self.stop();
+        let config = self.folder.path().join("gateway.toml");
+        let plan = Plan::load(&config).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let (clock, log) = (Clock::Manual(self.clock.clone()), Box::new(self.log.clone()));
+        let mut running = app::start(&plan, Parts { clock, random: Random::System, store: None, values: None, log })
+            .expect("it starts");
+        reload::start(&mut running, &config);
+        self.address = running.addresses[0];
+        self.running = Some(running);
+    }
+
     /// Tells it to stop and waits until it has.
     pub fn stop(&mut self) {
         if let Some(running) = self.running.take() {

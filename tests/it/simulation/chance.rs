@@ -68,9 +68,10 @@ impl Run {
             45..55 => self.dice.below(60_000) as u64,
             55..99 if !lasting.is_empty() => {
                 let session = lasting[self.dice.below(lasting.len())];
+                let (idle, absolute) = self.model.limits(session);
                 let limit = match self.dice.below(100) {
-                    0..12 => session.active + rules.idle,
-                    12..18 => session.made + rules.absolute,
+                    0..12 => session.active + idle,
+                    12..18 => session.made + absolute,
                     18..40 => session.since + rules.grace,
                     _ => session.since + rules.every.unwrap_or(rules.grace),
                 };
@@ -125,10 +126,15 @@ pub fn rules(dice: &mut Dice) -> Rules {
     let answers = [Answer::Log, Answer::StepUp, Answer::End];
     let compared = [Compared::Not, Compared::Not, Compared::Exactly, Compared::Roughly];
     let idle = dice.pick(&[60_000, 300_000, 1_800_000]);
+    let absolute = dice.pick(&[idle, 7_200_000, 43_200_000]);
     let every = dice.pick(&[None, Some(10_000), Some(10_000), Some(40_000), Some(900_000)]);
     Rules {
         idle,
-        absolute: dice.pick(&[idle, 7_200_000, 43_200_000]),
+        absolute,
+        offered: dice.pick(&[None, Some((idle * 2, absolute * 3)), Some((43_200_000, 2_592_000_000))]),
+        forgets_root: dice.percent(50),
+        locks: dice.percent(40),
+        level: (dice.pick(&[0, 5_000, 60_000]), dice.pick(&[None, Some(10_000), Some(60_000)])),
         every,
         grace: dice.pick(&[0, 5_000, 9_999]),
         address: (dice.pick(&compared), dice.pick(&answers)),

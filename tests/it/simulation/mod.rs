@@ -45,12 +45,14 @@ const MOST_NODES: usize = 3;
 const USERS: [&str; 3] = ["alice", "bob", "root"];
 
 /// What must have come up in all the runs together, or they show less than they claim.
-const MUST_HAPPEN: [&str; 37] = [
+const MUST_HAPPEN: [&str; 44] = [
     "allowed nobody",
     "allowed stranger",
     "allowed user",
     "new session",
     "denied",
+    "denied: too low a level",
+    "of a level",
     "asked: no_session",
     "asked: invalid_cookie",
     "asked: invalid_proof",
@@ -61,6 +63,11 @@ const MUST_HAPPEN: [&str; 37] = [
     "asked: replaced",
     "asked: idle",
     "asked: absolute",
+    "asked: locked",
+    "remembered",
+    "remembered as before",
+    "not remembered: root",
+    "unlocked",
     "asked: reuse",
     "asked: revoked",
     "asked: displaced",
@@ -214,6 +221,7 @@ impl Run {
             Asks::User,
             Asks::User,
             Asks::Admin,
+            Asks::Level,
             Asks::Optional,
             Asks::Anonymous,
             Asks::Public,
@@ -310,12 +318,16 @@ impl Run {
             Verdict::Deny(_) => Said::Deny,
         };
         assert_eq!(said, expected.said, "request {number}");
+        if let (Said::User(_), Asks::Level) = (said, request.asks) {
+            self.count("of a level");
+        }
         self.count(match said {
             Said::Nobody => "allowed nobody".to_owned(),
             Said::Stranger(_) => "allowed stranger".to_owned(),
             Said::User(_) => "allowed user".to_owned(),
             Said::New => "new session".to_owned(),
             Said::Ask(why) => format!("asked: {why}"),
+            Said::Deny if request.asks == Asks::Level => "denied: too low a level".to_owned(),
             Said::Deny => "denied".to_owned(),
         });
         if let Said::User(at) | Said::Stranger(at) = said {
@@ -337,7 +349,7 @@ impl Run {
             cookies.push(new.cookie);
             self.handles.push(new.live.handle());
             self.model.names.push(*new.live.handle().as_bytes());
-            made = Some(self.model.begin(None, request.place, request.now));
+            made = Some(self.model.begin(None, false, request.place, request.now));
         }
         self.unsent.push(Unsent { number, cookies, outcome: expected, made });
         if self.dice.percent(60) {
@@ -413,18 +425,36 @@ impl Run {
         let (user, with_cookie) = (self.dice.pick(&USERS), self.dice.percent(30) && !self.cookies.is_empty());
         let presented: Vec<_> = with_cookie.then(|| self.some_cookie()).into_iter().collect();
         let place = self.some_place(None);
-        self.tell(format!("{user} signs in from {place:?} with {presented:?}"));
+        let asked = self.dice.pick(&[None, Some(true), Some(true), Some(false)]);
+        self.tell(format!("{user} signs in from {place:?} with {presented:?}, remember: {asked:?}"));
         let before = self.current(place, &presented);
         let (shared, snapshot, now) = (self.world.shared(), self.world.snapshot(), self.world.now());
         let live = before.and_then(|at| self.world.find(self.handles[at]));
         let from = world::from(place);
-        let made = finish(establish::sign_in(shared, &snapshot.default, world::principal(user), from, live, None, now));
+        let known = before.map(|at| &self.model.sessions[at]).filter(|before| before.user == Some(user));
+        let (was_remembered, was_locked) = known.map_or((false, false), |before| (before.remembered, before.locked));
+        let rules = self.model.rules;
+        let is_root = rules.forgets_root && user == "root";
+        let wants = asked.unwrap_or(was_remembered) && rules.offered.is_some();
+        let remembered = wants && !is_root;
+        let made =
+            finish(establish::sign_in(shared, &snapshot.default, world::principal(user), asked, from, live, None, now));
         let ends = self.model.room(user, before, self.now());
         let made = match (made.expect("memory works"), &ends) {
             (SignedIn::Yes(made), Some(_)) => made,
             (SignedIn::Full(_), None) => return self.count("full"),
             (SignedIn::Yes(_) | SignedIn::Full(_) | SignedIn::Before, _) => panic!("{user} has {ends:?}"),
         };
+        for (what, happened) in [
+            ("remembered", remembered && asked.is_some()),
+            ("remembered as before", remembered && asked.is_none()),
+            ("not remembered: root", wants && is_root),
+            ("unlocked", was_locked),
+        ] {
+            if happened {
+                self.count(what);
+            }
+        }
         for (at, why) in ends.into_iter().flatten() {
             self.count(format!("made way: {why}"));
             self.model.end(at, why, self.now());
@@ -432,12 +462,13 @@ impl Run {
         if let Some(before) = before {
             self.model.end(before, "replaced", self.now());
         }
-        let session = self.model.begin(Some(user), place, self.now());
+        let session = self.model.begin(Some(user), remembered, place, self.now());
         assert!(!self.handles.contains(&made.live.handle()), "a new session has a new name");
         self.handles.push(made.live.handle());
         self.model.names.push(*made.live.handle().as_bytes());
         let set = made.cookie.to_str().expect("text").to_owned();
         assert_eq!(self.read_cookie(&set, self.now()), Some((session, 0)));
+        assert_eq!(set.contains("; Max-Age="), remembered, "{set}");
         self.keep(&set, session, 0, self.now(), true);
     }
 
@@ -502,8 +533,12 @@ impl Run {
             };
             let ended = live.ended().map(|(why, when)| (why.name(), when.as_millis()));
             let rotation = live.rotation();
-            let found = (ended, live.active_at().as_millis(), rotation.generation, rotation.presented_at.as_millis());
-            let expected = (session.ended, session.active, session.generation, session.since);
+            let pause = live.view().longest_pause.as_millis() as u64;
+            let marks = (live.is_remembered(), live.is_locked(), pause);
+            let active = live.active_at().as_millis();
+            let found = (ended, active, rotation.generation, rotation.presented_at.as_millis(), marks);
+            let marks = (session.remembered, session.locked, session.pause);
+            let expected = (session.ended, session.active, session.generation, session.since, marks);
             assert_eq!((found, session.forgotten), (expected, false), "session {at}");
         }
         for user in USERS {

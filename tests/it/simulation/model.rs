@@ -23,6 +23,14 @@ pub enum Compared {
 pub struct Rules {
     pub idle: u64,
     pub absolute: u64,
+    /// What who asks to be remembered has in place of these two, where that is offered.
+    pub offered: Option<(u64, u64)>,
+    /// Whether `root` is not remembered.
+    pub forgets_root: bool,
+    /// Whether what is idle is locked.
+    pub locks: bool,
+    /// How old a session is that has reached the level that some requests ask for, and by what pause it has lost it.
+    pub level: (u64, Option<u64>),
     pub every: Option<u64>,
     pub grace: u64,
     pub address: (Compared, Answer),
@@ -53,6 +61,10 @@ pub struct Session {
     pub since: u64,
     pub ended: Option<(&'static str, u64)>,
     pub forgotten: bool,
+    pub remembered: bool,
+    pub locked: bool,
+    /// The longest time without activity, in milliseconds, begun seconds as whole.
+    pub pause: u64,
 }
 
 /// A cookie as the model knows it.
@@ -72,6 +84,7 @@ pub enum Asks {
     Anonymous,
     User,
     Admin,
+    Level,
 }
 
 /// A request that arrived.
@@ -114,7 +127,7 @@ pub enum Stage {
 /// What one session is good for, for one request.
 enum Judged {
     Usable { offer: Option<u32>, commit: Option<u32> },
-    Refused { why: &'static str, ends: bool },
+    Refused { why: &'static str, ends: bool, locks: bool },
 }
 
 const DAY: u64 = 86_400_000;
@@ -129,7 +142,7 @@ pub struct Model {
 
 impl Model {
     /// A session begins.
-    pub fn begin(&mut self, user: Option<&'static str>, place: Place, now: u64) -> usize {
+    pub fn begin(&mut self, user: Option<&'static str>, remembered: bool, place: Place, now: u64) -> usize {
         self.sessions.push(Session {
             user,
             made: now,
@@ -139,6 +152,9 @@ impl Model {
             since: now,
             ended: None,
             forgotten: false,
+            remembered,
+            locked: false,
+            pause: 0,
         });
         self.sessions.len() - 1
     }
@@ -151,7 +167,7 @@ impl Model {
         let Some((max, ends_oldest)) = self.rules.max else { return Some(ends) };
         let max = self.rules.max_of_root.filter(|_| user == "root").map_or(max, |less| less.min(max));
         let mut others: Vec<usize> = self.lasting(user).filter(|at| Some(*at) != before).collect();
-        others.retain(|at| match self.over(&self.sessions[*at], now) {
+        others.retain(|at| match self.over(&self.sessions[*at], now).filter(|why| *why != "locked") {
             Some(why) => {
                 ends.push((*at, why));
                 false
@@ -187,11 +203,11 @@ impl Model {
             match self.sessions[at].ended {
                 Some((_, ended)) if now >= ended + DAY => self.sessions[at].forgotten = true,
                 Some(_) => {}
-                None => {
-                    if let Some(why) = self.over(&self.sessions[at], now) {
-                        self.end(at, why, now);
-                    }
-                }
+                None => match self.over(&self.sessions[at], now) {
+                    Some("locked") => self.sessions[at].locked = true,
+                    Some(why) => self.end(at, why, now),
+                    None => {}
+                },
             }
         }
     }
@@ -250,7 +266,8 @@ impl Model {
             Err(why) => return Some(Outcome { deletes: several, ..plain(without(request.asks, why)) }),
         };
         match self.judge(&self.sessions[at], shown, request) {
-            Judged::Refused { why, ends } => {
+            Judged::Refused { why, ends, locks } => {
+                self.sessions[at].locked |= locks;
                 let outcome = plain(without(request.asks, why));
                 if !ends {
                     return Some(outcome);
@@ -261,12 +278,17 @@ impl Model {
             Judged::Usable { offer, commit } => {
                 let said = match (self.sessions[at].user, request.asks) {
                     (Some(user), Asks::Admin) if user != "root" => return Some(plain(Said::Deny)),
+                    (Some(_), Asks::Level) if !self.is_of_level(&self.sessions[at], request.now) => {
+                        return Some(plain(Said::Deny));
+                    }
                     (Some(_), _) => Said::User(at),
-                    (None, Asks::User | Asks::Admin) => return Some(plain(Said::Ask("anonymous"))),
+                    (None, Asks::User | Asks::Admin | Asks::Level) => return Some(plain(Said::Ask("anonymous"))),
                     (None, _) => Said::Stranger(at),
                 };
                 if request.now >= self.sessions[at].active + 1000 {
-                    self.sessions[at].active = request.now;
+                    let session = &mut self.sessions[at];
+                    session.pause = session.pause.max((request.now - session.active).div_ceil(1000) * 1000);
+                    session.active = request.now;
                 }
                 let outcome = Outcome { said, offer: offer.map(|offer| (at, offer)), deletes: false };
                 if let Some(commit) = commit {
@@ -313,13 +335,17 @@ impl Model {
         }
     }
 
-    /// No session is older than its absolute limit, here less than a day, so no cookie need be older than that.
+    fn longest(&self) -> u64 {
+        self.rules.offered.map_or(0, |(_, absolute)| absolute).max(self.rules.absolute)
+    }
+
+    /// No session is older than its absolute limit, so no cookie need be older than that.
     fn opens(&self, cookie: &Cookie, now: u64) -> bool {
-        matches!(cookie, Cookie::Sealed { day, .. } if now / DAY <= day + self.rules.absolute / DAY + 1)
+        matches!(cookie, Cookie::Sealed { day, .. } if now / DAY <= day + self.longest() / DAY + 1)
     }
 
     fn judge(&self, session: &Session, shown: u32, request: &Request) -> Judged {
-        let refused = |why, ends| Judged::Refused { why, ends };
+        let refused = |why, ends| Judged::Refused { why, ends, locks: false };
         let now = request.now;
         if let Some((why, _)) = session.ended {
             return refused(why, false);
@@ -328,7 +354,8 @@ impl Model {
         if shown < session.generation && !is_former {
             return refused("reuse", true);
         }
-        if let Some(why) = self.over(session, now) {
+        let over = self.over(session, now);
+        if let Some(why) = over.filter(|why| *why != "locked") {
             return refused(why, true);
         }
         let address = same_address(session.place.address, request.place.address, self.rules.address.0);
@@ -342,6 +369,9 @@ impl Model {
             Some((_, Answer::StepUp, _)) => return refused("other_user_agent", false),
             Some((_, Answer::Log, _)) | None => {}
         }
+        if let Some(why) = over {
+            return Judged::Refused { why, ends: false, locks: true };
+        }
         let is_due = self.rules.every.is_some_and(|every| now >= session.since + every);
         Judged::Usable {
             offer: (shown == session.generation && is_due).then_some(shown + 1),
@@ -349,11 +379,27 @@ impl Model {
         }
     }
 
+    fn is_of_level(&self, session: &Session, now: u64) -> bool {
+        let (after, idle) = self.rules.level;
+        let pause = now.saturating_sub(session.active).max(session.pause);
+        now.saturating_sub(session.made) >= after && idle.is_none_or(|idle| pause < idle)
+    }
+
+    /// How long a session may be idle, and last.
+    pub fn limits(&self, session: &Session) -> (u64, u64) {
+        let forgets = self.rules.forgets_root && session.user == Some("root");
+        match self.rules.offered {
+            Some(offered) if session.remembered && !forgets => offered,
+            Some(_) | None => (self.rules.idle, self.rules.absolute),
+        }
+    }
+
     fn over(&self, session: &Session, now: u64) -> Option<&'static str> {
-        if now >= session.made + self.rules.absolute {
+        let (idle, absolute) = self.limits(session);
+        if now >= session.made + absolute {
             Some("absolute")
-        } else if now >= session.active + self.rules.idle {
-            Some("idle")
+        } else if session.locked || now >= session.active + idle {
+            Some(if self.rules.locks && session.user.is_some() { "locked" } else { "idle" })
         } else {
             None
         }
@@ -367,8 +413,9 @@ const fn plain(said: Said) -> Outcome {
 const fn without(asks: Asks, why: &'static str) -> Said {
     match asks {
         Asks::Public | Asks::Optional => Said::Nobody,
+        Asks::Anonymous if matches!(why.as_bytes(), b"locked") => Said::Nobody,
         Asks::Anonymous => Said::New,
-        Asks::User | Asks::Admin => Said::Ask(why),
+        Asks::User | Asks::Admin | Asks::Level => Said::Ask(why),
     }
 }
 

@@ -52,6 +52,10 @@ fn play(seed: u64) {
     let rules = Rules {
         idle: 1_800_000,
         absolute: 43_200_000,
+        offered: None,
+        forgets_root: false,
+        locks: false,
+        level: (0, None),
         every: Some(2000),
         grace: 1000,
         address: (Compared::Not, Answer::End),
@@ -82,6 +86,7 @@ impl Field {
                 world.shared(),
                 &world.snapshot().default,
                 world::principal(user),
+                None,
                 from,
                 None,
                 None,

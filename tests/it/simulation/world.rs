@@ -27,13 +27,14 @@ use vestibule::reader::Document;
 use vestibule::session::binding::{AddressMode, AgentMode, Answer, BindingRules, TlsFingerprint};
 use vestibule::session::concurrency::{Concurrency, Limit, WhenFull};
 use vestibule::session::handle::SessionHandle;
+use vestibule::session::level::Level;
 use vestibule::session::live::Live;
 use vestibule::session::principal::Principal;
 use vestibule::session::record::{EndReason, Owner, Person, Record};
 use vestibule::session::rotation::RotationRule;
 use vestibule::session::store::{Created, Lookup, Page, SessionStore, StoreError};
 use vestibule::session::tenant::ByTenant;
-use vestibule::session::timeouts::{Lifetime, Lifetimes};
+use vestibule::session::timeouts::{Lifetime, Lifetimes, OnIdle, Over, RoleLifetime};
 use vestibule::store::memory::MemoryStore;
 
 use super::model::{self, Asks, Compared, Place, Rules};
@@ -71,6 +72,10 @@ impl SessionStore for Turnstile {
 
     fn touch(&self, live: &Arc<Live>, now: Timestamp) {
         self.inner.touch(live, now);
+    }
+
+    fn lock(&self, live: &Arc<Live>) -> bool {
+        self.inner.lock(live)
     }
 
     fn change_principal(
@@ -115,7 +120,7 @@ impl SessionStore for Turnstile {
         &self,
         lifetimes: ByTenant<Lifetimes>,
         now: Timestamp,
-    ) -> BoxFuture<'_, Result<Vec<(SessionHandle, EndReason)>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<(SessionHandle, Over)>, StoreError>> {
         Box::pin(turn().then(move |()| self.inner.sweep(lifetimes, now)))
     }
 
@@ -190,7 +195,8 @@ impl World {
     /// A request arrives now; nothing of it is done yet.
     pub fn request(&self, asks: Asks, place: Place, cookies: &[String]) -> Flight {
         let (shared, snapshot, now) = (Arc::clone(self.shared()), Arc::clone(self.snapshot()), self.now());
-        let (parts, route) = (parts(place, cookies), route(asks));
+        let levels = &snapshot.default.rules.levels;
+        let (parts, route) = (parts(place, cookies), route(asks, levels.first()));
         Box::pin(async move {
             let facts = Facts::read(&parts, address(place)).expect("a good request");
             authorize(&shared, &snapshot.default, &route, &facts, &parts.headers, now).await
@@ -284,15 +290,34 @@ fn parts(place: Place, cookies: &[String]) -> Parts {
     request.body(()).expect("a request").into_parts().0
 }
 
-fn route(asks: Asks) -> RoutePolicy {
+fn route(asks: Asks, level: Option<&Arc<Level>>) -> RoutePolicy {
     let access = match asks {
         Asks::Public => Access::Public,
         Asks::Optional => Access::Optional,
         Asks::Anonymous => Access::Anonymous,
-        Asks::User | Asks::Admin => Access::Authenticated,
+        Asks::User | Asks::Admin | Asks::Level => Access::Authenticated,
     };
     let roles = if asks == Asks::Admin { vec!["ops".into(), "admin".into()] } else { Vec::new() };
-    RoutePolicy::new(access, roles)
+    let level = level.filter(|_| asks == Asks::Level).cloned();
+    RoutePolicy { level, ..RoutePolicy::new(access, roles) }
+}
+
+fn level(rules: &Rules) -> Arc<Level> {
+    let (after, idle) = rules.level;
+    let (after, idle) = (Duration::from_millis(after), idle.map(Duration::from_millis));
+    Arc::new(Level { name: "established".into(), after, idle })
+}
+
+fn lifetimes(rules: &Rules) -> Lifetimes {
+    let pair =
+        |(idle, absolute)| Lifetime { idle: Duration::from_millis(idle), absolute: Duration::from_millis(absolute) };
+    let of_root =
+        RoleLifetime { role: "admin".into(), forbids_remembering: rules.forgets_root, ..RoleLifetime::default() };
+    Lifetimes {
+        remembered: rules.offered.map(pair),
+        on_idle: if rules.locks { OnIdle::Lock } else { OnIdle::End },
+        ..Lifetimes::new(pair((rules.idle, rules.absolute)), [of_root])
+    }
 }
 
 fn session_rules(rules: &Rules) -> SessionRules {
@@ -317,11 +342,8 @@ fn session_rules(rules: &Rules) -> SessionRules {
         ..BindingRules::default()
     };
     SessionRules {
-        lifetimes: Lifetime {
-            idle: Duration::from_millis(rules.idle),
-            absolute: Duration::from_millis(rules.absolute),
-        }
-        .into(),
+        lifetimes: lifetimes(rules),
+        levels: [level(rules)].into(),
         rotation: RotationRule {
             every: rules.every.map(Duration::from_millis),
             grace: Duration::from_millis(rules.grace),
