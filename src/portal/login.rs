@@ -6,7 +6,7 @@ use http::{Response, StatusCode};
 
 use crate::base::deadline::Deadline;
 use crate::base::secret::Secret;
-use crate::enforce::authorize::{AnswerCookies, recognised};
+use crate::enforce::authorize::{AnswerCookies, known_session, recognised};
 use crate::enforce::body::{AnswerBody, ClientBody};
 use crate::enforce::pages::LoginPage;
 use crate::enforce::respond::{self, ACCOUNT_LIMIT, Refusal, is_for_person};
@@ -38,7 +38,17 @@ pub async fn show(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Resp
         _ => recognised(visit.shared, visit.tenant, visit.facts, &visit.parts.headers, visit.now).await.ok().flatten(),
     };
     let name = known.as_ref().map_or("", |principal| &principal.user);
+    let back = if back.notice.is_empty() { Return { notice: why(visit).await, ..back } } else { back };
     Ok(form(visit, cookies, StatusCode::OK, &back, name, None))
+}
+
+/// What somebody is told who comes here by no link that says it, as a script leads them: why their session has ended, if
+/// their cookie is that of one; otherwise nothing. The store that fails is no reason not to show the page.
+async fn why(visit: &Visit<'_>) -> String {
+    let Visit { shared, tenant, facts, parts, now, .. } = visit;
+    let known = known_session(shared, tenant, &parts.headers, facts.client, *now).await.ok().flatten();
+    let ended = known.and_then(|live| live.ended());
+    ended.map(|(reason, _)| reason.sentence().to_owned()).unwrap_or_default()
 }
 
 /// Takes the posted form.

@@ -16,6 +16,10 @@ pub const DEFAULT_IDLE: Duration = Duration::from_secs(30 * 60);
 /// Default for `session.lifetime.absolute`: one working day with its margins; the bound of NIST's AAL3.
 pub const DEFAULT_ABSOLUTE: Duration = Duration::from_secs(12 * 3600);
 
+/// How long a session that has ended is remembered, so that its person can be told why: whoever left in the evening comes
+/// back the next day. Strangers' sessions are forgotten at once.
+pub const REMEMBER_ENDED: Duration = Duration::from_secs(24 * 3600);
+
 /// Activity closer than this to the last one noted is not noted again: parallel requests of one session then do not
 /// fight for one cache line. A session may so end this much early, never late.
 pub const ACTIVITY_GRAIN: Duration = Duration::from_secs(1);

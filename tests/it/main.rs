@@ -67,5 +67,6 @@ mod upstream_faults;
 mod upstreams;
 mod walk;
 mod websockets;
+mod why;
 mod words;
 mod wsgidav;
