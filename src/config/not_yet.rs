@@ -11,7 +11,6 @@ const NO_SERVER: &str = "remove this line: sessions are kept in memory and in a 
 
 /// Each with the kind of table it belongs in, and what to do now.
 pub(super) const NOT_YET: &[NotYet] = &[
-    NotYet { table: "", key: "profile", help: REMOVE_LINE },
     NotYet { table: "", key: "alerts", help: "remove this table: [log] has the audit events" },
     NotYet { table: "", key: "api_key", help: REMOVE_TABLE },
     NotYet { table: "", key: "audit", help: "remove this table: \"audit\" in [log] says where audit events go" },

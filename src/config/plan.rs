@@ -11,11 +11,12 @@ use crate::config::limits::{self, LimitPlan};
 use crate::config::log::{self, LogPlan};
 use crate::config::login::{self, LocalUsers};
 use crate::config::not_yet::NOT_YET;
+use crate::config::profile::{self, Profile};
 use crate::config::server::{self, CertificatePlan, ServerPlan};
 use crate::config::session::{self, SessionPlan, StoreKind};
 use crate::config::{identity, portal, routes, upstreams};
-use crate::reader::Document;
 use crate::reader::mistake::Mistakes;
+use crate::reader::{Document, Written};
 use crate::route::table::Route;
 use crate::session::timeouts::Lifetime;
 use crate::upstream::identity::IdentityHeaders;
@@ -30,6 +31,8 @@ const KEYS: &str = "keys";
 /// A whole, valid configuration.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// The standard that it keeps to, if one is named.
+    pub profile: Option<Profile>,
     /// Listeners, certificates, workers, time-outs.
     pub server: ServerPlan,
     /// The operator's listeners.
@@ -52,6 +55,8 @@ pub struct Plan {
     pub log: LogPlan,
     /// What the pages call the service.
     pub title: Box<str>,
+    /// The file itself, for whoever tells what a decision rests on.
+    pub written: Written,
     /// The files that it was read from, but for certificates, each as it was before.
     pub files: Vec<Seen>,
 }
@@ -93,9 +98,10 @@ impl Plan {
     pub fn of(document: &Document) -> Result<Self, Mistakes> {
         document.not_yet(NOT_YET);
         let root = document.root();
-        let (server, listen) = server::read(&root);
+        let profile = profile::read(&root);
+        let (server, listen) = server::read(&root, profile);
         let admin = admin::read(&root, &listen);
-        let session = session::read(&root);
+        let session = session::read(&root, profile);
         let keys = keys::read(&root);
         let limits = limits::read(&root);
         let users = login::read(&root);
@@ -105,10 +111,12 @@ impl Plan {
         let upstreams = upstreams::read(&root, &server);
         let routes = routes::read(&root, &upstreams, users.is_some(), &all_sessions(session.as_ref()));
         log::apart(&root, &log, &own_files(document, &server, &admin, session.as_ref(), keys.as_ref()));
+        profile::refuse(profile, &root, session.as_ref(), server.hsts);
         document.finish()?;
         match (session, identity) {
             (Some(session), Some(identity)) => {
                 let mut plan = Self {
+                    profile,
                     server,
                     admin,
                     session,
@@ -120,6 +128,7 @@ impl Plan {
                     routes,
                     log,
                     title,
+                    written: document.written(),
                     files: Vec::new(),
                 };
                 if let Some(file) = plan.own_keys() {

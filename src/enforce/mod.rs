@@ -5,6 +5,7 @@ pub mod authorize;
 pub mod body;
 pub mod challenge;
 pub mod establish;
+pub mod explain;
 pub mod lease;
 pub mod pages;
 pub mod parking;

@@ -13,6 +13,7 @@ use crate::limit::guesses::CookieGuesses;
 use crate::limit::rate::{PerAddress, PerClient, PerKey, PerSession};
 use crate::limit::wrong_passwords::WrongPasswords;
 use crate::policy::client_address::ForwardedHeader;
+use crate::reader::Written;
 use crate::route::table::RouteTable;
 use crate::session::concurrency::Concurrency;
 use crate::session::tenant::{ByTenant, TenantId};
@@ -89,6 +90,8 @@ pub struct Snapshot {
     pub request_id: Option<HeaderName>,
     /// What every answer by https says of https (RFC 6797), if anything.
     pub strict_transport_security: Option<HeaderValue>,
+    /// The configuration as it is written, for whoever tells what a decision rests on.
+    pub written: Written,
 }
 
 impl Snapshot {
@@ -120,4 +123,9 @@ impl Snapshot {
         let is_limited = all.all().any(Option::is_some);
         is_limited.then_some(all)
     }
+}
+
+/// Whether a path is one of our own pages.
+pub fn is_ours(path: &[u8]) -> bool {
+    path.starts_with(PREFIX.as_bytes()) || path == &PREFIX.as_bytes()[..PREFIX.len() - 1]
 }

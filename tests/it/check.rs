@@ -222,11 +222,7 @@ remember_me = false
 issuer = "https://login.example.test"
 [login.locale]
 "#;
-    let expected = r#"gateway.toml:1:1: "profile" does not exist in this version yet
-    1 | profile = "asvs-l2"
-      | ^^^^^^^ remove this line
-
-gateway.toml:16:1: "level" does not exist in this version yet
+    let expected = r#"gateway.toml:16:1: "level" does not exist in this version yet
    16 | level = "established"
       | ^^^^^ remove this line
 
@@ -272,7 +268,7 @@ gateway.toml:35:8: there is no table [login.locale]
 
 12 mistakes in gateway.toml
 "#;
-    assert_eq!(told(&format!("profile = \"asvs-l2\"\n{GOOD}{more}")), expected);
+    assert_eq!(told(&format!("profile = \"none\"\n{GOOD}{more}")), expected);
 }
 
 #[test]
