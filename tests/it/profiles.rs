@@ -112,7 +112,7 @@ fn what_breaks_a_profile_is_refused_with_the_requirement() {
         }
     }
     let said = refused(&text("profile = \"asvs\"", "", ""));
-    assert!(said.contains("\"profile\" cannot be \"asvs\"") && said.contains("did you mean \"asvs-l2\"?"), "{said}");
+    assert!(said.contains("\"profile\" cannot be \"asvs\"") && said.contains("write \"asvs-l2\", "), "{said}");
     // A role that would get more than the profile leaves.
     let said = refused(&text(&profile("nist-aal3"), "", "[roles.admin]\nidle = \"20m\""));
     assert!(said.contains("write at most \"15m\""), "{said}");
@@ -282,7 +282,8 @@ fn each_line_that_can_be_configured_flips_with_what_is_written_and_names_the_lin
         let found = item(&plan(&written), *profile, document, section, asks);
         assert_eq!(found.state, State::NotMet, "{what}: {}", found.by);
         if !key.is_empty() {
-            let number = written.lines().rposition(|line| line.starts_with(key)).expect("the line") + 1;
+            let number =
+                written.lines().enumerate().filter(|(_, line)| line.starts_with(key)).last().expect("the line").0 + 1;
             assert!(found.by.contains(&format!("gateway.toml:{number}")), "{what}: line {number} in: {}", found.by);
         }
     }
@@ -298,7 +299,7 @@ fn what_is_written_down_in_the_checklist_is_what_holds() {
     let limits = item(&plan, Profile::AsvsL2, "ASVS 5.0", "7.1.1", "");
     assert_eq!(limits.state, State::Outside);
     assert!(
-        limits.by.contains("session.lifetime.idle = \"20m\" (") && limits.by.contains("gateway.toml:19)"),
+        limits.by.contains("session.lifetime.idle = \"20m\" (") && limits.by.contains("gateway.toml:18)"),
         "{}",
         limits.by
     );
@@ -326,7 +327,7 @@ fn the_checklist_is_printed_and_the_exit_status_says_whether_all_is_met() {
         "{shown}"
     );
     let line = "met      NIST SP 800-63B-4 2.2.3, 2.3.3: it ends when nothing happens\n         session.lifetime.idle = \"10m\" \
-                (gateway.toml:20), of 15m at the most\n";
+                (gateway.toml:19), of 15m at the most\n";
     assert!(shown.contains(line), "{shown}");
     let line = "NOT MET  NIST SP 800-63B-4 5: a session is of no higher level than how its person signed in\n         people sign \
                 in with a password, which is AAL1; AAL3 asks for two factors";
