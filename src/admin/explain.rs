@@ -47,7 +47,7 @@ pub(super) async fn answer<B>(shared: &Shared, asked: &Request<B>) -> Result<Res
     let upstreams: Vec<Box<str>> = snapshot.upstreams.iter().map(|upstream| upstream.settings.name.clone()).collect();
     let ground = Ground {
         routes: &snapshot.routes,
-        rules: &snapshot.rules,
+        rules: &|host| &snapshot.tenant(host).rules,
         identity: &snapshot.rewriting.identity,
         upstreams: &upstreams,
         written: &snapshot.written,

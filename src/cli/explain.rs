@@ -113,7 +113,7 @@ fn of_file(command: &ExplainCommand, parts: &Parts) -> Result<Explanation, Strin
     let upstreams: Vec<Box<str>> = plan.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
     let ground = Ground {
         routes: &routes,
-        rules: &plan.session.rules,
+        rules: &|_| &plan.session.rules,
         identity: &plan.identity,
         upstreams: &upstreams,
         written: &plan.written,

@@ -94,8 +94,7 @@ impl EndReason {
         match self {
             Self::Logout => "You signed out. To go on, please sign in again.",
             Self::Replaced => {
-                "You signed in again in this browser, which ended the earlier session. If this was still open in another \
-                 window, load it once more, or sign in here."
+                "You signed in again in this browser, which ended the earlier session. Load this once more, or sign in here."
             }
             Self::Idle => "You were signed out because nothing happened for a while. To go on, please sign in again.",
             Self::Absolute => {
@@ -103,7 +102,7 @@ impl EndReason {
             }
             Self::Reuse => {
                 "You were signed out because an outdated copy of your session was used. Please sign in again. If this keeps \
-                 happening, change your password and tell whoever runs this service."
+                 happening, have whoever runs this service change your password."
             }
             Self::Binding(Factor::Address) => {
                 "You were signed out because your network address changed. Please sign in again. If it did not change, tell \
@@ -128,12 +127,12 @@ impl EndReason {
                  for that, tell whoever runs this service."
             }
             Self::Displaced => {
-                "You were signed out here because you are signed in elsewhere as well, and only so many sessions at once \
-                 are allowed. If you did not sign in elsewhere, change your password and tell whoever runs this service."
+                "You were signed out here because you signed in elsewhere, and only so many sessions at once are allowed. \
+                 You can sign in again. If it was not you, have whoever runs this service change your password."
             }
             Self::EndedElsewhere => {
-                "You were signed out because you ended this session from another one. If that was not you, change your \
-                 password and tell whoever runs this service."
+                "You were signed out because you ended this session from another one. You can sign in again. If it was not \
+                 you, have whoever runs this service change your password."
             }
         }
     }

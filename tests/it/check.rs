@@ -266,7 +266,7 @@ gateway.toml:35:8: there is no table [login.locale]
    35 | [login.locale]
       |        ^^^^^^ did you mean [login.local]?
 
-12 mistakes in gateway.toml
+11 mistakes in gateway.toml
 "#;
     assert_eq!(told(&format!("profile = \"none\"\n{GOOD}{more}")), expected);
 }

@@ -327,7 +327,7 @@ fn the_checklist_is_printed_and_the_exit_status_says_whether_all_is_met() {
         "{shown}"
     );
     let line = "met      NIST SP 800-63B-4 2.2.3, 2.3.3: it ends when nothing happens\n         session.lifetime.idle = \"10m\" \
-                (gateway.toml:19), of 15m at the most\n";
+                (gateway.toml:18), of 15m at the most\n";
     assert!(shown.contains(line), "{shown}");
     let line = "NOT MET  NIST SP 800-63B-4 5: a session is of no higher level than how its person signed in\n         people sign \
                 in with a password, which is AAL1; AAL3 asks for two factors";

@@ -68,6 +68,21 @@ const WAYS: &[(EndReason, BringAbout)] = &[
     (EndReason::AccountDisabled, |gateway, _| {
         change_users(gateway, "name = \"alice\"", "name = \"alice\"\ndisabled = true");
     }),
+    (EndReason::Displaced, |gateway, client| {
+        // The one that was used least recently makes room.
+        for _ in 0..3 {
+            gateway.advance(2);
+            gateway.signed_in(ALICE);
+        }
+        assert_eq!(client.get("/").send().status, 401);
+    }),
+    (EndReason::EndedElsewhere, |gateway, _| {
+        // What the page of one's own sessions does is tried where that page is.
+        let shared = &gateway.running().shared;
+        let handle = gateway.sessions_of("alice")[0].handle();
+        let ended = shared.end_session(handle, EndReason::EndedElsewhere, None, shared.clock.now());
+        assert!(gateway.block_on(ended).expect("the store works"));
+    }),
     (EndReason::PasswordChanged, |gateway, _| {
         let file = gateway.folder.path().join("users.toml");
         let users = std::fs::read_to_string(file).expect("users");
@@ -94,7 +109,7 @@ fn change_users(gateway: &Gateway, from: &str, to: &str) {
 
 fn bound() -> Setup {
     let mut setup = Setup::new()
-        .extra("[session.binding.ip]\nmode = \"exact\"\n[session.binding.tls]\nmode = \"exact\"\nanswer = \"end\"\n");
+        .extra("[session.concurrency]\nmax_sessions = 3\n[session.binding.ip]\nmode = \"exact\"\n[session.binding.tls]\nmode = \"exact\"\nanswer = \"end\"\n");
     setup.server = "trusted_proxies = [\"127.0.0.1\"]".to_owned();
     // Who comes through a proxy has no TLS of their own, and is told by the address that is in the header.
     setup
@@ -150,7 +165,7 @@ fn there_is_a_way_to_each_reason() {
 fn every_reason_says_what_to_do() {
     for reason in EndReason::ALL {
         let sentence = reason.sentence();
-        let advice = ["sign in", "Sign in", "ask whoever runs", "tell whoever runs"];
+        let advice = ["lease sign in", "can sign in", "or sign in", "ask whoever runs"];
         assert!(advice.iter().any(|words| sentence.contains(words)), "{}: {sentence}", reason.name());
     }
 }

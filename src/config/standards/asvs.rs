@@ -17,8 +17,8 @@ pub(super) const V7: &[Requirement] = &[
     must(ASVS, "7.1.1", "the limits of a session are documented, and where they are longer than NIST's, why", |look| {
         outside(format!("yours to write down: {} and {}", idle(look), absolute(look)))
     }),
-    must(ASVS, "7.1.2", "how many sessions one person may have is documented, and what happens then", |_| {
-        outside("yours to write down: there is no limit here")
+    must(ASVS, "7.1.2", "how many sessions one person may have is documented, and what happens then", |look| {
+        outside(format!("yours to write down: {}", concurrency(look)))
     }),
     must(ASVS, "7.2.1", "sessions are checked by a trusted service in the background, not in the browser", |_| {
         met("every request that needs a session is decided on here, by the session in the store")
@@ -72,7 +72,7 @@ pub(super) const V7: &[Requirement] = &[
         outside("yours: both are changed in the users file, by nobody but you")
     }),
     must(ASVS, "7.5.2", "people see their sessions, and can end them after a proof of who they are", |_| {
-        not_met("there is no page for it yet; you can: vestibule sessions list --user NAME")
+        met("at /.vestibule/sessions, which asks for the password when it was given some time ago")
     }),
     must(ASVS, "7.6.2", "nobody is given a session without having done something for it", |_| {
         met("a session of a person begins with a form that they send, from a browser that was given it")
@@ -137,6 +137,18 @@ pub(super) fn idle(look: &Look<'_>) -> String {
 pub(super) fn absolute(look: &Look<'_>) -> String {
     let limit = look.plan.session.rules.lifetimes.all.absolute;
     look.key("session.lifetime.absolute", &format!("\"{}\"", units::shown(limit)))
+}
+
+/// How many sessions one person may have, as it is written.
+fn concurrency(look: &Look<'_>) -> String {
+    let Some(limits) = &look.plan.session.rules.concurrency else {
+        return "there is no limit ([session.concurrency])".to_owned();
+    };
+    let all = limits.all.map(|max| look.key("session.concurrency.max_sessions", &max.to_string()));
+    let roles =
+        limits.roles.iter().map(|(role, max)| look.key(&format!("roles.{role}.max_sessions"), &max.to_string()));
+    let when_full = look.key("session.concurrency.when_full", &format!("\"{}\"", limits.when_full.name()));
+    all.into_iter().chain(roles).chain([when_full]).collect::<Vec<_>>().join(", ")
 }
 
 /// The name of the cookie as it is written.

@@ -70,7 +70,7 @@ pub(super) const CHEAT_SHEET: &[Requirement] = &[
         met_if(!nowhere, format!("by a handle that opens nothing: {key}"), key)
     }),
     should(SHEET, "concurrent sign-in", "people are told of other sign-ins of theirs", |_| {
-        not_met("there is no page for it yet")
+        not_met("they can look at /.vestibule/sessions, but nobody tells them")
     }),
     must(SHEET, "transport", "a session never falls back from https to http", |look| {
         let redirect = look.place("server.redirect");

@@ -3,19 +3,23 @@
 
 use crate::base::clock::Timestamp;
 use crate::base::units;
-use crate::enforce::explain::{Behind, Ground, Step, span};
+use crate::enforce::explain::{Behind, Step, span};
 use crate::policy::facts::Facts;
-use crate::policy::route_policy::Access;
+use crate::policy::route_policy::{Access, SessionRules};
 use crate::policy::trace::Steps;
-use crate::reader::{Line, Lines};
+use crate::reader::{Line, Lines, Written};
 use crate::route::table::Route;
 use crate::session::binding::{AddressMode, AgentMode, Answer, Factor, TlsMode};
 use crate::session::live::SessionView;
 
 /// What a check looked at.
 pub struct Seen<'a> {
-    /// The configuration.
-    pub ground: &'a Ground<'a>,
+    /// The names of the applications, by place.
+    pub upstreams: &'a [Box<str>],
+    /// The configuration as it is written.
+    pub written: &'a Written,
+    /// What holds for every session there.
+    pub rules: &'a SessionRules,
     /// The route of the request.
     pub route: &'a Route,
     /// Which of the routes that is.
@@ -57,6 +61,7 @@ pub const CHECKS: &[Check] = &[
         from: NOTHING,
     },
     Check { name: "session", keys: NO_KEYS, from: NOTHING },
+    Check { name: "tenant", keys: NO_KEYS, from: tenant },
     Check { name: "revoked", keys: NO_KEYS, from: ended },
     Check { name: "generation", keys: rotation_keys, from: generation },
     Check { name: "lifetime", keys: lifetime_keys, from: lifetime },
@@ -77,7 +82,7 @@ fn without(seen: &Seen<'_>) -> Option<String> {
 
 /// The route that was found, and the steps of a trace.
 pub(super) fn steps(seen: &Seen<'_>, trace: &Steps) -> Vec<Step> {
-    let lines = seen.ground.written.lines();
+    let lines = seen.written.lines();
     let checked = trace.0.iter().map(|(name, found)| {
         let check = CHECKS.iter().find(|check| check.name == *name);
         let keys = check.map(|check| (check.keys)(seen, found)).unwrap_or_default();
@@ -99,7 +104,7 @@ impl Seen<'_> {
 
     fn route_found(&self, lines: &Lines<'_>) -> Step {
         let Route { host, path, upstream, .. } = self.route;
-        let name = self.ground.upstreams.get(*upstream).map_or("", |name| name);
+        let name = self.upstreams.get(*upstream).map_or("", |name| name);
         let keys = ["host", "path", "upstream"].map(|key| self.of_route(key, None));
         Step {
             check: "route".to_owned(),
@@ -111,7 +116,7 @@ impl Seen<'_> {
 
     /// The lines of keys, where they are written, and the defaults of those that are not.
     fn behind(&self, lines: &Lines<'_>, keys: Vec<Key>) -> Vec<Behind> {
-        let file = self.ground.written.file().display();
+        let file = self.written.file().display();
         let behind = |Key { path, default }: Key| match (lines.find(&path), default) {
             (Some(Line { number, text }), _) => Some(Behind { at: Some(format!("{file}:{number}")), key: path, text }),
             (None, Some(default)) => {
@@ -136,13 +141,18 @@ fn key(path: &str, default: Option<String>) -> Key {
     Key { path: path.to_owned(), default }
 }
 
+fn tenant(seen: &Seen<'_>) -> Option<String> {
+    let session = seen.session?;
+    Some(format!("it was made at \"{}\", and this host is of \"{}\"", session.tenant.name(), seen.rules.tenant.name()))
+}
+
 fn ended(seen: &Seen<'_>) -> Option<String> {
     let (reason, at) = seen.session?.ended?;
     Some(format!("{}, {} ago", reason.name(), span(seen.now.since(at))))
 }
 
 fn rotation_keys(seen: &Seen<'_>, _: &str) -> Vec<Key> {
-    let rule = &seen.ground.rules.rotation;
+    let rule = &seen.rules.rotation;
     let every = rule.every.map_or_else(|| Some("\"off\"".to_owned()), quoted);
     vec![key("session.rotation.every", every), key("session.rotation.grace", quoted(rule.grace))]
 }
@@ -153,7 +163,7 @@ fn generation(seen: &Seen<'_>) -> Option<String> {
 }
 
 fn lifetime_keys(seen: &Seen<'_>, _: &str) -> Vec<Key> {
-    let rules = &seen.ground.rules.lifetimes;
+    let rules = &seen.rules.lifetimes;
     let all = [("idle", rules.all.idle), ("absolute", rules.all.absolute)];
     let mut keys: Vec<Key> =
         all.into_iter().map(|(name, limit)| key(&format!("session.lifetime.{name}"), quoted(limit))).collect();
@@ -168,7 +178,7 @@ fn lifetime_keys(seen: &Seen<'_>, _: &str) -> Vec<Key> {
 
 fn lifetime(seen: &Seen<'_>) -> Option<String> {
     let session = seen.session?;
-    let limits = seen.ground.rules.lifetimes.of(session.principal.map(|principal| &**principal));
+    let limits = seen.rules.lifetimes.of(session.principal.map(|principal| &**principal));
     Some(format!(
         "last active {} ago, of {} at the most; signed in {} ago, of {} at the most",
         span(seen.now.since(session.active_at)),
@@ -179,7 +189,7 @@ fn lifetime(seen: &Seen<'_>) -> Option<String> {
 }
 
 fn binding_keys(seen: &Seen<'_>, found: &str) -> Vec<Key> {
-    let rules = &seen.ground.rules.binding;
+    let rules = &seen.rules.binding;
     let address = match rules.address {
         AddressMode::Off => "off",
         AddressMode::Exact => "exact",

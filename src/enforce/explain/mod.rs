@@ -34,8 +34,8 @@ pub use request::{header, request};
 pub struct Ground<'a> {
     /// Where requests go.
     pub routes: &'a RouteTable,
-    /// What holds for every session.
-    pub rules: &'a SessionRules,
+    /// What holds for every session of the tenant whose a host is.
+    pub rules: &'a dyn Fn(&str) -> &'a SessionRules,
     /// What the application is told.
     pub identity: &'a IdentityHeaders,
     /// The names of the applications, by place.
@@ -174,8 +174,10 @@ pub fn explain(ground: &Ground<'_>, asked: &Asked<'_>) -> Explanation {
         generation: session.rotation.generation,
     });
     let mut trace = Steps::default();
-    let decision = decide(ground.rules, &route.policy, presented, &facts, asked.now, &mut trace);
-    let seen = Seen { ground, route, place, session, facts: &facts, now: asked.now };
+    let rules = (ground.rules)(&facts.host);
+    let decision = decide(rules, &route.policy, presented, &facts, asked.now, &mut trace);
+    let Ground { upstreams, written, .. } = *ground;
+    let seen = Seen { upstreams, written, rules, route, place, session, facts: &facts, now: asked.now };
     told.steps = checks::steps(&seen, &trace);
     told.upstream = ground.upstreams.get(route.upstream).map(|name| name.to_string());
     told.decided(&decision, ground, &facts);
