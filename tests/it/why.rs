@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use vestibule::app::{self, Parts, Running};
 use vestibule::base::clock::Clock;
-use vestibule::base::random::Random;
 use vestibule::config::Plan;
 use vestibule::enforce::reloads::Cause;
 use vestibule::session::binding::Factor;
@@ -148,7 +147,7 @@ fn start_again(gateway: &mut Gateway) -> (Running, Client) {
     gateway.stop();
     let plan = Plan::load(&gateway.folder.path().join("gateway.toml")).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     let clock = Clock::Manual(gateway.clock.clone());
-    let parts = Parts { clock, random: Random::System, store: None, log: Box::new(Log::default()) };
+    let parts = Parts { clock, log: Box::new(Log::default()), ..Parts::default() };
     let running = app::start(&plan, parts).expect("it starts");
     let client = Client::new(running.addresses[0]);
     (running, client)
