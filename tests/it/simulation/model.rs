@@ -313,9 +313,10 @@ impl Model {
         }
     }
 
-    /// No session is older than its absolute limit, here less than a day, so no cookie need be older than that.
+    /// No session is older than its absolute limit, here less than a day, and what ended is known for a day more, so no cookie
+    /// need be older than that.
     fn opens(&self, cookie: &Cookie, now: u64) -> bool {
-        matches!(cookie, Cookie::Sealed { day, .. } if now / DAY <= day + self.rules.absolute / DAY + 1)
+        matches!(cookie, Cookie::Sealed { day, .. } if now / DAY <= day + (self.rules.absolute + DAY) / DAY + 1)
     }
 
     fn judge(&self, session: &Session, shown: u32, request: &Request) -> Judged {
