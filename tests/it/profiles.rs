@@ -125,6 +125,9 @@ fn item(plan: &Plan, profile: Profile, document: &str, section: &str, asks: &str
     list.iter().find(is_it).unwrap_or_else(|| panic!("{document} {section}: {asks}")).clone()
 }
 
+/// A requirement by its document, its section and what it asks for; what meets it, what does not, and the line that does not.
+type Case = (Profile, &'static str, &'static str, &'static str, [String; 2], [String; 2], &'static str);
+
 #[test]
 fn each_line_that_can_be_configured_flips_with_what_is_written_and_names_the_line() {
     use Profile::{AsvsL2, NistAal2, NistAal3};
@@ -138,7 +141,7 @@ fn each_line_that_can_be_configured_flips_with_what_is_written_and_names_the_lin
                upstream = \"other\"\n";
     let apart = two.replace("[[route]]\n", "[[route]]\nhost = \"other.test\"\n");
     // What meets it, what does not, and which key is named for it.
-    let cases: Vec<(Profile, &str, &str, &str, [String; 2], [String; 2], &str)> = vec![
+    let cases: Vec<Case> = vec![
         (AsvsL2, ASVS, "7.3.1", "", both("", ""), both("", &lifetime("idle = \"2h\"")), "idle = \"2h\""),
         (
             AsvsL2,
