@@ -28,6 +28,7 @@ use crate::base::clock::Clock;
 use crate::base::random::Random;
 use crate::base::units;
 use crate::config::Plan;
+use crate::config::Profile;
 use crate::config::StoreKind;
 use crate::config::{CertificatePlan, Hsts};
 use crate::crypto::keyring::KeyRing;
@@ -142,6 +143,9 @@ pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
 /// A sentence that says what could not be had.
 pub fn start_on(sockets: Sockets, plan: &Plan, parts: Parts) -> Result<Running, String> {
     memory::without_huge_pages();
+    if let Some(lacks) = plan.profile.and_then(Profile::lacks) {
+        tracing::warn!("{lacks}");
+    }
     let workers = plan.server.workers_here();
     let certificates = plan.server.certificates.iter().map(CertificatePlan::files);
     let renewal = Arc::new(Renewal::load(certificates, parts.clock.now())?);
@@ -449,6 +453,7 @@ pub(crate) fn snapshot(
         request_id: plan.log.request_id.clone(),
         strict_transport_security: plan.server.hsts.map(Hsts::header),
         csrf_token: plan.csrf_token.clone(),
+        written: plan.written.clone(),
     })
 }
 

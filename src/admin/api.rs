@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::admin::guard::{Caller, Refused};
 use crate::admin::metrics::{self, text};
 use crate::admin::query::{Query, Wanted};
-use crate::admin::{reload, sessions, status};
+use crate::admin::{explain, reload, sessions, status};
 use crate::enforce::shared::Shared;
 use crate::observe::audit::{AuditEvent, AuditFields};
 use crate::session::handle::SessionHandle;
@@ -22,6 +22,7 @@ pub(super) async fn answer<B>(shared: &Arc<Shared>, request: &Request<B>, caller
         "/status" => look(request, || status::status(shared)),
         "/upstreams" => look(request, || status::upstreams(shared)),
         "/users" => look(request, || status::users(shared)),
+        "/explain" => explain::answer(shared, request).await,
         "/sessions/reseal" => Ok(reseal(shared, request, caller).await),
         "/reload" => Ok(reload::answer(shared, request.method(), caller).await),
         path => match path.strip_prefix("/sessions/") {

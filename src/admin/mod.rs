@@ -13,6 +13,7 @@
 //! | `DELETE /sessions/HANDLE` | ends it |
 //! | `DELETE /sessions?user=NAME` | ends every session of a person |
 //! | `DELETE /sessions?all=true` | ends every session there is |
+//! | `GET /explain?request=GET https://…` | what would be decided on a request by the configuration in force, check by check, with the lines behind it; with `session=HANDLE`, of whoever has that session; `address=` where it comes from, `headers=` its headers, one a line |
 //! | `POST /sessions/reseal` | seals what is stored anew under the active key; how many sessions that were |
 //! | `POST /reload` | reads the configuration again: the version in force, or what is wrong with it |
 //! | `GET /ping`, `/ready`, `/metrics` | as [`metrics`] has them |
@@ -30,6 +31,7 @@ pub mod metrics;
 pub mod sessions;
 
 mod api;
+mod explain;
 mod query;
 mod reload;
 mod status;

@@ -49,7 +49,11 @@ impl<'a> Query<'a> {
         written.append_pair("after", &after.to_string()).finish()
     }
 
-    fn read<T>(&self, name: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
+    /// What `read` makes of the value of a word, if it is given.
+    ///
+    /// # Errors
+    /// What `read` says, behind the word.
+    pub(super) fn read<T>(&self, name: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, String> {
         self.get(name).map(read).transpose().map_err(|why| format!("{name}: {why}"))
     }
 }

@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod demo_app;
 mod describe;
+mod explain;
 mod notify;
 mod operator;
 mod process;
@@ -22,6 +23,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::base::random::Random;
+use crate::config::Profile;
 use crate::crypto::{key_file, keyring};
 
 /// A session gateway for applications nobody can change any more.
@@ -47,11 +49,16 @@ enum Command {
     ///
     /// It makes nothing and listens on no port, and may be run beside the gateway whose next configuration it is. Where the file
     /// says "user", run it as root, as the gateway is started: it then looks as that user.
+    #[command(after_help = check::EXIT_STATUS)]
     Check {
         /// The configuration file.
         #[arg(long, value_name = "FILE", default_value = "gateway.toml")]
         config: PathBuf,
+        /// Print what this standard asks of sessions instead, each requirement with whether the file meets it and by what.
+        #[arg(long, value_name = "PROFILE", value_parser = check::profile)]
+        profile: Option<Profile>,
     },
+    Explain(explain::ExplainCommand),
     /// Have a running gateway read its configuration again, and say what came of it.
     Reload(reload::ReloadCommand),
     /// Try it: a small old-fashioned application behind the gateway, with two users, in one command.
@@ -94,6 +101,8 @@ impl Failed {
     const NOT_DONE: u8 = 1;
     /// It was done, and does not outlive a crash yet.
     const UNWRITTEN: u8 = 3;
+    /// It was done, and something that a standard asks for is not met.
+    const NOT_MET: u8 = 3;
 }
 
 impl From<String> for Failed {
@@ -117,7 +126,9 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failed> {
     match command {
         Command::Serve { config } => serve::run(&config)?,
-        Command::Check { config } => check::run(&config)?,
+        Command::Check { config, profile: None } => check::run(&config)?,
+        Command::Check { config, profile: Some(profile) } => check::standard(&config, profile)?,
+        Command::Explain(command) => explain::run(&command)?,
         Command::Reload(command) => reload::run(&command)?,
         Command::Demo(command) => demo::run(&command)?,
         Command::User(command) => user::run(command, &Random::System)?,

@@ -86,6 +86,11 @@ impl Answer {
 }
 
 impl Gateway {
+    /// Its configuration file.
+    pub(super) fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// Finds out where it is.
     ///
     /// # Errors

@@ -22,6 +22,11 @@ pub struct Hsts {
 }
 
 impl Hsts {
+    /// How long browsers keep to it.
+    pub const fn max_age(self) -> Duration {
+        self.max_age
+    }
+
     /// The value of `Strict-Transport-Security`.
     pub fn header(self) -> HeaderValue {
         let subdomains = if self.subdomains { "; includeSubDomains" } else { "" };
@@ -32,13 +37,14 @@ impl Hsts {
     }
 }
 
-/// Reads the keys of `[server]` that begin with `hsts`.
-pub(super) fn read(section: &Section<'_>) -> Option<Hsts> {
+/// Reads the keys of `[server]` that begin with `hsts`; `default` holds where nothing is written.
+pub(super) fn read(section: &Section<'_>, default: Option<Duration>) -> Option<Hsts> {
     let max_age = section.parsed("hsts", |text| if text == "off" { Ok(None) } else { max_age(text).map(Some) });
     let is_wrong = section.has("hsts") && max_age.is_none();
     let (subdomains, preload) = (section.bool("hsts_subdomains"), section.bool("hsts_preload"));
     let (subdomains, preload) = (subdomains.unwrap_or(false), preload.unwrap_or(false));
-    let Some(max_age) = max_age.flatten() else {
+    let max_age = if section.has("hsts") { max_age.flatten() } else { default };
+    let Some(max_age) = max_age else {
         for (key, is_on) in [("hsts_subdomains", subdomains), ("hsts_preload", preload)] {
             if is_on && !is_wrong {
                 section.mistake_at(key, "this says nothing while hsts is \"off\"", "add hsts = \"365d\"");

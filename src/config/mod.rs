@@ -1,6 +1,7 @@
 //! Floor 7: `gateway.toml`, from what is written to what is meant. All mistakes are found in one go.
 
 pub mod plan;
+pub mod standards;
 
 mod admin;
 mod concurrency;
@@ -17,6 +18,7 @@ mod login;
 mod not_yet;
 mod parked_posts;
 mod portal;
+mod profile;
 mod rewriting;
 mod routes;
 mod server;
@@ -29,6 +31,7 @@ pub use keys::Keys;
 pub use limits::LimitPlan;
 pub use login::LocalUsers;
 pub use plan::Plan;
+pub use profile::Profile;
 pub use server::{CertificatePlan, ServiceUser};
 pub use session::StoreKind;
 pub use upstreams::server as upstream_server;

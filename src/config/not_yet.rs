@@ -3,14 +3,12 @@
 
 use crate::reader::NotYet;
 
-const REMOVE_LINE: &str = "remove this line";
 const REMOVE_TABLE: &str = "remove this table";
 const PASSWORDS_ONLY: &str = "remove this table: people sign in with a password, by [login.local]";
 const NO_SERVER: &str = "remove this line: sessions are kept in memory and in a file";
 
 /// Each with the kind of table it belongs in, and what to do now.
 pub(super) const NOT_YET: &[NotYet] = &[
-    NotYet { table: "", key: "profile", help: REMOVE_LINE },
     NotYet { table: "", key: "alerts", help: "remove this table: [log] has the audit events" },
     NotYet { table: "", key: "api_key", help: REMOVE_TABLE },
     NotYet { table: "", key: "audit", help: "remove this table: \"audit\" in [log] says where audit events go" },

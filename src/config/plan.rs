@@ -12,12 +12,13 @@ use crate::config::limits::{self, LimitPlan};
 use crate::config::log::{self, LogPlan};
 use crate::config::login::{self, LocalUsers};
 use crate::config::not_yet::NOT_YET;
+use crate::config::profile::{self, Profile};
 use crate::config::server::{self, CertificatePlan, ServerPlan};
 use crate::config::session::{self, SessionPlan, StoreKind};
 use crate::config::{csrf, identity, portal, routes, upstreams};
 use crate::policy::route_policy::TokenNames;
-use crate::reader::Document;
 use crate::reader::mistake::Mistakes;
+use crate::reader::{Document, Written};
 use crate::route::table::Route;
 use crate::session::timeouts::{Lifetime, Lifetimes};
 use crate::upstream::identity::IdentityHeaders;
@@ -32,6 +33,8 @@ const KEYS: &str = "keys";
 /// A whole, valid configuration.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// The standard that it keeps to, if one is named.
+    pub profile: Option<Profile>,
     /// Listeners, certificates, workers, time-outs.
     pub server: ServerPlan,
     /// The operator's listeners.
@@ -56,6 +59,8 @@ pub struct Plan {
     pub title: Box<str>,
     /// What the synchroniser token is called, where some route asks for one.
     pub csrf_token: Option<Arc<TokenNames>>,
+    /// The file itself, for whoever tells what a decision rests on.
+    pub written: Written,
     /// The files that it was read from, but for certificates, each as it was before.
     pub files: Vec<Seen>,
 }
@@ -97,9 +102,10 @@ impl Plan {
     pub fn of(document: &Document) -> Result<Self, Mistakes> {
         document.not_yet(NOT_YET);
         let root = document.root();
-        let (server, listen) = server::read(&root);
+        let profile = profile::read(&root);
+        let (server, listen) = server::read(&root, profile);
         let admin = admin::read(&root, &listen);
-        let session = session::read(&root);
+        let session = session::read(&root, profile);
         let keys = keys::read(&root);
         let limits = limits::read(&root);
         let users = login::read(&root);
@@ -114,10 +120,12 @@ impl Plan {
         let identity = identity.and_then(|identity| csrf::with_token(&root, identity, csrf_token.as_deref()));
         let log = log::read(&root, identity.as_ref());
         log::apart(&root, &log, &own_files(document, &server, &admin, session.as_ref(), keys.as_ref()));
+        profile::refuse(profile, &root, session.as_ref(), server.hsts);
         document.finish()?;
         match (session, identity) {
             (Some(session), Some(identity)) => {
                 let mut plan = Self {
+                    profile,
                     server,
                     admin,
                     session,
@@ -130,6 +138,7 @@ impl Plan {
                     log,
                     title,
                     csrf_token,
+                    written: document.written(),
                     files: Vec::new(),
                 };
                 if let Some(file) = plan.own_keys() {

@@ -130,7 +130,8 @@ fn read_one(
     let recency = lifetimes::of_route(section, (!access_is_wrong).then_some(access), sessions.0);
     let level = levels::of_route(section, sessions.1, (!access_is_wrong).then_some(access), recency.as_deref());
     let csrf = csrf::of_route(section, access, csrf);
-    let policy = RoutePolicy { access, roles: roles.into_iter().map(|role| role.value).collect(), recency, csrf, level };
+    let policy =
+        RoutePolicy { access, roles: roles.into_iter().map(|role| role.value).collect(), recency, csrf, level };
     let websocket_timeout = positive(section, "websocket_timeout", DEFAULT_WEBSOCKET_TIMEOUT);
     let rewriting = rewriting::read(section, path.as_ref());
     let compress = compress(section);

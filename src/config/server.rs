@@ -12,6 +12,7 @@ use nix::unistd::{Gid, Uid, User};
 use crate::base::net::{TrustedProxies, canonical};
 use crate::base::shell;
 use crate::config::hsts::{self, Hsts};
+use crate::config::profile::{self, Profile};
 use crate::policy::client_address::ForwardedHeader;
 use crate::reader::mistake::Mistake;
 use crate::reader::{Located, Section};
@@ -132,7 +133,7 @@ impl ServerPlan {
 }
 
 /// Reads `[server]`: what it says, and where each address to listen on is written.
-pub(super) fn read(root: &Section<'_>) -> (ServerPlan, Vec<Located<SocketAddr>>) {
+pub(super) fn read(root: &Section<'_>, profile: Option<Profile>) -> (ServerPlan, Vec<Located<SocketAddr>>) {
     let section = root.section_or_empty("server");
     section.require("listen", r#"listen = ["127.0.0.1:8443"]"#);
     let listen = section.parsed_list("listen", address);
@@ -151,7 +152,7 @@ pub(super) fn read(root: &Section<'_>) -> (ServerPlan, Vec<Located<SocketAddr>>)
         listen: listen.iter().map(|address| address.value).collect(),
         redirect: redirect.iter().map(|address| address.value).collect(),
         acme_challenges: acme_challenges(&section),
-        hsts: hsts::read(&section),
+        hsts: hsts::read(&section, profile::hsts(profile)),
         user: section.parsed("user", service_user),
         workers: section.integer("workers", 1..=MAX_WORKERS),
         certificates,

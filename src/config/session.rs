@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::base::net::{DEFAULT_PREFIX_V4, DEFAULT_PREFIX_V6};
 use crate::base::units;
+use crate::config::profile::{self, Profile};
 use crate::config::{concurrency, levels, lifetimes, parked_posts};
 use crate::enforce::parking::ParkingSettings;
 use crate::login::{attempt, device};
@@ -14,9 +15,7 @@ use crate::session::binding::{AddressMode, AgentMode, Answer, BindingRules, TlsM
 use crate::session::cookie::{CookieSettings, SameSite};
 use crate::session::rotation::{DEFAULT_EVERY, DEFAULT_GRACE, RotationRule};
 use crate::session::tenant::TenantId;
-use crate::session::timeouts::{
-    DEFAULT_ABSOLUTE, DEFAULT_IDLE, DEFAULT_REMEMBERED_ABSOLUTE, DEFAULT_REMEMBERED_IDLE, Lifetime, Lifetimes, OnIdle,
-};
+use crate::session::timeouts::{DEFAULT_REMEMBERED_ABSOLUTE, DEFAULT_REMEMBERED_IDLE, Lifetime, Lifetimes, OnIdle};
 
 /// The shortest idle limit and rotation interval: below it people lose their session between two clicks.
 pub(super) const SHORTEST: Duration = Duration::from_secs(10);
@@ -50,11 +49,11 @@ pub struct SessionPlan {
 }
 
 /// Reads `[session]`.
-pub(super) fn read(root: &Section<'_>) -> Option<SessionPlan> {
+pub(super) fn read(root: &Section<'_>, profile: Option<Profile>) -> Option<SessionPlan> {
     let section = root.section_or_empty("session");
     let store = store(&section);
     let cookie = cookie(&section);
-    let all = lifetime(&section);
+    let all = lifetime(&section, profile);
     let on_idle =
         section.section_or_empty("lifetime").one_of("on_idle", &[("end", OnIdle::End), ("lock", OnIdle::Lock)]);
     let base = Lifetimes {
@@ -149,11 +148,11 @@ fn cookie_path(text: &str) -> Result<Box<str>, String> {
     if is_good { Ok(text.into()) } else { Err(format!("\"{text}\" is not a path; write one like \"/\"")) }
 }
 
-fn lifetime(session: &Section<'_>) -> Lifetime {
-    let section = session.section_or_empty("lifetime");
+fn lifetime(session: &Section<'_>, profile: Option<Profile>) -> Lifetime {
+    let (section, default) = (session.section_or_empty("lifetime"), profile::lifetime(profile));
     let limits = Lifetime {
-        idle: section.duration("idle").unwrap_or(DEFAULT_IDLE),
-        absolute: section.duration("absolute").unwrap_or(DEFAULT_ABSOLUTE),
+        idle: section.duration("idle").unwrap_or(default.idle),
+        absolute: section.duration("absolute").unwrap_or(default.absolute),
     };
     check_limits(&section, &limits);
     limits

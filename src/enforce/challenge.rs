@@ -30,8 +30,12 @@ pub fn challenge(
     let to = back_to(parts, asked.facts.authority).unwrap_or_else(ReturnTo::start);
     let back = Return { to, notice: outcome.notice(&reason.notice().unwrap_or_default()), kept: outcome.kept() };
     let link = tenant.attempts.link(&shared.random, &back, asked.now);
-    let status = if parts.method == Method::GET { StatusCode::FOUND } else { StatusCode::SEE_OTHER };
-    respond::redirect(status, &format!("{PREFIX}login?return={link}"))
+    respond::redirect(status_of(&parts.method), &format!("{PREFIX}login?return={link}"))
+}
+
+/// What a navigation is answered that somebody must sign in for.
+pub fn status_of(method: &Method) -> StatusCode {
+    if *method == Method::GET { StatusCode::FOUND } else { StatusCode::SEE_OTHER }
 }
 
 /// Where the person goes on: what they asked for, or, since a form that was posted cannot be fetched again, the page that

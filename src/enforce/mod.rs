@@ -6,6 +6,7 @@ pub mod body;
 pub mod challenge;
 pub mod cross_site;
 pub mod establish;
+pub mod explain;
 pub mod form_token;
 pub mod lease;
 pub mod pages;

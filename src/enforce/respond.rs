@@ -164,9 +164,11 @@ impl Refusal {
                 "You have as many sessions as you may have at a time. Sign out in another place, then sign in here, or have \
                  whoever runs this service end one.",
             ),
-            Self::Unauthenticated(reason @ (Reason::Stale(_) | Reason::Locked(_))) => reason.sentence(),
             Self::Forbidden(Reason::CrossSite(found)) => Some(found.sentence()),
-            Self::Unauthenticated(_) => Some("Please sign in."),
+            Self::Unauthenticated(reason) => Some(match reason.sentence() {
+                Some(sentence) => sentence,
+                None => "Please sign in.",
+            }),
             Self::LoginBusy => Some("Many people are signing in right now. Please try again in a moment."),
             Self::Store => Some("Sessions cannot be checked right now. Please try again in a moment."),
             Self::Unwritten => {

@@ -14,6 +14,7 @@ use crate::limit::rate::{PerAddress, PerClient, PerKey, PerSession};
 use crate::limit::wrong_passwords::WrongPasswords;
 use crate::policy::client_address::ForwardedHeader;
 use crate::policy::route_policy::TokenNames;
+use crate::reader::Written;
 use crate::route::table::RouteTable;
 use crate::session::concurrency::Concurrency;
 use crate::session::tenant::{ByTenant, TenantId};
@@ -92,6 +93,8 @@ pub struct Snapshot {
     pub strict_transport_security: Option<HeaderValue>,
     /// What the synchroniser token is called, where some route asks for one.
     pub csrf_token: Option<Arc<TokenNames>>,
+    /// The configuration as it is written, for whoever tells what a decision rests on.
+    pub written: Written,
 }
 
 impl Snapshot {
@@ -123,4 +126,9 @@ impl Snapshot {
         let is_limited = all.all().any(Option::is_some);
         is_limited.then_some(all)
     }
+}
+
+/// Whether a path is one of our own pages.
+pub fn is_ours(path: &[u8]) -> bool {
+    path.starts_with(PREFIX.as_bytes()) || path == &PREFIX.as_bytes()[..PREFIX.len() - 1]
 }

@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use crate::base::deadline::Deadline;
 use crate::base::secret::Secret;
 use crate::base::units;
-use crate::enforce::authorize::{AnswerCookies, recognised};
+use crate::enforce::authorize::{AnswerCookies, known_session, recognised};
 use crate::enforce::body::{AnswerBody, ClientBody};
 use crate::enforce::pages::{LoginPage, RememberChoice};
 use crate::enforce::respond::{self, ACCOUNT_LIMIT, Refusal, is_for_person};
@@ -45,6 +45,7 @@ pub async fn show(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Resp
     let person = known.as_ref().and_then(|live| live.principal()).filter(|_| !back.notice.is_empty());
     let name = person.map_or("", |principal| &principal.user);
     let is_remembered = known.as_ref().is_some_and(|live| live.is_remembered());
+    let back = if back.notice.is_empty() { Return { notice: why(visit).await, ..back } } else { back };
     Ok(form(visit, cookies, StatusCode::OK, &back, Filled { name, is_remembered }, None))
 }
 
@@ -58,6 +59,15 @@ impl<'a> From<&'a str> for Filled<'a> {
     fn from(name: &'a str) -> Self {
         Self { name, is_remembered: false }
     }
+}
+
+/// What somebody is told who comes here by no link that says it, as a script leads them: why their session has ended, if
+/// their cookie is that of one; otherwise nothing. The store that fails is no reason not to show the page.
+async fn why(visit: &Visit<'_>) -> String {
+    let Visit { shared, tenant, facts, parts, now, .. } = visit;
+    let known = known_session(shared, tenant, &parts.headers, facts.client, *now).await.ok().flatten();
+    let ended = known.and_then(|live| live.ended());
+    ended.map(|(reason, _)| reason.sentence().to_owned()).unwrap_or_default()
 }
 
 /// Takes the posted form.

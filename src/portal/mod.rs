@@ -13,6 +13,8 @@ pub mod sessions;
 use http::request::Parts;
 use http::{Method, Response};
 
+pub use crate::enforce::snapshot::is_ours;
+
 use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadline;
 use crate::enforce::authorize::AnswerCookies;
@@ -41,11 +43,6 @@ pub struct Visit<'a> {
     pub parts: &'a Parts,
     /// When it came.
     pub now: Timestamp,
-}
-
-/// Whether a path is one of ours.
-pub fn is_ours(path: &[u8]) -> bool {
-    path.starts_with(PREFIX.as_bytes()) || path == &PREFIX.as_bytes()[..PREFIX.len() - 1]
 }
 
 /// Answers a request for one of our pages. `deadline` bounds how long a posted form may take.

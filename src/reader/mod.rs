@@ -25,6 +25,7 @@ mod syntax;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod written;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -35,6 +36,7 @@ use std::path::{Path, PathBuf};
 
 pub use section::Section;
 pub use suggest::{either, nearest};
+pub use written::{Line, Lines, Written};
 
 use crate::base::secret::Secret;
 use crate::base::stamp::Seen;

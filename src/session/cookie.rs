@@ -16,6 +16,7 @@ use crate::base::secret::Secret;
 use crate::crypto::keyring::{KeyRing, Purpose};
 use crate::crypto::seal::{OVERHEAD, Sealer};
 use crate::session::handle::SessionHandle;
+use crate::session::timeouts::REMEMBER_ENDED;
 
 /// Handle, generation and proof.
 const PLAIN: usize = 16 + 4 + 32;
@@ -86,7 +87,8 @@ pub struct SessionCookie {
     sealer: Sealer,
     associated: Vec<u8>,
     attributes: String,
-    /// How many days back a cookie may have been sealed: no session is older than its absolute limit.
+    /// How many days back a cookie may have been sealed: no session is older than its absolute limit, and it is remembered
+    /// for a while why it ended.
     days: u32,
 }
 
@@ -99,7 +101,8 @@ impl SessionCookie {
         if let Some(domain) = &settings.domain {
             let _ = write!(attributes, "; Domain={domain}");
         }
-        let days = u32::try_from(absolute.as_secs() / 86_400 + 1).unwrap_or(u32::MAX);
+        let known_for = absolute.saturating_add(REMEMBER_ENDED);
+        let days = u32::try_from(known_for.as_secs() / 86_400 + 1).unwrap_or(u32::MAX);
         let sealer = Sealer::new(ring, Purpose::SessionCookie, tenant);
         Self { settings, sealer, associated, attributes, days }
     }
@@ -183,7 +186,7 @@ impl SessionCookie {
     }
 
     /// Opens a cookie's value; `None` when it was not sealed here, for this cookie and tenant, in the time that any
-    /// session can have lasted.
+    /// session can have lasted, and is remembered after it has ended.
     pub fn open(&self, value: &[u8], now: Timestamp) -> Option<CookieSecret> {
         // The length is looked at before anything is decoded.
         if value.len() != VALUE_LENGTH {
@@ -276,7 +279,9 @@ mod tests {
         let value = value_of(&cookie.set(&Random::seeded(1), &secret(), NOW).expect("a header"));
         assert_eq!(cookie_for("__Host-other", "default").open(value.as_bytes(), NOW), None);
         assert_eq!(cookie_for("__Host-session", "other").open(value.as_bytes(), NOW), None);
-        assert_eq!(cookie.open(value.as_bytes(), NOW.plus(Duration::from_secs(2 * 86_400))), None);
+        let days = |days: u64| NOW.plus(Duration::from_secs(days * 86_400));
+        assert_eq!(cookie.open(value.as_bytes(), days(2)), Some(secret()), "its session may be remembered");
+        assert_eq!(cookie.open(value.as_bytes(), days(3)), None);
         for wrong in
             ["", "AAAA", &value[1..], &format!("{value}A"), &value.replace(&value[4..5], "!"), &value.to_uppercase()]
         {

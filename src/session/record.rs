@@ -92,35 +92,47 @@ impl EndReason {
     /// What the person is told.
     pub const fn sentence(self) -> &'static str {
         match self {
-            Self::Logout => "You signed out.",
-            Self::Replaced => "You signed in again in this browser, which ended the earlier session.",
-            Self::Idle => "You were signed out because nothing happened for a while.",
-            Self::Absolute => "You were signed out because your session reached its full length.",
-            Self::Reuse => {
-                "You were signed out because an outdated copy of your session was used. If this keeps happening, \
-                 change your password and tell whoever runs this service."
+            Self::Logout => "You signed out. To go on, please sign in again.",
+            Self::Replaced => {
+                "You signed in again in this browser, which ended the earlier session. Load this once more, or sign in here."
             }
-            Self::Binding(Factor::Address) => "You were signed out because your network address changed.",
-            Self::Binding(Factor::UserAgent) => "You were signed out because your session was used by another browser.",
+            Self::Idle => "You were signed out because nothing happened for a while. To go on, please sign in again.",
+            Self::Absolute => {
+                "You were signed out because your session reached its full length. To go on, please sign in again."
+            }
+            Self::Reuse => {
+                "You were signed out because an outdated copy of your session was used. Please sign in again. If this keeps \
+                 happening, have whoever runs this service change your password."
+            }
+            Self::Binding(Factor::Address) => {
+                "You were signed out because your network address changed. Please sign in again. If it did not change, tell \
+                 whoever runs this service."
+            }
+            Self::Binding(Factor::UserAgent) => {
+                "You were signed out because your session was used by another browser. Please sign in again. If that was \
+                 not you, tell whoever runs this service."
+            }
             Self::Binding(Factor::Tls) => {
                 "You were signed out because your browser connects in another way than when you signed in, as after an \
-                 update."
+                 update. Please sign in again. If this keeps happening, tell whoever runs this service."
             }
-            Self::Revoked => "Your session was ended by an administrator.",
+            Self::Revoked => {
+                "Your session was ended by an administrator. You can sign in again, or ask whoever runs this service why."
+            }
             Self::AccountDisabled => {
-                "You were signed out because your account cannot be used at the moment. Whoever runs this service knows \
-                 why."
+                "You were signed out because your account cannot be used at the moment. Please ask whoever runs this service."
             }
             Self::PasswordChanged => {
-                "You were signed out because your password was changed. Please sign in with the new one."
+                "You were signed out because your password was changed. Please sign in with the new one. If you did not ask \
+                 for that, tell whoever runs this service."
             }
             Self::Displaced => {
-                "You were signed out here because you are signed in elsewhere as well, and only so many sessions at once \
-                 are allowed. If you did not sign in elsewhere, change your password and tell whoever runs this service."
+                "You were signed out here because you signed in elsewhere, and only so many sessions at once are allowed. \
+                 You can sign in again. If it was not you, have whoever runs this service change your password."
             }
             Self::EndedElsewhere => {
-                "You were signed out because you ended this session from another one. If that was not you, change your \
-                 password and tell whoever runs this service."
+                "You were signed out because you ended this session from another one. You can sign in again. If it was not \
+                 you, have whoever runs this service change your password."
             }
         }
     }

@@ -23,6 +23,9 @@ pub const DEFAULT_REMEMBERED_IDLE: Duration = Duration::from_secs(7 * 86_400);
 /// Default for `session.remember_me.absolute`: the bound of NIST SP 800-63B-4 at AAL1, and what ASVS 5.0 (7.3.2) calls for
 /// at its lowest level.
 pub const DEFAULT_REMEMBERED_ABSOLUTE: Duration = Duration::from_secs(30 * 86_400);
+/// How long a session that has ended is remembered, so that its person can be told why: whoever left in the evening comes
+/// back the next day. Strangers' sessions are forgotten at once.
+pub const REMEMBER_ENDED: Duration = Duration::from_secs(24 * 3600);
 
 /// Activity closer than this to the last one noted is not noted again: parallel requests of one session then do not
 /// fight for one cache line. A session may so end this much early, never late.

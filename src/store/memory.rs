@@ -3,7 +3,6 @@
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use dashmap::{DashMap, Entry};
 use futures_core::future::BoxFuture;
@@ -16,10 +15,7 @@ use crate::session::principal::Principal;
 use crate::session::record::{EndReason, Owner, Person, Record};
 use crate::session::store::{Created, Lookup, Page, SessionStore, StoreError};
 use crate::session::tenant::ByTenant;
-use crate::session::timeouts::{Lifetimes, Over};
-
-/// How long an ended session is remembered, so that its person can be told why. Anonymous ones are forgotten at once.
-pub const REMEMBER_ENDED: Duration = Duration::from_secs(24 * 3600);
+use crate::session::timeouts::{Lifetimes, Over, REMEMBER_ENDED};
 
 /// Many small parts, because an insert that makes a part grow stops everyone on that part: with this many, for 5 ms
 /// at four million sessions instead of 65.

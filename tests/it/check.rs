@@ -222,18 +222,13 @@ remember_me = false
 issuer = "https://login.example.test"
 [login.locale]
 "#;
-    let expected = r#"gateway.toml:1:1: "profile" does not exist in this version yet
-    1 | profile = "asvs-l2"
-      | ^^^^^^^ remove this line
-
-gateway.toml:20:8: sessions cannot be kept in "redis" yet
+    let expected = r#"gateway.toml:20:8: sessions cannot be kept in "redis" yet
    20 | kind = "redis"
       |        ^^^^^^^ write kind = "disk", which is one machine's
 
 gateway.toml:21:1: "url" does not exist in this version yet
    21 | url = "redis://127.0.0.1"
       | ^^^ remove this line: sessions are kept in memory and in a file
-
 
 gateway.toml:28:3: [[tenant]] does not exist in this version yet
    28 | [[tenant]]
@@ -247,9 +242,9 @@ gateway.toml:35:8: there is no table [login.locale]
    35 | [login.locale]
       |        ^^^^^^ did you mean [login.local]?
 
-6 mistakes in gateway.toml
+5 mistakes in gateway.toml
 "#;
-    assert_eq!(told(&format!("profile = \"asvs-l2\"\n{GOOD}{more}")), expected);
+    assert_eq!(told(&format!("profile = \"none\"\n{GOOD}{more}")), expected);
 }
 
 #[test]

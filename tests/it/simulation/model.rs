@@ -339,9 +339,10 @@ impl Model {
         self.rules.offered.map_or(0, |(_, absolute)| absolute).max(self.rules.absolute)
     }
 
-    /// No session is older than its absolute limit, so no cookie need be older than that.
+    /// No session is older than its absolute limit, and what ended is known for a day more, so no cookie need be older than
+    /// that.
     fn opens(&self, cookie: &Cookie, now: u64) -> bool {
-        matches!(cookie, Cookie::Sealed { day, .. } if now / DAY <= day + self.longest() / DAY + 1)
+        matches!(cookie, Cookie::Sealed { day, .. } if now / DAY <= day + (self.longest() + DAY) / DAY + 1)
     }
 
     fn judge(&self, session: &Session, shown: u32, request: &Request) -> Judged {
