@@ -55,7 +55,7 @@ fn method(text: &str) -> Result<Method, String> {
 }
 
 /// `idle` and `absolute` where they may only be tighter than what holds for everybody.
-fn limits(section: &Section<'_>, all: &Lifetime) -> (Option<Duration>, Option<Duration>) {
+pub(super) fn limits(section: &Section<'_>, all: &Lifetime) -> (Option<Duration>, Option<Duration>) {
     let idle = no_looser(section, "idle", all.idle, "every session ends when it is idle for so long or less");
     let absolute = no_looser(section, "absolute", all.absolute, "every session ends that long after sign-in or sooner");
     if let (Some(idle), Some(absolute)) = (idle, absolute)

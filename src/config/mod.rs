@@ -19,6 +19,7 @@ mod rewriting;
 mod routes;
 mod server;
 mod session;
+mod tenants;
 mod upstreams;
 
 pub use admin::AdminPlan;
@@ -29,4 +30,5 @@ pub use login::LocalUsers;
 pub use plan::Plan;
 pub use server::{CertificatePlan, ServiceUser};
 pub use session::StoreKind;
+pub use tenants::TenantPlan;
 pub use upstreams::server as upstream_server;

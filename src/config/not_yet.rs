@@ -20,7 +20,6 @@ pub(super) const NOT_YET: &[NotYet] = &[
         key: "csrf",
         help: "remove this table: what keeps other sites' forms out is same_site in [session.cookie]",
     },
-    NotYet { table: "", key: "tenant", help: "remove this table: each tenant needs a gateway of its own" },
     NotYet { table: "login", key: "client_cert", help: PASSWORDS_ONLY },
     NotYet { table: "login", key: "ldap", help: PASSWORDS_ONLY },
     NotYet { table: "login", key: "observed", help: PASSWORDS_ONLY },

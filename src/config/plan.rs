@@ -13,10 +13,12 @@ use crate::config::login::{self, LocalUsers};
 use crate::config::not_yet::NOT_YET;
 use crate::config::server::{self, CertificatePlan, ServerPlan};
 use crate::config::session::{self, SessionPlan, StoreKind};
+use crate::config::tenants::{self, TenantPlan};
 use crate::config::{identity, portal, routes, upstreams};
 use crate::reader::Document;
 use crate::reader::mistake::Mistakes;
 use crate::route::table::Route;
+use crate::session::tenant::TenantId;
 use crate::session::timeouts::Lifetime;
 use crate::upstream::identity::IdentityHeaders;
 use crate::upstream::settings::UpstreamSettings;
@@ -52,6 +54,8 @@ pub struct Plan {
     pub log: LogPlan,
     /// What the pages call the service.
     pub title: Box<str>,
+    /// Who has hosts of their own, and what holds there instead.
+    pub tenants: Vec<TenantPlan>,
     /// The files that it was read from, but for certificates, each as it was before.
     pub files: Vec<Seen>,
 }
@@ -80,6 +84,18 @@ impl Plan {
         }
     }
 
+    /// The local users of every tenant, with its name.
+    pub fn local_users(&self) -> impl Iterator<Item = (TenantId, &LocalUsers)> {
+        let of_tenants = self.tenants.iter().map(|tenant| (tenant.id, tenant.users.as_ref()));
+        let all = std::iter::once((TenantId::DEFAULT, self.users.as_ref())).chain(of_tenants);
+        all.filter_map(|(tenant, local)| local.map(|local| (tenant, local)))
+    }
+
+    /// The same, to be changed.
+    pub fn local_users_mut(&mut self) -> impl Iterator<Item = &mut LocalUsers> {
+        self.users.iter_mut().chain(self.tenants.iter_mut().filter_map(|tenant| tenant.users.as_mut()))
+    }
+
     /// The file of the keys that the gateway makes for itself, if it does: beside the sessions, so that they last as long.
     pub fn own_keys(&self) -> Option<PathBuf> {
         own_keys(self.keys.as_ref(), &self.session.store)
@@ -101,9 +117,16 @@ impl Plan {
         let users = login::read(&root);
         let identity = identity::read(&root);
         let log = log::read(&root, identity.as_ref());
-        let title = portal::read(&root);
+        let title = portal::read(&root).unwrap_or_default();
+        let tenants = tenants::read(&root, session.as_ref(), &limits, &title);
         let upstreams = upstreams::read(&root, &server);
-        let routes = routes::read(&root, &upstreams, users.is_some(), &all_sessions(session.as_ref()));
+        let routes = routes::read(
+            &root,
+            &upstreams,
+            &|host| users.is_some() || tenants::are_all_of_tenants(&tenants, host),
+            &all_sessions(session.as_ref()),
+        );
+        tenants::tell_of_domains(&root, session.as_ref(), &tenants, &routes);
         log::apart(&root, &log, &own_files(document, &server, &admin, session.as_ref(), keys.as_ref()));
         document.finish()?;
         match (session, identity) {
@@ -120,6 +143,7 @@ impl Plan {
                     routes,
                     log,
                     title,
+                    tenants: tenants.into_iter().map(|tenant| tenant.plan).collect(),
                     files: Vec::new(),
                 };
                 if let Some(file) = plan.own_keys() {

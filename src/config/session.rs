@@ -51,7 +51,7 @@ pub struct SessionPlan {
 pub(super) fn read(root: &Section<'_>) -> Option<SessionPlan> {
     let section = root.section_or_empty("session");
     let store = store(&section);
-    let cookie = cookie(&section);
+    let cookie = cookie(&section, CookieSettings::default());
     let all = lifetime(&section);
     let lifetimes = Lifetimes::new(all, lifetimes::of_roles(root, &all));
     let (rotation, binding) = (rotation(&section), binding(&section));
@@ -80,9 +80,21 @@ fn store(session: &Section<'_>) -> Option<StoreKind> {
     Some(StoreKind::Disk(if section.has("path") { path? } else { default() }))
 }
 
-fn cookie(session: &Section<'_>) -> Option<CookieSettings> {
+/// Reads `[tenant.session]`: the cookie, and the rules of the tenant's sessions. What is not said there is as it is for all,
+/// and a lifetime may only be less.
+pub(super) fn of_tenant(tenant: &Section<'_>, all: &SessionPlan) -> (Option<CookieSettings>, SessionRules) {
+    let section = tenant.section_or_empty("session");
+    let cookie = cookie(&section, CookieSettings { domain: None, ..all.cookie.clone() });
+    let of_all = &all.rules.lifetimes;
+    let (idle, absolute) = lifetimes::limits(&section.section_or_empty("lifetime"), &of_all.all);
+    let absolute = absolute.unwrap_or(of_all.all.absolute);
+    let lifetime = Lifetime { idle: idle.unwrap_or(of_all.all.idle).min(absolute), absolute };
+    let roles = of_all.roles.iter().cloned().chain(lifetimes::of_roles(tenant, &lifetime));
+    (cookie, SessionRules { lifetimes: Lifetimes::new(lifetime, roles), ..all.rules.clone() })
+}
+
+fn cookie(session: &Section<'_>, defaults: CookieSettings) -> Option<CookieSettings> {
     let section = session.section_or_empty("cookie");
-    let defaults = CookieSettings::default();
     let name = section.parsed("name", cookie_name);
     let name = if section.has("name") { name } else { Some(defaults.name) };
     let domain = section.parsed("domain", domain);

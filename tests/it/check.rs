@@ -213,8 +213,6 @@ idle = "7d"
 name = "established"
 [csrf]
 mode = "enforce"
-[[tenant]]
-name = "acme"
 [roles.admin]
 idle = "10m"
 remember_me = false
@@ -254,23 +252,19 @@ gateway.toml:26:2: [csrf] does not exist in this version yet
    26 | [csrf]
       |  ^^^^ remove this table: what keeps other sites' forms out is same_site in [session.cookie]
 
-gateway.toml:28:3: [[tenant]] does not exist in this version yet
-   28 | [[tenant]]
-      |   ^^^^^^ remove this table: each tenant needs a gateway of its own
-
-gateway.toml:32:1: "remember_me" does not exist in this version yet
-   32 | remember_me = false
+gateway.toml:30:1: "remember_me" does not exist in this version yet
+   30 | remember_me = false
       | ^^^^^^^^^^^ remove this line
 
-gateway.toml:33:8: [login.oidc] does not exist in this version yet
-   33 | [login.oidc]
+gateway.toml:31:8: [login.oidc] does not exist in this version yet
+   31 | [login.oidc]
       |        ^^^^ remove this table: people sign in with a password, by [login.local]
 
-gateway.toml:35:8: there is no table [login.locale]
-   35 | [login.locale]
+gateway.toml:33:8: there is no table [login.locale]
+   33 | [login.locale]
       |        ^^^^^^ did you mean [login.local]?
 
-12 mistakes in gateway.toml
+11 mistakes in gateway.toml
 "#;
     assert_eq!(told(&format!("profile = \"asvs-l2\"\n{GOOD}{more}")), expected);
 }
