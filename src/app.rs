@@ -5,6 +5,7 @@ pub(crate) mod files;
 mod keys;
 pub(crate) mod look;
 mod memory;
+mod tenants;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -33,18 +34,14 @@ use crate::config::StoreKind;
 use crate::config::{CertificatePlan, Hsts};
 use crate::crypto::keyring::KeyRing;
 use crate::enforce::lease::Leases;
-use crate::enforce::parking::{Parking, ParkingLot};
+use crate::enforce::parking::ParkingLot;
 use crate::enforce::people::{self, Followed};
 use crate::enforce::reloads::Reloads;
 use crate::enforce::shared::{self, Shared};
 use crate::enforce::snapshot::Snapshot;
-use crate::enforce::tenant::Tenant;
 use crate::limit::connections::{ConnectionLimits, OpenConnections};
 use crate::limit::rate::PerAddress;
-use crate::login::attempt::{self, Attempts};
-use crate::login::device::{self, Devices};
 use crate::login::password::PasswordPool;
-use crate::login::users::User;
 use crate::observe::access_log::{AccessLog, FLUSH_EVERY};
 use crate::observe::audit::AuditLog;
 use crate::observe::sink::Logs;
@@ -56,11 +53,10 @@ use crate::server::renewal::Renewal;
 use crate::server::sockets::{self, Sockets};
 use crate::server::tls::Tls;
 use crate::server::worker::Worker;
-use crate::session::cookie::SessionCookie;
 use crate::session::kv::KvStore;
 use crate::session::record::Person;
 use crate::session::store::SessionStore;
-use crate::session::tenant::{DEFAULT_TENANT, TenantId};
+use crate::session::tenant::DEFAULT_TENANT;
 use crate::store::disk::{DiskSettings, DiskStore, Opened};
 use crate::store::memory::MemoryStore;
 use crate::store::memory_kv::MemoryKv;
@@ -403,16 +399,14 @@ fn open_store(plan: &Plan, ring: &Arc<KeyRing>, random: &Random, clock: &Clock) 
         }
         StoreKind::Disk(path) => path.clone(),
     };
-    let known = |user: &User| (user.name.as_str().into(), Arc::new(user.principal()));
-    let of_default = plan.users.iter().flat_map(|local| local.users.iter()).filter(|user| !user.disabled);
     let Opened { store, is_new, unlike } = DiskStore::open(DiskSettings {
         path: path.clone(),
         ring: Arc::clone(ring),
         tenant: DEFAULT_TENANT.into(),
-        idle: plan.session.rules.lifetimes.shortest_idle(),
+        idle: shortest_idle(plan),
         random: random.clone(),
         clock: clock.clone(),
-        known: [(TenantId::DEFAULT, of_default.map(known).collect())].into(),
+        known: tenants::known(plan),
     })?;
     if is_new {
         // Where there was one, everybody has been signed out by this.
@@ -434,20 +428,22 @@ pub(crate) fn snapshot(
     before: Option<(&Plan, &Snapshot)>,
 ) -> Result<Snapshot, String> {
     let former = before.map_or(&[][..], |(_, snapshot)| &snapshot.upstreams);
+    let default = tenants::default(plan, ring, clock, before);
     Ok(Snapshot {
         version: before.map_or(1, |(_, snapshot)| snapshot.version + 1),
         loaded_at: clock.now(),
         ring: Arc::clone(ring),
         connections: connection_limits(plan),
         routes: RouteTable::new(plan.routes.clone()),
-        default: Arc::new(default_tenant(plan, ring, clock, before)),
+        tenants: tenants::others(plan, ring, &default, clock, before)?,
+        default: Arc::new(default),
         proxy_protocol: plan.server.proxy_protocol,
         forwarded_header: plan.server.forwarded_header,
         rewriting: Rewriting {
             identity: Arc::new(plan.identity.clone()),
             trusted: plan.server.trusted_proxies.clone(),
             forwarded_header: plan.server.forwarded_header,
-            cookies: [plan.session.cookie.name.clone(), attempt::COOKIE.into(), device::COOKIE.into()],
+            cookies: tenants::cookie_names(plan),
         },
         upstreams: plan.upstreams.iter().map(|own| Upstream::renew(former, own.clone())).collect::<Result<_, _>>()?,
         request_id: plan.log.request_id.clone(),
@@ -457,26 +453,10 @@ pub(crate) fn snapshot(
     })
 }
 
-/// The tenant that the tables at the top of a plan are for.
-fn default_tenant(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock, before: Option<(&Plan, &Snapshot)>) -> Tenant {
-    let rules = plan.session.rules.clone();
-    let (id, longest) = (TenantId::DEFAULT, rules.lifetimes.longest().absolute);
-    Tenant {
-        id,
-        ring: Arc::clone(ring),
-        rules,
-        cookie: SessionCookie::new(plan.session.cookie.clone(), Arc::clone(ring), id.name(), longest),
-        attempts: Attempts::new(Arc::clone(ring), id.name()),
-        parking: plan.session.parked_posts.map(|settings| Parking::new(settings, Arc::clone(ring), id.name())),
-        devices: Devices::new(Arc::clone(ring), id.name()),
-        users: plan.users.as_ref().map(|local| Arc::clone(&local.users)),
-        limits: plan.limits.counting(
-            &plan.routes,
-            clock,
-            before.map(|(plan, snapshot)| (&plan.limits, &*plan.routes, &snapshot.default.limits)),
-        ),
-        title: plan.title.clone(),
-    }
+/// The shortest idle limit that anybody may have.
+fn shortest_idle(plan: &Plan) -> Duration {
+    let of_tenants = plan.tenants.iter().map(|tenant| tenant.rules.lifetimes.shortest_idle());
+    of_tenants.fold(plan.session.rules.lifetimes.shortest_idle(), Duration::min)
 }
 
 fn connection_limits(plan: &Plan) -> ConnectionLimits {

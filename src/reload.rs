@@ -28,6 +28,7 @@ use crate::crypto::keyring::{KeyRing, shown};
 use crate::enforce::people::{self, Followed};
 use crate::enforce::reloads::{Asker, Cause, Outcome, Reloaded};
 use crate::enforce::shared::Shared;
+use crate::enforce::snapshot::Snapshot;
 use crate::login::users::Users;
 use crate::observe::audit::{AuditEvent, AuditFields};
 use crate::observe::metrics::Metrics;
@@ -181,7 +182,7 @@ impl Reloader {
             }
             Err(mut words) => {
                 self.refused(&words, cause);
-                if let Some(file) = self.take_users(cause).await {
+                for file in self.take_users(cause).await {
                     words += &format!("\nthe users in {} have changed and were taken all the same", file.display());
                 }
                 let in_force = self.kit.plan.files.iter().filter(|known| !files.iter().any(|at| at.file == known.file));
@@ -209,26 +210,43 @@ impl Reloader {
         shared.audit(AuditEvent::ConfigurationRefused, fields);
     }
 
-    /// Takes the users of the configuration in force, if only they have changed for the good; from which file.
-    async fn take_users(&mut self, cause: &Cause) -> Option<PathBuf> {
-        let LocalUsers { file, users: known } = self.kit.plan.users.clone()?;
+    /// Takes the users of the configuration in force that have changed for the good; from which files.
+    async fn take_users(&mut self, cause: &Cause) -> Vec<PathBuf> {
+        let mut taken = Vec::new();
+        let mut files: Vec<PathBuf> = self.kit.plan.local_users().map(|(_, local)| local.file.clone()).collect();
+        files.dedup();
+        for file in files {
+            if self.take_users_of(&file, cause).await {
+                taken.push(file);
+            }
+        }
+        taken
+    }
+
+    /// The same of one file, whosever it is.
+    async fn take_users_of(&mut self, file: &Path, cause: &Cause) -> bool {
         let is_known = |seen: &Seen| seen.file == file;
         if self.kit.plan.files.iter().find(|seen| is_known(seen)).is_none_or(Seen::is_as_it_was) {
-            return None;
+            return false;
         }
         let load = spawn_blocking({
-            let file = file.clone();
+            let file = file.to_owned();
             move || (Seen::now(&file), Users::load(&file))
         });
-        let Ok((seen, Ok(users))) = load.await else { return None };
-        // What changes while it is read is looked at again.
-        if users == *known || !seen.is_as_it_was() {
-            return None;
-        }
+        let Ok((seen, Ok(users))) = load.await else { return false };
         let mut plan = self.kit.plan.clone();
-        plan.users = Some(LocalUsers { file: file.clone(), users: Arc::new(users) });
+        let mut has_changed = false;
+        let users = Arc::new(users);
+        for local in plan.local_users_mut().filter(|local| local.file == file) {
+            has_changed |= local.users != users;
+            local.users = Arc::clone(&users);
+        }
+        // What changes while it is read is looked at again.
+        if !has_changed || !seen.is_as_it_was() {
+            return false;
+        }
         plan.files.iter_mut().filter(|seen| is_known(seen)).for_each(|known| *known = seen.clone());
-        self.take(plan, cause, Some(&file)).await.is_ok().then_some(file)
+        self.take(plan, cause, Some(file)).await.is_ok()
     }
 
     /// Puts a plan in force; `users` is the file of users that it was made for, where it is the one in force but for them.
@@ -278,7 +296,8 @@ impl Reloader {
         } {
             tracing::error!("{error}: keep the former keys until it works again and everybody has signed in anew");
         }
-        let (version, key_gone) = (snapshot.version, key_gone(&former.ring, &snapshot.ring));
+        let key_gone = key_gone(&former.ring, &snapshot.ring).or_else(|| key_gone_of_tenant(&former, &snapshot));
+        let version = snapshot.version;
         let reloaded = Reloaded { version, takes_restart, ended, changed, unwritten: failed, too_few_files, key_gone };
         tell(&shared, &reloaded, cause, users);
         Ok(reloaded)
@@ -288,10 +307,11 @@ impl Reloader {
 /// Refuses users who are all gone at once. Sessions follow the users, and an editor that empties a file before it writes it
 /// would sign everybody out, should it take a second for that.
 fn emptied(in_force: &Plan, next: &Plan) -> Result<(), String> {
-    let (Some(before), Some(now)) = (&in_force.users, &next.users) else { return Ok(()) };
-    if before.users.is_empty() || !now.users.is_empty() {
-        return Ok(());
-    }
+    let before_of = |tenant| in_force.local_users().find(|(other, _)| *other == tenant).map(|(_, before)| before);
+    let is_emptied = |tenant, now: &LocalUsers| {
+        now.users.is_empty() && before_of(tenant).is_some_and(|before| !before.users.is_empty())
+    };
+    let Some((_, now)) = next.local_users().find(|(tenant, now)| is_emptied(*tenant, now)) else { return Ok(()) };
     let file = now.file.display();
     Err(format!(
         "{file}: nobody is in it any more, and everybody would be signed out; the users of before stay\n      = a file that is \
@@ -383,6 +403,15 @@ fn key_gone(former: &KeyRing, now: &KeyRing) -> Option<String> {
              that are there",
             shown(sealed)
         )
+    })
+}
+
+/// The same of the keys that a tenant has of its own.
+fn key_gone_of_tenant(former: &Snapshot, now: &Snapshot) -> Option<String> {
+    let own = now.tenants().filter(|tenant| !Arc::ptr_eq(&tenant.ring, &now.ring));
+    own.into_iter().find_map(|tenant| {
+        let said = key_gone(&former.tenant_named(tenant.id)?.ring, &tenant.ring)?;
+        Some(format!("at the tenant \"{}\": {said}", tenant.id.name()))
     })
 }
 

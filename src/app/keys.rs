@@ -56,7 +56,7 @@ pub(super) fn keys(plan: &Plan, random: &Random, moment: Moment) -> Result<Keys,
     Ok(Keys::ToBeMade(path))
 }
 
-fn ring_of(keys: &[Secret<[u8; 32]>]) -> Result<KeyRing, String> {
+pub(super) fn ring_of(keys: &[Secret<[u8; 32]>]) -> Result<KeyRing, String> {
     let (active, retired) = keys.split_first().ok_or("there is no key")?;
     Ok(KeyRing::new(active.clone(), retired.iter().cloned()))
 }

@@ -57,7 +57,7 @@ fn method(text: &str) -> Result<Method, String> {
 }
 
 /// `idle` and `absolute` where they may only be tighter than what holds for everybody.
-fn limits(section: &Section<'_>, all: &Lifetimes) -> (Option<Duration>, Option<Duration>) {
+pub(super) fn limits(section: &Section<'_>, all: &Lifetimes) -> (Option<Duration>, Option<Duration>) {
     let longest = all.longest();
     let idle = no_looser(section, "idle", all, longest.idle, "every session ends when it is idle for so long or less");
     let why = "every session ends that long after sign-in or sooner";

@@ -75,6 +75,50 @@ impl LimitPlan {
             }),
         }
     }
+
+    /// The limits of a tenant beside those of all. One that was so `before` goes on with what it has counted.
+    pub fn counting_beside(&self, all: (&Self, &Limits), clock: &Clock, before: Option<(&Self, &Limits)>) -> Limits {
+        let (of_all, all) = all;
+        Limits {
+            per_session: beside(
+                self.per_session,
+                (of_all.per_session, &all.per_session),
+                before.map(|(plan, limits)| (plan.per_session, &limits.per_session)),
+                |rate| PerSession::new(rate, clock.clone()),
+            ),
+            per_user: beside(
+                self.per_user,
+                (of_all.per_user, &all.per_user),
+                before.map(|(plan, limits)| (plan.per_user, &limits.per_user)),
+                |rate| PerClient::new(rate, clock.clone()),
+            ),
+            parallel: self.parallel,
+            login: beside(
+                self.login,
+                (of_all.login, &all.login),
+                before.map(|(plan, limits)| (plan.login, &limits.login)),
+                |rate| PerAddress::new(rate, clock.clone()),
+            ),
+            wrong_passwords: beside(
+                self.wrong_passwords,
+                (of_all.wrong_passwords, &all.wrong_passwords),
+                before.map(|(plan, limits)| (plan.wrong_passwords, &limits.wrong_passwords)),
+                |rate| WrongPasswords::new(rate, clock.clone()),
+            ),
+            ..all.clone()
+        }
+    }
+}
+
+/// The limit of a tenant's rate. Where it is the one of all, both count in the same place, each by itself: the memory that
+/// counting takes does not grow with the number of tenants.
+fn beside<T>(
+    rate: Option<Rate>,
+    (of_all, all): (Option<Rate>, &Option<Arc<T>>),
+    was: Option<(Option<Rate>, &Option<Arc<T>>)>,
+    new: impl Fn(Rate) -> T,
+) -> Option<Arc<T>> {
+    if rate == of_all { all.clone() } else { kept(rate, was, new) }
 }
 
 /// The limit of a rate: the one that was there if it has the same, otherwise a new one.
@@ -86,6 +130,21 @@ fn kept<T>(
     match was {
         Some((before, limit)) if before == rate => limit.clone(),
         Some(_) | None => rate.map(|rate| Arc::new(new(rate))),
+    }
+}
+
+/// Reads `[tenant.limits]`; what is not said there is as it is for all. What counts by address alone is left out: to
+/// count it by tenant would give every address as many allowances as there are tenants.
+pub(super) fn of_tenant(tenant: &Section<'_>, all: &LimitPlan) -> LimitPlan {
+    let section = tenant.section_or_empty("limits");
+    LimitPlan {
+        per_session: section.rate("per_session").unwrap_or(all.per_session),
+        per_user: section.rate("per_user").unwrap_or(all.per_user),
+        parallel: section.integer("parallel", 1..=MAX_PARALLEL).and_then(NonZeroU32::new).or(all.parallel),
+        login: section.rate("login").unwrap_or(all.login),
+        wrong_passwords: section.rate("wrong_passwords").unwrap_or(all.wrong_passwords),
+        per_address: all.per_address,
+        bad_cookies: all.bad_cookies,
     }
 }
 

@@ -23,6 +23,7 @@ mod rewriting;
 mod routes;
 mod server;
 mod session;
+mod tenants;
 mod upstreams;
 
 pub use admin::AdminPlan;
@@ -34,4 +35,5 @@ pub use plan::Plan;
 pub use profile::Profile;
 pub use server::{CertificatePlan, ServiceUser};
 pub use session::StoreKind;
+pub use tenants::TenantPlan;
 pub use upstreams::server as upstream_server;

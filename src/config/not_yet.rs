@@ -12,7 +12,6 @@ pub(super) const NOT_YET: &[NotYet] = &[
     NotYet { table: "", key: "alerts", help: "remove this table: [log] has the audit events" },
     NotYet { table: "", key: "api_key", help: REMOVE_TABLE },
     NotYet { table: "", key: "audit", help: "remove this table: \"audit\" in [log] says where audit events go" },
-    NotYet { table: "", key: "tenant", help: "remove this table: each tenant needs a gateway of its own" },
     NotYet { table: "login", key: "client_cert", help: PASSWORDS_ONLY },
     NotYet { table: "login", key: "ldap", help: PASSWORDS_ONLY },
     NotYet { table: "login", key: "observed", help: PASSWORDS_ONLY },

@@ -15,11 +15,13 @@ use crate::config::not_yet::NOT_YET;
 use crate::config::profile::{self, Profile};
 use crate::config::server::{self, CertificatePlan, ServerPlan};
 use crate::config::session::{self, SessionPlan, StoreKind};
+use crate::config::tenants::{self, TenantPlan};
 use crate::config::{csrf, identity, portal, routes, upstreams};
 use crate::policy::route_policy::TokenNames;
 use crate::reader::mistake::Mistakes;
 use crate::reader::{Document, Written};
 use crate::route::table::Route;
+use crate::session::tenant::TenantId;
 use crate::session::timeouts::{Lifetime, Lifetimes};
 use crate::upstream::identity::IdentityHeaders;
 use crate::upstream::settings::UpstreamSettings;
@@ -61,6 +63,8 @@ pub struct Plan {
     pub csrf_token: Option<Arc<TokenNames>>,
     /// The file itself, for whoever tells what a decision rests on.
     pub written: Written,
+    /// Who has hosts of their own, and what holds there instead.
+    pub tenants: Vec<TenantPlan>,
     /// The files that it was read from, but for certificates, each as it was before.
     pub files: Vec<Seen>,
 }
@@ -89,6 +93,18 @@ impl Plan {
         }
     }
 
+    /// The local users of every tenant, with its name.
+    pub fn local_users(&self) -> impl Iterator<Item = (TenantId, &LocalUsers)> {
+        let of_tenants = self.tenants.iter().map(|tenant| (tenant.id, tenant.users.as_ref()));
+        let all = std::iter::once((TenantId::DEFAULT, self.users.as_ref())).chain(of_tenants);
+        all.filter_map(|(tenant, local)| local.map(|local| (tenant, local)))
+    }
+
+    /// The same, to be changed.
+    pub fn local_users_mut(&mut self) -> impl Iterator<Item = &mut LocalUsers> {
+        self.users.iter_mut().chain(self.tenants.iter_mut().filter_map(|tenant| tenant.users.as_mut()))
+    }
+
     /// The file of the keys that the gateway makes for itself, if it does: beside the sessions, so that they last as long.
     pub fn own_keys(&self) -> Option<PathBuf> {
         own_keys(self.keys.as_ref(), &self.session.store)
@@ -111,14 +127,17 @@ impl Plan {
         let users = login::read(&root);
         let identity = identity::read(&root);
         let csrf = csrf::read(&root);
-        let title = portal::read(&root);
+        let title = portal::read(&root).unwrap_or_default();
+        let tenants = tenants::read(&root, session.as_ref(), &limits, &title);
         let upstreams = upstreams::read(&root, &server);
         let levels = session.as_ref().map(|session| Arc::clone(&session.rules.levels));
         let sessions = (&all_sessions(session.as_ref()), &*levels.unwrap_or_default());
-        let routes = routes::read(&root, &upstreams, users.is_some(), sessions, &csrf);
+        let can_sign_in = |host: &_| users.is_some() || tenants::are_all_of_tenants(&tenants, host);
+        let routes = routes::read(&root, &upstreams, &can_sign_in, sessions, &csrf);
         let csrf_token = routes.iter().find_map(|route| route.policy.csrf.as_ref()?.token.clone());
         let identity = identity.and_then(|identity| csrf::with_token(&root, identity, csrf_token.as_deref()));
         let log = log::read(&root, identity.as_ref());
+        tenants::tell_of_domains(&root, session.as_ref(), &tenants, &routes);
         log::apart(&root, &log, &own_files(document, &server, &admin, session.as_ref(), keys.as_ref()));
         profile::refuse(profile, &root, session.as_ref(), server.hsts);
         document.finish()?;
@@ -139,6 +158,7 @@ impl Plan {
                     title,
                     csrf_token,
                     written: document.written(),
+                    tenants: tenants.into_iter().map(|tenant| tenant.plan).collect(),
                     files: Vec::new(),
                 };
                 if let Some(file) = plan.own_keys() {

@@ -5,8 +5,8 @@ use crate::reader::Section;
 /// The longest title, in characters.
 const MAX_TITLE: usize = 80;
 
-/// Reads `[portal]`: what the pages call the service; empty by default.
-pub(super) fn read(root: &Section<'_>) -> Box<str> {
+/// Reads `[portal]`: what the pages call the service, if anything.
+pub(super) fn read(root: &Section<'_>) -> Option<Box<str>> {
     let section = root.section_or_empty("portal");
     let title = section.parsed("title", |text| {
         if text.chars().count() > MAX_TITLE || text.chars().any(char::is_control) {
@@ -15,5 +15,5 @@ pub(super) fn read(root: &Section<'_>) -> Box<str> {
             Ok(text.to_owned())
         }
     });
-    title.unwrap_or_default().into()
+    title.map(Into::into)
 }

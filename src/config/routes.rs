@@ -21,7 +21,7 @@ use crate::upstream::settings::UpstreamSettings;
 pub(super) fn read(
     root: &Section<'_>,
     upstreams: &[Located<UpstreamSettings>],
-    has_login: bool,
+    can_sign_in: &dyn Fn(&HostPattern) -> bool,
     sessions: (&Lifetimes, &[Arc<Level>]),
     csrf: &CsrfPlan,
 ) -> Vec<Route> {
@@ -30,7 +30,7 @@ pub(super) fn read(
     let mut sections = Vec::new();
     let mut limited = 0;
     for section in root.sections("route") {
-        let Some(mut route) = read_one(&section, upstreams, has_login, sessions, csrf) else { continue };
+        let Some(mut route) = read_one(&section, upstreams, can_sign_in, sessions, csrf) else { continue };
         if let Some(limit) = &mut route.limit {
             limit.place = limited;
             limited += 1;
@@ -80,7 +80,7 @@ fn tell_of_holes(sections: &[Section<'_>], all: &[Route]) {
 fn read_one(
     section: &Section<'_>,
     upstreams: &[Located<UpstreamSettings>],
-    has_login: bool,
+    can_sign_in: &dyn Fn(&HostPattern) -> bool,
     sessions: (&Lifetimes, &[Arc<Level>]),
     csrf: &CsrfPlan,
 ) -> Option<Route> {
@@ -102,7 +102,11 @@ fn read_one(
         let message = format!("roles are asked for on a route whose access is \"{}\"", access.name());
         section.mistake_at("roles", message, "write access = \"authenticated\", or take the roles away");
     }
-    if access == Access::Authenticated && !has_login && !access_is_wrong && section.document().is_whole() {
+    if access == Access::Authenticated
+        && !access_is_wrong
+        && !host.as_ref().is_none_or(can_sign_in)
+        && section.document().is_whole()
+    {
         let key = if section.has("access") { "access" } else { "path" };
         let message = "this route asks for login, and nobody can sign in";
         let help = "write access = \"public\" for everybody, or add at the end of the file:";

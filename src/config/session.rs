@@ -52,7 +52,7 @@ pub struct SessionPlan {
 pub(super) fn read(root: &Section<'_>, profile: Option<Profile>) -> Option<SessionPlan> {
     let section = root.section_or_empty("session");
     let store = store(&section);
-    let cookie = cookie(&section);
+    let cookie = cookie(&section, CookieSettings::default());
     let all = lifetime(&section, profile);
     let on_idle =
         section.section_or_empty("lifetime").one_of("on_idle", &[("end", OnIdle::End), ("lock", OnIdle::Lock)]);
@@ -90,9 +90,24 @@ fn store(session: &Section<'_>) -> Option<StoreKind> {
     Some(StoreKind::Disk(if section.has("path") { path? } else { default() }))
 }
 
-fn cookie(session: &Section<'_>) -> Option<CookieSettings> {
+/// Reads `[tenant.session]`: the cookie, and the rules of the tenant's sessions. What is not said there is as it is for all,
+/// and a lifetime may only be less.
+pub(super) fn of_tenant(tenant: &Section<'_>, all: &SessionPlan) -> (Option<CookieSettings>, SessionRules) {
+    let section = tenant.section_or_empty("session");
+    let cookie = cookie(&section, CookieSettings { domain: None, ..all.cookie.clone() });
+    let of_all = &all.rules.lifetimes;
+    let (idle, absolute) = lifetimes::limits(&section.section_or_empty("lifetime"), of_all);
+    let tighter = |limits: Lifetime| {
+        let absolute = absolute.map_or(limits.absolute, |absolute| absolute.min(limits.absolute));
+        Lifetime { idle: idle.map_or(limits.idle, |idle| idle.min(limits.idle)).min(absolute), absolute }
+    };
+    let base = Lifetimes { all: tighter(of_all.all), remembered: of_all.remembered.map(tighter), ..of_all.clone() };
+    let roles = of_all.roles.iter().cloned().chain(lifetimes::of_roles(tenant, &base)).collect();
+    (cookie, SessionRules { lifetimes: Lifetimes { roles, ..base }, ..all.rules.clone() })
+}
+
+fn cookie(session: &Section<'_>, defaults: CookieSettings) -> Option<CookieSettings> {
     let section = session.section_or_empty("cookie");
-    let defaults = CookieSettings::default();
     let name = section.parsed("name", cookie_name);
     let name = if section.has("name") { name } else { Some(defaults.name) };
     let domain = section.parsed("domain", domain);

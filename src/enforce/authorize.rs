@@ -308,7 +308,8 @@ fn note_bad(shared: &Shared, tenant: &Tenant, value: &[u8], client: IpAddr, reas
         Guess::TooMany { report, .. } => report.then_some(AuditEvent::CookiesGuessed),
     };
     if let Some(event) = event {
-        let fields = AuditFields { client: Some(client), reason: Some(reason.name()), ..AuditFields::default() };
+        let (client, reason) = (Some(client), Some(reason.name()));
+        let fields = AuditFields { client, reason, tenant: tenant.id.told(), ..AuditFields::default() };
         shared.audit(event, fields);
     }
     let too_many = match guess {
@@ -412,7 +413,8 @@ async fn apply(
             }
             shared.metrics.rotations.inc();
             let handle = live.handle();
-            let fields = AuditFields { client: Some(facts.client), session: Some(&handle), ..AuditFields::default() };
+            let (client, session, tenant) = (Some(facts.client), Some(&handle as _), live.tenant().told());
+            let fields = AuditFields { client, session, tenant, ..AuditFields::default() };
             shared.audit(AuditEvent::SessionRotated, fields);
         }
     }
@@ -430,6 +432,7 @@ fn report(shared: &Shared, live: &Live, report: Report, client: IpAddr) {
         client: Some(client),
         session: Some(&handle),
         user: live.principal().map(|principal| &*principal.user),
+        tenant: live.tenant().told(),
         reason: Some(labels.reason),
         answer: Some(labels.answer),
         ..AuditFields::default()

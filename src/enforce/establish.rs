@@ -182,7 +182,7 @@ async fn create(
     Metrics::count(&shared.metrics.sessions_created, kind);
     let (handle, user) = (live.handle(), live.principal().map(|principal| &*principal.user));
     let (client, session, reason) = (Some(place.client), Some(&handle as _), Some(kind));
-    let fields = AuditFields { client, session, user, reason, ..AuditFields::default() };
+    let fields = AuditFields { client, session, user, tenant: tenant.id.told(), reason, ..AuditFields::default() };
     shared.audit(AuditEvent::SessionCreated, fields);
     let generation = live.rotation().generation;
     let cookie = cookie(shared, tenant, &live, generation, now)

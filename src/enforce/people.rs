@@ -124,7 +124,8 @@ async fn apply(shared: &Shared, live: &Arc<Live>, fate: &Fate, at: Timestamp) ->
     if is_changed? {
         let handle = live.handle();
         let user = Some(&*principal.user);
-        let fields = AuditFields { session: Some(&handle), user, ..AuditFields::default() };
+        let tenant = live.tenant().told();
+        let fields = AuditFields { session: Some(&handle), user, tenant, ..AuditFields::default() };
         shared.audit(AuditEvent::SessionChanged, fields);
         return Ok(Followed { changed: 1, ..Followed::default() });
     }

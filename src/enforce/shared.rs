@@ -28,6 +28,7 @@ use crate::session::kv::KvStore;
 use crate::session::live::Live;
 use crate::session::record::{EndReason, Owner};
 use crate::session::store::{Lookup, SessionStore, StoreError};
+use crate::session::tenant::TenantId;
 use crate::session::timeouts::Over;
 
 /// How long the store may take: it is in the same house, and a person waits for it before their request even begins.
@@ -159,7 +160,7 @@ impl Shared {
             Err(error) => (live.as_ref().is_some_and(|live| live.ended().is_some()), Some(error)),
         };
         if is_over {
-            self.note_end(handle, live.as_deref().and_then(user_of), reason, client);
+            self.note_end(handle, live.as_deref().map(whose), reason, client);
         }
         Ended { count: usize::from(is_over), failure }
     }
@@ -178,8 +179,8 @@ impl Shared {
             Ok(held) => held,
             Err(error) => return Ended { count: 0, failure: Some(error) },
         };
-        let user = match &owner {
-            Owner::User(person) => Some(person.name.clone()),
+        let person = match &owner {
+            Owner::User(person) => Some(person.clone()),
             Owner::Address(_) => None,
         };
         let ended = self.asked("revoke_all", self.store.revoke_all(owner, reason, now)).await;
@@ -192,7 +193,8 @@ impl Shared {
         };
         for handle in &ended {
             self.leases.end(*handle);
-            self.note_end(*handle, user.as_deref(), reason, None);
+            let whose = person.as_ref().map(|person| (person.tenant, Some(&*person.name)));
+            self.note_end(*handle, whose, reason, None);
         }
         Ended { count: ended.len(), failure }
     }
@@ -200,7 +202,7 @@ impl Shared {
     /// Ends what is over, and forgets what has been over for long.
     pub async fn sweep(&self, now: Timestamp) {
         let snapshot = self.snapshot.load_full();
-        snapshot.default.limits.sweep();
+        snapshot.sweep_limits();
         self.parking.expire(self, now).await;
         self.cross_site_reports.keys().sweep();
         if let Ok(ended) = self.asked("sweep", self.store.sweep(snapshot.lifetimes(), now)).await {
@@ -209,7 +211,7 @@ impl Shared {
                     Over::End(reason) => self.note_ended(&[(handle, reason)], None),
                     Over::Lock(_) => {
                         self.leases.end(handle);
-                        self.note_lock(handle, self.at_hand(handle).as_deref().and_then(user_of), None);
+                        self.note_lock(handle, self.at_hand(handle).as_deref().map(whose), None);
                     }
                 }
             }
@@ -227,7 +229,7 @@ impl Shared {
         for (handle, reason) in ended {
             self.leases.end(*handle);
             // It is remembered, if it was somebody's.
-            self.note_end(*handle, self.at_hand(*handle).as_deref().and_then(user_of), *reason, client);
+            self.note_end(*handle, self.at_hand(*handle).as_deref().map(whose), *reason, client);
         }
     }
 
@@ -237,7 +239,7 @@ impl Shared {
         let is_done = self.store.lock(live);
         self.leases.end(live.handle());
         if is_done {
-            self.note_lock(live.handle(), user_of(live), client);
+            self.note_lock(live.handle(), Some(whose(live)), client);
         }
     }
 
@@ -305,20 +307,31 @@ impl Shared {
         }
     }
 
-    fn note_lock(&self, handle: SessionHandle, user: Option<&str>, client: Option<IpAddr>) {
+    fn note_lock(&self, handle: SessionHandle, whose: Option<(TenantId, Option<&str>)>, client: Option<IpAddr>) {
+        let (tenant, user) = whose.map_or((None, None), |(tenant, user)| (tenant.told(), user));
         self.metrics.sessions_locked.inc();
         let session: Option<&dyn std::fmt::Display> = Some(&handle);
-        self.audit(AuditEvent::SessionLocked, AuditFields { client, session, user, ..AuditFields::default() });
+        self.audit(AuditEvent::SessionLocked, AuditFields { client, session, user, tenant, ..AuditFields::default() });
     }
 
-    fn note_end(&self, handle: SessionHandle, user: Option<&str>, reason: EndReason, client: Option<IpAddr>) {
+    fn note_end(
+        &self,
+        handle: SessionHandle,
+        whose: Option<(TenantId, Option<&str>)>,
+        reason: EndReason,
+        client: Option<IpAddr>,
+    ) {
+        let (tenant, user) = whose.map_or((None, None), |(tenant, user)| (tenant.told(), user));
         Metrics::count(&self.metrics.sessions_ended, reason.name());
         let (session, reason): (Option<&dyn std::fmt::Display>, _) = (Some(&handle), Some(reason.name()));
-        self.audit(AuditEvent::SessionEnded, AuditFields { client, session, user, reason, ..AuditFields::default() });
+        self.audit(
+            AuditEvent::SessionEnded,
+            AuditFields { client, session, user, tenant, reason, ..AuditFields::default() },
+        );
     }
 }
 
-/// Whose session it is; nobody's where that is a stranger.
-fn user_of(live: &Live) -> Option<&str> {
-    live.principal().map(|principal| &*principal.user)
+/// Whose session it is: at which tenant, and nobody's there where that is a stranger.
+fn whose(live: &Live) -> (TenantId, Option<&str>) {
+    (live.tenant(), live.principal().map(|principal| &*principal.user))
 }

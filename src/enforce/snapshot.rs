@@ -1,5 +1,6 @@
 //! One configuration, ready for use. A request holds one from beginning to end.
 
+use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ use crate::limit::wrong_passwords::WrongPasswords;
 use crate::policy::client_address::ForwardedHeader;
 use crate::policy::route_policy::TokenNames;
 use crate::reader::Written;
+use crate::route::hosts::HostTable;
+use crate::route::pattern::HostPattern;
 use crate::route::table::RouteTable;
 use crate::session::concurrency::Concurrency;
 use crate::session::tenant::{ByTenant, TenantId};
@@ -50,11 +53,6 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Forgets whoever has their whole allowance again.
-    pub fn sweep(&self) {
-        self.keys().for_each(PerKey::sweep);
-    }
-
     /// Everything that is remembered by key.
     fn keys(&self) -> impl Iterator<Item = &PerKey> {
         let addresses = self.per_address.iter().chain(&self.login).map(|limit| limit.keys());
@@ -62,6 +60,23 @@ impl Limits {
         let passwords = self.wrong_passwords.iter().flat_map(|limit| limit.keys());
         let cookies = self.bad_cookies.iter().flat_map(|limit| limit.keys());
         addresses.chain(clients).chain(passwords).chain(cookies)
+    }
+}
+
+/// Who has hosts of their own.
+#[derive(Default)]
+pub struct Tenants {
+    hosts: HostTable<Arc<Tenant>>,
+    by_id: BTreeMap<TenantId, Arc<Tenant>>,
+}
+
+impl Tenants {
+    /// Adds one with its hosts.
+    pub fn add(&mut self, tenant: Arc<Tenant>, hosts: &[HostPattern]) {
+        for host in hosts {
+            self.hosts.entry(host, || Arc::clone(&tenant));
+        }
+        self.by_id.insert(tenant.id, tenant);
     }
 }
 
@@ -79,6 +94,8 @@ pub struct Snapshot {
     pub routes: RouteTable,
     /// Whose the hosts are that belong to nobody in particular: all of them, where there is no other tenant.
     pub default: Arc<Tenant>,
+    /// The other tenants, if there are any.
+    pub tenants: Option<Box<Tenants>>,
     /// Whether trusted proxies, and only they, begin connections with a PROXY protocol header.
     pub proxy_protocol: bool,
     /// Which header trusted proxies write.
@@ -98,19 +115,34 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whose `host` is (lower case, no port).
-    pub fn tenant(&self, _host: &str) -> &Tenant {
-        &self.default
+    /// Whose `host` is (lower case, no port). Nothing is looked up where there is nobody but the default tenant.
+    pub fn tenant(&self, host: &str) -> &Tenant {
+        self.tenants.as_ref().and_then(|tenants| tenants.hosts.of(host).next()).unwrap_or(&self.default)
     }
 
     /// The tenant of this name, if there is one.
     pub fn tenant_named(&self, id: TenantId) -> Option<&Tenant> {
-        (id == TenantId::DEFAULT).then_some(&self.default)
+        if id == TenantId::DEFAULT {
+            return Some(&self.default);
+        }
+        self.tenants.as_ref().and_then(|tenants| tenants.by_id.get(&id)).map(|tenant| &**tenant)
     }
 
     /// Every tenant, the default one first.
     pub fn tenants(&self) -> impl Iterator<Item = &Tenant> {
-        std::iter::once(&*self.default)
+        let others = self.tenants.iter().flat_map(|tenants| tenants.by_id.values());
+        std::iter::once(&self.default).chain(others).map(|tenant| &**tenant)
+    }
+
+    /// Forgets whoever has their whole allowance again.
+    pub fn sweep_limits(&self) {
+        // Most tenants count in the place of all.
+        let mut swept = HashSet::new();
+        for keys in self.tenants().flat_map(|tenant| tenant.limits.keys()) {
+            if swept.insert(std::ptr::from_ref(keys).addr()) {
+                keys.sweep();
+            }
+        }
     }
 
     /// How long the sessions of each tenant last.

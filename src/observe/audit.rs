@@ -99,6 +99,8 @@ pub struct AuditFields<'a> {
     pub session: Option<&'a dyn std::fmt::Display>,
     /// The person.
     pub user: Option<&'a str>,
+    /// The tenant, where it is not the one that every gateway has.
+    pub tenant: Option<&'a str>,
     /// Why.
     pub reason: Option<&'a str>,
     /// What followed, where that is the operator's choice.
@@ -139,6 +141,7 @@ impl AuditLog {
             ("client", client.as_deref()),
             ("session", session.as_deref()),
             ("user", fields.user),
+            ("tenant", fields.tenant),
             ("reason", fields.reason),
             ("answer", fields.answer),
             ("by", fields.by),

@@ -131,8 +131,15 @@ fn host_name(authority: &str) -> Result<Cow<'_, str>, BadRequest> {
             let (name, port) = authority.find(':').map_or((authority, ""), |at| authority.split_at(at));
             let name = name.strip_suffix('.').unwrap_or(name);
             let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+            // An application may take "a.test.." for "a.test", which may be somebody else's.
+            let has_empty_label = name.starts_with('.') || name.ends_with('.') || name.contains("..");
             let port_is_good = port.is_empty() || is_port(port);
-            if name.is_empty() || name.len() > MAX_HOST || !port_is_good || !name.bytes().all(is_name) {
+            if name.is_empty()
+                || name.len() > MAX_HOST
+                || has_empty_label
+                || !port_is_good
+                || !name.bytes().all(is_name)
+            {
                 return Err(BadRequest::Host);
             }
             name
@@ -228,9 +235,22 @@ mod tests {
         assert_eq!(host("https://A.test/", &[("host", "a.test")]).as_deref(), Ok("a.test"));
         assert_eq!(host("https://a.test/", &[("host", "b.test")]), Err(BadRequest::HostsDiffer));
         assert_eq!(host("/", &[("host", "a.test"), ("host", "a.test")]), Err(BadRequest::Host));
-        for wrong in
-            ["", ".", "a b", "a.test:80:80", "a.test:x", "a.test:99999", "user@a.test", "[::1", "[x]", "a/b", "a,b"]
-        {
+        for wrong in [
+            "",
+            ".",
+            "a.test..",
+            ".a.test",
+            "a..test",
+            "a b",
+            "a.test:80:80",
+            "a.test:x",
+            "a.test:99999",
+            "user@a.test",
+            "[::1",
+            "[x]",
+            "a/b",
+            "a,b",
+        ] {
             assert_eq!(host("/", &[("host", wrong)]), Err(BadRequest::Host), "{wrong}");
         }
         assert_eq!(host("/", &[]), Err(BadRequest::Host));

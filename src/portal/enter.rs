@@ -60,7 +60,8 @@ pub(super) async fn enter(
     };
     Metrics::count(&shared.metrics.logins, "succeeded");
     let session = established.live.handle();
-    let fields = AuditFields { client: Some(visit.facts.client), user: Some(&user), ..AuditFields::default() };
+    let (client, told) = (Some(visit.facts.client), tenant.id.told());
+    let fields = AuditFields { client, user: Some(&user), tenant: told, ..AuditFields::default() };
     shared.audit(AuditEvent::LoginSucceeded, AuditFields { session: Some(&session), reason, ..fields });
     cookies.push(established.cookie);
     if tenant.limits.wrong_passwords.is_some() {
@@ -83,7 +84,8 @@ async fn full(
     Metrics::count(&shared.metrics.logins, "full");
     let answer = Some(when_full.name());
     let (client, reason) = (Some(visit.facts.client), Some(MAX_SESSIONS));
-    let fields = AuditFields { client, user: Some(user), reason, answer, ..AuditFields::default() };
+    let told = tenant.id.told();
+    let fields = AuditFields { client, user: Some(user), tenant: told, reason, answer, ..AuditFields::default() };
     shared.audit(AuditEvent::LoginRefused, fields);
     // Whoever reads no page cannot be asked on one.
     if !is_for_person(visit.facts.method, &visit.parts.headers) {

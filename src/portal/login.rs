@@ -92,7 +92,8 @@ pub async fn take(
     let client = Some(visit.facts.client);
     // A name that is not known is not logged: it is often a password in the wrong field.
     let known = users.get(&form.username).map(|user| user.name.clone());
-    let fields = AuditFields { client, user: known.as_deref(), ..AuditFields::default() };
+    let tenant = visit.tenant.id.told();
+    let fields = AuditFields { client, user: known.as_deref(), tenant, ..AuditFields::default() };
     let counted = admit_name(visit, &form.username, fields)?;
     let checked = visit.shared.passwords.check(Arc::clone(users), form.username.clone(), password).await;
     if let (Ok(Some(_)) | Err(Busy), Some((limit, counted))) = (&checked, counted) {
@@ -123,7 +124,8 @@ pub async fn take(
 pub(super) fn admit(visit: &Visit<'_>) -> Result<(), Refusal> {
     let Some(limit) = &visit.tenant.limits.login else { return Ok(()) };
     limit.admit_at(visit.tenant.id, visit.facts.client).map_err(|exceeded| {
-        let fields = AuditFields { client: Some(visit.facts.client), ..AuditFields::default() };
+        let (client, tenant) = (Some(visit.facts.client), visit.tenant.id.told());
+        let fields = AuditFields { client, tenant, ..AuditFields::default() };
         refuse(visit, "login_limit", exceeded, fields)
     })
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::base::units::Rate;
 use crate::policy::compression::Coding;
 use crate::policy::route_policy::RoutePolicy;
+use crate::route::hosts::HostTable;
 use crate::route::pattern::{HostPattern, PathPrefix};
 use crate::route::rewriting::RouteRewriting;
 
@@ -48,10 +49,7 @@ pub const DEFAULT_WEBSOCKET_TIMEOUT: Duration = Duration::from_secs(3600);
 #[derive(Debug, Default)]
 pub struct RouteTable {
     routes: Vec<Route>,
-    exact: HashMap<Box<str>, Prefixes>,
-    /// Longest suffix first.
-    below: Vec<(Box<str>, Prefixes)>,
-    any: Prefixes,
+    hosts: HostTable<Prefixes>,
 }
 
 /// The routes of one host pattern by prefix.
@@ -71,10 +69,6 @@ impl Prefixes {
             self.by_path.insert(path.as_str().as_bytes().into(), route);
             self.deepest = self.deepest.max(path.depth());
         }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.whole.is_none() && self.by_path.is_empty()
     }
 
     /// The longest prefix of whole segments, found by taking segments off the end.
@@ -101,21 +95,8 @@ impl RouteTable {
     pub fn new(routes: Vec<Route>) -> Self {
         let mut table = Self::default();
         for (at, route) in routes.iter().enumerate() {
-            let prefixes = match &route.host {
-                HostPattern::Any => &mut table.any,
-                HostPattern::Exact(host) => table.exact.entry(host.clone()).or_default(),
-                HostPattern::Below(suffix) => {
-                    let known = table.below.iter().position(|(other, _)| other == suffix);
-                    let place = known.unwrap_or_else(|| {
-                        table.below.push((suffix.clone(), Prefixes::default()));
-                        table.below.len() - 1
-                    });
-                    &mut table.below[place].1
-                }
-            };
-            prefixes.insert(&route.path, at);
+            table.hosts.entry(&route.host, Prefixes::default).insert(&route.path, at);
         }
-        table.below.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
         table.routes = routes;
         table
     }
@@ -127,17 +108,13 @@ impl RouteTable {
 
     /// The same, with its place among [`RouteTable::routes`].
     pub fn find_place(&self, host: &str, path: &[u8]) -> Option<(u32, &Route)> {
-        let exact = if self.exact.is_empty() { None } else { self.exact.get(host) };
-        let below = self.below.iter().filter(|(suffix, _)| host.ends_with(&**suffix)).map(|(_, prefixes)| prefixes);
-        let place = exact.into_iter().chain(below).chain([&self.any]).find_map(|prefixes| prefixes.find(path))?;
+        let place = self.hosts.of(host).find_map(|prefixes| prefixes.find(path))?;
         self.routes.get(place).map(|route| (place as u32, route))
     }
 
     /// Whether there is any route for `host` (lower case, no port).
     pub fn is_for(&self, host: &str) -> bool {
-        !self.any.is_empty()
-            || self.exact.contains_key(host)
-            || self.below.iter().any(|(suffix, _)| host.ends_with(&**suffix))
+        self.hosts.of(host).next().is_some()
     }
 
     /// All routes, as configured.

@@ -34,9 +34,6 @@ use crate::upstream::trailers;
 use crate::upstream::upload::{Progress, Upload};
 use crate::upstream::websocket::has_token;
 
-/// How many cookies are ours: of the session, of the login form, of a browser that is known.
-pub const OUR_COOKIES: usize = 3;
-
 /// How requests are changed on their way.
 #[derive(Clone, Debug)]
 pub struct Rewriting {
@@ -46,8 +43,8 @@ pub struct Rewriting {
     pub trusted: TrustedProxies,
     /// In which headers they give it.
     pub forwarded_header: ForwardedHeader,
-    /// The names of our cookies.
-    pub cookies: [Box<str>; OUR_COOKIES],
+    /// The names of our cookies, of every tenant: of sessions, of the login form, of browsers that are known.
+    pub cookies: Box<[Box<str>]>,
 }
 
 /// Where and how a request is sent.
@@ -117,7 +114,7 @@ pub fn rewrite(
         name == "expect" || rewriting.identity.is_ours(name.as_bytes()) || headers::is_a_proxys_word(name, written)
     });
     trailers::announce_of_request(fields, &rewriting.identity);
-    headers::remove_cookies(fields, &rewriting.cookies.each_ref().map(|name| &**name));
+    headers::remove_cookies(fields, &rewriting.cookies);
     fields.reserve(ADDED_FIELDS);
     if takes_trailers {
         headers::say_takes_trailers(fields);
@@ -428,7 +425,6 @@ async fn in_time<T>(
 }
 
 fn guard(headers: &mut HeaderMap, names: &[Box<str>]) {
-    let names: [&str; 2] = std::array::from_fn(|at| names.get(at).map_or("", |name| &**name));
-    headers::guard_answer(headers, &names);
+    headers::guard_answer(headers, names);
     trailers::announce_of_answer(headers);
 }

@@ -247,13 +247,13 @@ const DEFAULT_PORT: u16 = 443;
 
 /// Takes cookies of these names out of a request; names are compared without regard to letter case, so that no
 /// application sees a near miss either. Several `Cookie` fields, as HTTP/2 has them, become one (RFC 9113 8.2.3).
-pub fn remove_cookies(headers: &mut HeaderMap, names: &[&str]) {
+pub fn remove_cookies(headers: &mut HeaderMap, names: &[impl AsRef<str>]) {
     let mut values = headers.get_all(header::COOKIE).iter();
     let Some(first) = values.next() else { return };
     let is_single = values.next().is_none();
     let is_ours = |pair: &[u8]| {
         let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
-        names.iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()))
+        names.iter().any(|ours| name.eq_ignore_ascii_case(ours.as_ref().as_bytes()))
     };
     if is_single && !first.as_bytes().split(|byte| *byte == b';').any(is_ours) {
         return;
@@ -289,25 +289,25 @@ pub(super) fn is_for_the_gateway_to_say(name: &str) -> bool {
 /// Takes out of an application's answer what is for one connection only and what only the gateway may say: our cookies
 /// in any letter case, nameless cookies that a browser could take for them (RFC 6265bis section 5.7),
 /// `Clear-Site-Data`, and the fields of device-bound sessions.
-pub fn guard_answer(headers: &mut HeaderMap, names: &[&str]) {
+pub fn guard_answer(headers: &mut HeaderMap, names: &[impl AsRef<str>]) {
     remove_hop_by_hop(headers, is_for_the_gateway_to_say);
     if !headers.contains_key(header::SET_COOKIE) {
         return;
     }
-    let fakes =
-        |value: &HeaderValue| {
-            let pair = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-            let (name, rest) = match pair.iter().position(|byte| *byte == b'=') {
-                Some(at) => (pair[..at].trim_ascii(), pair[at + 1..].trim_ascii()),
-                None => (&[][..], pair.trim_ascii()),
-            };
-            // A cookie without a name is sent as its bare value, so the value must not begin like one of ours.
-            let begins_like =
-                |ours: &str| rest.get(..ours.len()).is_some_and(|start| start.eq_ignore_ascii_case(ours.as_bytes()));
-            names.iter().any(|ours| {
-                if name.is_empty() { begins_like(ours) } else { name.eq_ignore_ascii_case(ours.as_bytes()) }
-            })
+    let fakes = |value: &HeaderValue| {
+        let pair = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        let (name, rest) = match pair.iter().position(|byte| *byte == b'=') {
+            Some(at) => (pair[..at].trim_ascii(), pair[at + 1..].trim_ascii()),
+            None => (&[][..], pair.trim_ascii()),
         };
+        // A cookie without a name is sent as its bare value, so the value must not begin like one of ours.
+        let begins_like =
+            |ours: &str| rest.get(..ours.len()).is_some_and(|start| start.eq_ignore_ascii_case(ours.as_bytes()));
+        names
+            .iter()
+            .map(AsRef::as_ref)
+            .any(|ours| if name.is_empty() { begins_like(ours) } else { name.eq_ignore_ascii_case(ours.as_bytes()) })
+    };
     if headers.get_all(header::SET_COOKIE).iter().any(fakes) {
         let kept: Vec<HeaderValue> =
             headers.get_all(header::SET_COOKIE).iter().filter(|value| !fakes(value)).cloned().collect();

@@ -213,8 +213,6 @@ idle = "7d"
 every = "off"
 [csrf]
 mode = "enforce"
-[[tenant]]
-name = "acme"
 [roles.admin]
 idle = "10m"
 remember_me = false
@@ -230,19 +228,15 @@ gateway.toml:21:1: "url" does not exist in this version yet
    21 | url = "redis://127.0.0.1"
       | ^^^ remove this line: sessions are kept in memory and in a file
 
-gateway.toml:28:3: [[tenant]] does not exist in this version yet
-   28 | [[tenant]]
-      |   ^^^^^^ remove this table: each tenant needs a gateway of its own
-
-gateway.toml:33:8: [login.oidc] does not exist in this version yet
-   33 | [login.oidc]
+gateway.toml:31:8: [login.oidc] does not exist in this version yet
+   31 | [login.oidc]
       |        ^^^^ remove this table: people sign in with a password, by [login.local]
 
-gateway.toml:35:8: there is no table [login.locale]
-   35 | [login.locale]
+gateway.toml:33:8: there is no table [login.locale]
+   33 | [login.locale]
       |        ^^^^^^ did you mean [login.local]?
 
-5 mistakes in gateway.toml
+4 mistakes in gateway.toml
 "#;
     assert_eq!(told(&format!("profile = \"none\"\n{GOOD}{more}")), expected);
 }

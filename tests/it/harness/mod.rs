@@ -144,6 +144,8 @@ pub struct Setup {
     pub servers: Option<Vec<String>>,
     /// The names of each certificate, instead of the one that is made for development.
     pub certificates: Vec<Vec<&'static str>>,
+    /// More files beside its configuration, each with what is in it.
+    pub files: Vec<(&'static str, String)>,
 }
 
 impl Setup {
@@ -180,6 +182,7 @@ impl Setup {
             workers: 2,
             servers: None,
             certificates: Vec::new(),
+            files: Vec::new(),
         }
     }
 
@@ -207,6 +210,12 @@ impl Setup {
         let application = Application::start();
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("users.toml"), users()).expect("written");
+        for (name, text) in &self.files {
+            let file = folder.path().join(name);
+            std::fs::write(&file, text).expect("written");
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(file, mode).expect("set");
+        }
         let servers = self.servers.unwrap_or_else(|| vec![format!("http://{}", application.address())]);
         let certificates = certificates(folder.path(), &self.certificates);
         let text = format!(
@@ -308,7 +317,12 @@ impl Gateway {
 
     /// The sessions of a person that have not ended.
     pub fn sessions_of(&self, name: &str) -> Vec<Arc<Live>> {
-        self.block_on(self.running().shared.store.list(Owner::user(TenantId::DEFAULT, name))).expect("the store works")
+        self.sessions_at(TenantId::DEFAULT, name)
+    }
+
+    /// The same at a tenant.
+    pub fn sessions_at(&self, tenant: TenantId, name: &str) -> Vec<Arc<Live>> {
+        self.block_on(self.running().shared.store.list(Owner::user(tenant, name))).expect("the store works")
     }
 
     /// Ends every session of a person, as an administrator does.

@@ -1,0 +1,257 @@
+//! `[[tenant]]`: whose hosts these are, and what holds there instead of the tables at the top of the file.
+//!
+//! A tenant's tables are those of the top, with the same keys. What a tenant does not say it takes from there, but for two
+//! things. Users: whoever could sign in to everything by being in one file would make no tenant of anybody, so each names
+//! its own. And a cookie's domain: sharing is said where it is meant.
+
+use crate::config::keys::{self, Keys};
+use crate::config::limits::{self, LimitPlan};
+use crate::config::login::{self, LocalUsers};
+use crate::config::portal;
+use crate::config::session::{self, SessionPlan};
+use crate::policy::route_policy::SessionRules;
+use crate::reader::Section;
+use crate::reader::mistake::Mistake;
+use crate::route::pattern::HostPattern;
+use crate::route::table::Route;
+use crate::session::cookie::CookieSettings;
+use crate::session::tenant::{DEFAULT_TENANT, TenantId};
+
+/// The most tenants there may be: each has keys, users and a place in every list that is walked, and a label in the metrics.
+const MAX_TENANTS: usize = 1000;
+
+/// The longest name, in characters: it is in every line of the logs, and in every record.
+const MAX_NAME: usize = 32;
+
+/// One tenant.
+#[derive(Clone, Debug)]
+pub struct TenantPlan {
+    /// Its name.
+    pub id: TenantId,
+    /// Its hosts.
+    pub hosts: Vec<HostPattern>,
+    /// What its cookies and tokens are sealed under, the active key first; `None` for the keys of all.
+    pub keys: Option<Keys>,
+    /// Its session cookie.
+    pub cookie: CookieSettings,
+    /// Rules of its sessions.
+    pub rules: SessionRules,
+    /// Its rates.
+    pub limits: LimitPlan,
+    /// Its local users.
+    pub users: Option<LocalUsers>,
+    /// What its pages call the service.
+    pub title: Box<str>,
+}
+
+/// A tenant, its section, and the places of its hosts.
+pub(super) struct Read<'a> {
+    pub(super) plan: TenantPlan,
+    section: Section<'a>,
+}
+
+/// Reads every `[[tenant]]`. `session`, `limits` and `title` are those of the top, `None` where they could not be read,
+/// which is told then.
+pub(super) fn read<'a>(
+    root: &Section<'a>,
+    session: Option<&SessionPlan>,
+    limits: &LimitPlan,
+    title: &str,
+) -> Vec<Read<'a>> {
+    let sections = root.sections("tenant");
+    if let Some(section) = sections.get(MAX_TENANTS) {
+        let help = "spread them over several gateways";
+        section.mistake_at("name", format!("there are more than {MAX_TENANTS} tenants"), help);
+    }
+    let mut all: Vec<Read<'a>> = Vec::new();
+    for section in sections {
+        let Some(plan) = read_one(&section, session, limits, title) else { continue };
+        if all.iter().any(|other| other.plan.id == plan.id) {
+            section.mistake_at(
+                "name",
+                format!("there are two tenants named \"{}\"", plan.id.name()),
+                "rename one of them",
+            );
+        }
+        let taken = all.iter().find_map(|other| {
+            let twice = plan.hosts.iter().find(|host| other.plan.hosts.contains(host))?;
+            Some((other, twice))
+        });
+        if let Some((other, host)) = taken {
+            let message = format!("\"{host}\" is the tenant \"{}\"'s already", other.plan.id.name());
+            section.mistake_at("hosts", message, "a host belongs to one tenant: take it out of one of the two");
+        }
+        all.push(Read { plan, section });
+    }
+    all
+}
+
+fn read_one(
+    section: &Section<'_>,
+    session: Option<&SessionPlan>,
+    limits: &LimitPlan,
+    title: &str,
+) -> Option<TenantPlan> {
+    section.require("name", r#"name = "acme""#).require("hosts", r#"hosts = ["acme.example.test"]"#);
+    let id = section.parsed("name", name);
+    let hosts = section.parsed_list("hosts", host);
+    let keys = keys::read(section);
+    let users = users(section, id);
+    let (limits, title) = (limits::of_tenant(section, limits), portal::read(section).unwrap_or_else(|| title.into()));
+    // Without what holds for everybody nothing can be compared with it, and that it could not be read has been said.
+    let (cookie, rules) = match session {
+        Some(session) => {
+            let (cookie, rules) = session::of_tenant(section, session);
+            (cookie?, rules)
+        }
+        None => {
+            section.leave_the_rest();
+            return None;
+        }
+    };
+    let (id, hosts) = (id?, hosts?.into_iter().map(|host| host.value).collect());
+    Some(TenantPlan { id, hosts, keys, cookie, rules: SessionRules { tenant: id, ..rules }, limits, users, title })
+}
+
+fn name(text: &str) -> Result<TenantId, String> {
+    let is_good = !text.is_empty()
+        && text.len() <= MAX_NAME
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if !is_good {
+        return Err(format!(
+            "\"{text}\" is not a tenant's name; write at most {MAX_NAME} small letters, digits and -, like \"acme\""
+        ));
+    }
+    if text == DEFAULT_TENANT {
+        return Err(format!(
+            "\"{text}\" is what everybody is called who comes by a host of no tenant; choose another name"
+        ));
+    }
+    TenantId::of(text).ok_or_else(|| {
+        format!("there have been too many tenants since the gateway started to take \"{text}\"; restart it")
+    })
+}
+
+fn host(text: &str) -> Result<HostPattern, String> {
+    match HostPattern::parse(text) {
+        Ok(HostPattern::Any) => Err(format!(
+            "\"{text}\" is every host, and those of no tenant belong to the tables at the top of the file; name hosts like \
+             \"acme.example.test\" or \"*.acme.example.test\""
+        )),
+        read => read,
+    }
+}
+
+/// The tenant's users. Without them nobody could sign in there; those of the top are not its own.
+fn users(section: &Section<'_>, id: Option<TenantId>) -> Option<LocalUsers> {
+    match login::read(section) {
+        Some(users) => users,
+        None => {
+            if section.document().is_whole() && !section.has("login") {
+                let name = id.map_or("acme", TenantId::name);
+                let message = "this tenant has no users: those of [login.local] at the top are not its own";
+                let mistake = Mistake::new(section.span(), message, "add below it, before the next [[tenant]]:");
+                section
+                    .document()
+                    .note(mistake.with_lines(format!("[tenant.login.local]\nusers = \"{name}-users.toml\"")));
+            }
+            None
+        }
+    }
+}
+
+/// Whether whoever comes by a route of these hosts comes to a tenant, so that they can sign in there.
+pub(super) fn are_all_of_tenants(all: &[Read<'_>], hosts: &HostPattern) -> bool {
+    let covers = |own: &HostPattern| own == hosts || hosts.is_below(own);
+    all.iter().any(|tenant| tenant.plan.hosts.iter().any(covers))
+}
+
+/// Refuses what would hand the cookie of one tenant to another, and a domain whose cookie browsers would not take from
+/// the tenant's hosts. That it would be worthless there is no reason to send it.
+pub(super) fn tell_of_domains(root: &Section<'_>, session: Option<&SessionPlan>, all: &[Read<'_>], routes: &[Route]) {
+    let top = root.section_or_empty("session").section_or_empty("cookie");
+    if let Some(domain) = session.and_then(|session| session.cookie.domain.as_deref()) {
+        tell_of_others(&top, domain, None, all);
+    }
+    for tenant in all {
+        let Some(domain) = tenant.plan.cookie.domain.as_deref() else { continue };
+        let section = tenant.section.section_or_empty("session").section_or_empty("cookie");
+        if let Some(outside) = tenant.plan.hosts.iter().find(|host| !covers(domain, host)) {
+            let message = format!("\"{outside}\" is not in this domain, so browsers would take no cookie from it");
+            let help =
+                format!("write a domain that all hosts of \"{}\" are in, or remove this line", tenant.plan.id.name());
+            section.mistake_at("domain", message, help);
+        }
+        tell_of_others(&section, domain, Some(tenant), all);
+        let strays = |route: &&Route| {
+            meets(domain, &route.host) && route.host != HostPattern::Any && !are_all_of_tenants(all, &route.host)
+        };
+        if let Some(route) = routes.iter().find(strays) {
+            let message = format!("\"{}\", which has a route and belongs to no tenant, is in this domain", route.host);
+            let help = format!("add it to the hosts of \"{}\", or write a narrower domain", tenant.plan.id.name());
+            section.mistake_at("domain", message, help);
+        }
+    }
+}
+
+/// Tells of the first host of another tenant that is in `domain`.
+fn tell_of_others(section: &Section<'_>, domain: &str, own: Option<&Read<'_>>, all: &[Read<'_>]) {
+    let others = all.iter().filter(|other| own.is_none_or(|own| !std::ptr::eq(own, *other)));
+    let found = others.flat_map(|other| other.plan.hosts.iter().map(move |host| (other, host)));
+    // What is more particularly ours is not theirs.
+    let is_ours = |host: &HostPattern| {
+        let shared = [HostPattern::Exact(domain.into()), HostPattern::Below(format!(".{domain}").into())];
+        own.is_some_and(|own| shared.iter().all(|part| own.plan.hosts.contains(part))) && !covers(domain, host)
+    };
+    let Some((other, host)) = { found }.find(|(_, host)| meets(domain, host) && !is_ours(host)) else { return };
+    let message = format!("\"{host}\" of the tenant \"{}\" is in this domain", other.plan.id.name());
+    let help = "browsers would send the session's cookie to both: write a domain of this one's hosts alone, or none";
+    section.mistake_at("domain", message, help);
+}
+
+/// Whether browsers send a cookie of `domain` to every host of a pattern.
+fn covers(domain: &str, host: &HostPattern) -> bool {
+    let is_in = |name: &str| name.strip_suffix(domain).is_some_and(|before| before.is_empty() || before.ends_with('.'));
+    match host {
+        HostPattern::Exact(name) => is_in(name),
+        HostPattern::Below(suffix) => is_in(suffix.strip_prefix('.').unwrap_or(suffix)),
+        HostPattern::Any => false,
+    }
+}
+
+/// Whether they send it to any.
+fn meets(domain: &str, host: &HostPattern) -> bool {
+    covers(domain, host)
+        || match host {
+            HostPattern::Below(suffix) => domain.ends_with(&**suffix),
+            HostPattern::Any => true,
+            HostPattern::Exact(_) => false,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_is_itself_and_what_is_below_it() {
+        let host = |text: &str| HostPattern::parse(text).expect("a host");
+        for (text, is_covered, is_met) in [
+            ("acme.test", true, true),
+            ("a.acme.test", true, true),
+            ("*.acme.test", true, true),
+            ("*.a.acme.test", true, true),
+            ("*.test", false, true),
+            ("xacme.test", false, false),
+            ("*.xacme.test", false, false),
+            ("test", false, false),
+            ("acme.test.evil.test", false, false),
+        ] {
+            assert_eq!(
+                (covers("acme.test", &host(text)), meets("acme.test", &host(text))),
+                (is_covered, is_met),
+                "{text}"
+            );
+        }
+    }
+}
