@@ -38,6 +38,7 @@ use vestibule::policy::route_policy::{Access, Recency, RoutePolicy, SessionRules
 use vestibule::policy::trace::NoTrace;
 use vestibule::policy::verdict::Verdict;
 use vestibule::reader::Document;
+use vestibule::route::hosts::HostTable;
 use vestibule::route::pattern::{HostPattern, PathPrefix};
 use vestibule::route::table::{DEFAULT_WEBSOCKET_TIMEOUT, Route, RouteTable};
 use vestibule::server::heads::HeadWatch;
@@ -396,6 +397,15 @@ fn whole(group: &mut Group<'_>) {
     let sessions: Vec<HeaderMap> = (0..100_000).map(signed_in).collect();
     let parts = request("/reports/2025/11?page=2", None);
     let facts = Facts { tls: hello(), ..Facts::read(&parts, CLIENT).expect("a good request") };
+    // Whose a host is, with as many tenants as there may be: of none, the first, below one.
+    let mut tenants = HostTable::default();
+    for at in 0..1000 {
+        let text = if at % 2 == 0 { format!("t{at}.example.test") } else { format!("*.t{at}.example.test") };
+        tenants.entry(&HostPattern::parse(&text).expect("a host"), || at);
+    }
+    for (name, host) in [("tenant, exact", "t10.example.test"), ("tenant, below one of 500", "a.t11.example.test")] {
+        group.bench_function(name, |bencher| bencher.iter(|| tenants.of(black_box(host)).next().copied()));
+    }
     let mut ask = |name: &str, of: &[HeaderMap]| {
         let mut in_turn = of.iter().cycle();
         group.bench_function(name, |bencher| {

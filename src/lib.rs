@@ -29,6 +29,7 @@
 //!    is answered by [`enforce::respond`], a panic is caught and is an error of that one request.
 //! 3. [`policy::facts`] reads what the request says of itself. What two servers are known to read differently is refused
 //!    here, before anything is decided: the path that policy sees is the path that is forwarded.
+//!    By the same host it is known whose it is ([`enforce::tenant`]): whose users, cookie, keys and rules count.
 //! 4. The address is counted ([`limit::rate`]); one of our own pages goes to the [`portal`]; otherwise
 //!    [`route::table`] finds the route.
 //! 5. [`enforce::authorize`] opens the cookie, finds the session, has [`policy::decide::decide`] decide, and does what
@@ -79,6 +80,7 @@
 //! | guesses that shorten a compressed page (BREACH) | [`policy::compression`] |
 //! | open redirects after login | [`policy::return_to`] |
 //! | a form of another site, sent with somebody's cookie (CSRF), and a WebSocket of its | [`policy::check::csrf`], by [`policy::origin`]; before anything is said of the session |
+//! | what one tenant has given out, used at another | [`enforce::tenant`]: sealed by its name, and a session is none elsewhere |
 //! | signing somebody in as somebody else | [`login::attempt`]: forms are tied to a browser |
 //! | signing somebody out by a link | [`portal::logout`]: a GET ends nothing |
 //! | guessing passwords, and names by the time it takes | [`limit::rate`], [`limit::wrong_passwords`], [`login::password`] |

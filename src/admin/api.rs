@@ -51,14 +51,17 @@ async fn all<B>(shared: &Arc<Shared>, request: &Request<B>, caller: Caller) -> R
             Ok(sessions::list(shared, &query, &wanted).await)
         }
         Method::DELETE => {
-            let query = Query::of(query, &["user", "all"])?;
+            let query = Query::of(query, &["tenant", "user", "all"])?;
+            let tenant = query.tenant()?;
             let user = query.get("user").filter(|user| !user.is_empty()).map(str::to_owned);
             let shared = Arc::clone(shared);
             match (user, query.get("all")) {
                 (Some(user), None) => {
-                    Ok(to_the_end(async move { sessions::end_of_user(&shared, &user, caller).await }).await)
+                    Ok(to_the_end(async move { sessions::end_of_user(&shared, tenant, &user, caller).await }).await)
                 }
-                (None, Some("true")) => Ok(to_the_end(async move { sessions::end_all(&shared, caller).await }).await),
+                (None, Some("true")) => {
+                    Ok(to_the_end(async move { sessions::end_all(&shared, tenant, caller).await }).await)
+                }
                 (_, _) => Err("say whose: /sessions?user=NAME, or /sessions?all=true for everybody's".to_owned()),
             }
         }

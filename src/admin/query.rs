@@ -13,6 +13,7 @@ use crate::base::net::canonical;
 use crate::base::units;
 use crate::session::handle::SessionHandle;
 use crate::session::live::SessionView;
+use crate::session::tenant::TenantId;
 
 /// The words that were given, each at most once.
 pub(super) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
@@ -49,6 +50,18 @@ impl<'a> Query<'a> {
         written.append_pair("after", &after.to_string()).finish()
     }
 
+    /// The tenant that is asked for, if it is said.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub(super) fn tenant(&self) -> Result<Option<TenantId>, String> {
+        self.read("tenant", |name| {
+            TenantId::find(name).ok_or_else(|| {
+                format!("there is no tenant \"{name}\"; \"default\" is whoever comes by a host of no tenant")
+            })
+        })
+    }
+
     /// What `read` makes of the value of a word, if it is given.
     ///
     /// # Errors
@@ -69,6 +82,7 @@ pub(super) enum State {
 /// Which sessions are asked for, and how many.
 #[derive(Debug)]
 pub(super) struct Wanted {
+    pub(super) tenant: Option<TenantId>,
     pub(super) user: Option<Box<str>>,
     network: Option<IpNet>,
     older: Option<Duration>,
@@ -80,7 +94,8 @@ pub(super) struct Wanted {
 
 impl Wanted {
     /// The words it is made of.
-    pub(super) const WORDS: [&'static str; 7] = ["user", "address", "older", "newer", "state", "limit", "after"];
+    pub(super) const WORDS: [&'static str; 8] =
+        ["tenant", "user", "address", "older", "newer", "state", "limit", "after"];
 
     /// Reads what is asked for.
     ///
@@ -98,6 +113,7 @@ impl Wanted {
             number.ok_or_else(|| format!("write a number from 1 to {MOST}"))
         })?;
         Ok(Self {
+            tenant: query.tenant()?,
             user: query.get("user").map(Into::into),
             network: query.read("address", network)?,
             older: query.read("older", units::duration)?,
@@ -116,7 +132,8 @@ impl Wanted {
             State::Active => view.ended.is_none(),
             State::Ended => view.ended.is_some(),
             State::All => true,
-        }) && self.user.as_deref().is_none_or(is_of)
+        }) && self.tenant.is_none_or(|tenant| view.tenant == tenant)
+            && self.user.as_deref().is_none_or(is_of)
             && self.network.is_none_or(|network| network.contains(&view.bound.address))
             && self.older.is_none_or(|span| age >= span)
             && self.newer.is_none_or(|span| age <= span)

@@ -41,7 +41,10 @@ pub(super) async fn list(shared: &Shared, query: &Query<'_>, wanted: &Wanted) ->
     let now = shared.clock.now();
     let found = match &wanted.user {
         // The store knows whose sessions last.
-        Some(user) if wanted.state == State::Active => of_user(shared, user, wanted, now).await,
+        Some(user) if wanted.state == State::Active => match only_tenant(shared, wanted.tenant) {
+            Some(tenant) => of_user(shared, tenant, user, wanted, now).await,
+            None => walk(shared, wanted, now).await,
+        },
         Some(_) | None => walk(shared, wanted, now).await,
     };
     let (found, next) = match found {
@@ -57,10 +60,21 @@ pub(super) async fn list(shared: &Shared, query: &Query<'_>, wanted: &Wanted) ->
     response
 }
 
+/// The tenant that is meant, where that is only one: it is said, or there are no others.
+fn only_tenant(shared: &Shared, said: Option<TenantId>) -> Option<TenantId> {
+    said.or_else(|| shared.snapshot.load().tenants.is_none().then_some(TenantId::DEFAULT))
+}
+
 type Found = (Vec<Arc<Live>>, Option<SessionHandle>);
 
-async fn of_user(shared: &Shared, user: &str, wanted: &Wanted, now: Timestamp) -> Result<Found, StoreError> {
-    let mut found = shared.asked("list", shared.store.list(Owner::user(TenantId::DEFAULT, user))).await?;
+async fn of_user(
+    shared: &Shared,
+    tenant: TenantId,
+    user: &str,
+    wanted: &Wanted,
+    now: Timestamp,
+) -> Result<Found, StoreError> {
+    let mut found = shared.asked("list", shared.store.list(Owner::user(tenant, user))).await?;
     found.retain(|live| wanted.after.is_none_or(|after| live.handle() > after) && wanted.fits(&live.view(), now));
     found.sort_unstable_by_key(|live| live.handle());
     let next = if found.len() > wanted.limit { found.get(wanted.limit - 1).map(|live| live.handle()) } else { None };
@@ -127,19 +141,36 @@ pub(super) async fn end_one(shared: &Shared, handle: SessionHandle, caller: Call
     }
 }
 
-/// Ends every session of a person.
-pub(super) async fn end_of_user(shared: &Shared, user: &str, caller: Caller) -> Response<Full<Bytes>> {
-    let owner = Owner::user(TenantId::DEFAULT, user);
+/// Ends every session of a person. Where there are several tenants it must be said of which: another person of the same
+/// name is not to be signed out by an oversight.
+pub(super) async fn end_of_user(
+    shared: &Shared,
+    tenant: Option<TenantId>,
+    user: &str,
+    caller: Caller,
+) -> Response<Full<Bytes>> {
+    let Some(tenant) = only_tenant(shared, tenant) else {
+        let message = "there are several tenants: say whose user it is with tenant=NAME (--tenant NAME), \"default\" for a host \
+                       of no tenant";
+        return wrong(StatusCode::BAD_REQUEST, message);
+    };
+    let owner = Owner::user(tenant, user);
     let ended = shared.end_all_here(owner, EndReason::Revoked, shared.clock.now()).await;
-    let fields = AuditFields { user: Some(user), reason: Some("user"), ..AuditFields::default() };
+    let fields =
+        AuditFields { user: Some(user), tenant: tenant.told(), reason: Some("user"), ..AuditFields::default() };
     note(shared, caller, ended.count, fields);
-    let (ended, unwritten) = with_those_before(shared, ended, Some(user)).await;
+    let (ended, unwritten) = with_those_before(shared, ended, Some(tenant), Some(user)).await;
     told(shared, &ended, unwritten)
 }
 
 /// What is told of ends that are not on the disk. Where nothing was ended because all had ended before, that may not be on
 /// it yet, and who asks again is told so again.
-async fn with_those_before(shared: &Shared, ended: Ended, user: Option<&str>) -> (Ended, usize) {
+async fn with_those_before(
+    shared: &Shared,
+    ended: Ended,
+    tenant: Option<TenantId>,
+    user: Option<&str>,
+) -> (Ended, usize) {
     let fails = shared.store.trouble().filter(|trouble| trouble.works_since.is_none());
     let (0, None, Some(trouble)) = (ended.count, &ended.failure, fails) else {
         let unwritten = ended.count;
@@ -149,7 +180,8 @@ async fn with_those_before(shared: &Shared, ended: Ended, user: Option<&str>) ->
     loop {
         let Ok(page) = shared.asked("page", shared.store.page(after, SLICE)).await else { return (ended, 0) };
         let is_meant = |live: &Live| {
-            user.is_none_or(|user| live.principal().is_some_and(|principal| *principal.user == *user))
+            tenant.is_none_or(|tenant| live.tenant() == tenant)
+                && user.is_none_or(|user| live.principal().is_some_and(|principal| *principal.user == *user))
                 && live.ended().is_some_and(|(_, at)| at.plus(FAILS_WITHIN) >= trouble.since)
         };
         before.extend(page.sessions.iter().filter(|live| is_meant(live)).map(|live| live.handle()));
@@ -165,15 +197,16 @@ async fn with_those_before(shared: &Shared, ended: Ended, user: Option<&str>) ->
     (Ended { count: 0, failure: written.err() }, before.len())
 }
 
-/// Ends every session that is there when it begins.
-pub(super) async fn end_all(shared: &Shared, caller: Caller) -> Response<Full<Bytes>> {
+/// Ends every session that is there when it begins, or of those the ones of a tenant.
+pub(super) async fn end_all(shared: &Shared, tenant: Option<TenantId>, caller: Caller) -> Response<Full<Bytes>> {
     let (mut all, mut unwritten) = (Ended::default(), 0);
-    let walked = end_page_by_page(shared, caller, &mut all, &mut unwritten).await;
+    let walked = end_page_by_page(shared, tenant, caller, &mut all, &mut unwritten).await;
     let count = all.count;
-    note(shared, caller, count, AuditFields { reason: Some("all"), ..AuditFields::default() });
+    let of = tenant.and_then(TenantId::told);
+    note(shared, caller, count, AuditFields { tenant: of, reason: Some("all"), ..AuditFields::default() });
     match walked {
         Ok(()) if count == 0 => {
-            let (all, unwritten) = with_those_before(shared, all, None).await;
+            let (all, unwritten) = with_those_before(shared, all, tenant, None).await;
             told(shared, &all, unwritten)
         }
         Ok(()) => told(shared, &all, unwritten),
@@ -185,6 +218,7 @@ pub(super) async fn end_all(shared: &Shared, caller: Caller) -> Response<Full<By
 /// only when one does not end, neither do those of the pages behind it.
 async fn end_page_by_page(
     shared: &Shared,
+    tenant: Option<TenantId>,
     caller: Caller,
     all: &mut Ended,
     unwritten: &mut usize,
@@ -192,7 +226,8 @@ async fn end_page_by_page(
     let mut after = None;
     loop {
         let page = shared.asked("page", shared.store.page(after, SLICE)).await?;
-        let lasting = page.sessions.iter().filter(|live| live.ended().is_none()).map(|live| live.handle());
+        let is_meant = |live: &&Arc<Live>| live.ended().is_none() && tenant.is_none_or(|own| live.tenant() == own);
+        let lasting = page.sessions.iter().filter(is_meant).map(|live| live.handle());
         let ends = lasting.map(|handle| {
             let now = shared.clock.now();
             shared.end_here(handle, EndReason::Revoked, caller.address(), now)
@@ -247,6 +282,7 @@ fn in_short(lifetimes: &Lifetimes, live: &Live, now: Timestamp) -> Value {
     let is_locked = view.ended.is_none() && matches!(lifetimes.over(&view, now), Some(Over::Lock(_)));
     json!({
         "handle": view.handle.to_string(),
+        "tenant": view.tenant.name(),
         "user": view.principal.map(|principal| &*principal.user),
         "roles": view.principal.map(|principal| &*principal.roles),
         "authenticated_at": view.authenticated_at.to_string(),

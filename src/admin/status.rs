@@ -7,6 +7,7 @@ use crate::enforce::reloads::Refused;
 use crate::enforce::shared::Shared;
 use crate::login::users::User;
 use crate::session::store::Trouble;
+use crate::session::tenant::TenantId;
 use crate::upstream::group::Upstream;
 
 /// What to do about a configuration that was refused.
@@ -83,9 +84,15 @@ fn of(upstream: &Upstream, now: Timestamp) -> Value {
 
 /// The local users as they were loaded. How many there are is bounded by how long their file may be.
 pub(super) fn users(shared: &Shared) -> Value {
-    let one = |user: &User| {
+    let one = |tenant: TenantId, user: &User| {
         let User { name, password: _, email, roles, groups, disabled } = user;
-        json!({ "name": name, "email": email, "roles": roles, "groups": groups, "disabled": disabled })
+        let mut told = json!({ "name": name, "email": email, "roles": roles, "groups": groups, "disabled": disabled });
+        if let Some(tenant) = tenant.told() {
+            told["tenant"] = tenant.into();
+        }
+        told
     };
-    shared.snapshot.load().default.users.iter().flat_map(|users| users.iter().map(one)).collect()
+    let snapshot = shared.snapshot.load();
+    let all = snapshot.tenants().filter_map(|tenant| tenant.users.as_ref().map(|users| (tenant.id, users)));
+    all.flat_map(|(tenant, users)| users.iter().map(move |user| one(tenant, user))).collect()
 }

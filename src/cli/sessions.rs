@@ -12,6 +12,7 @@ use crate::cli::operator::{Gateway, Operator};
 use crate::cli::table::{aligned, counted, moment, span, text};
 use crate::cli::{Failed, print};
 use crate::session::handle::SessionHandle;
+use crate::session::tenant::DEFAULT_TENANT;
 
 /// See and end the sessions of a running gateway
 #[derive(Debug, Args)]
@@ -55,6 +56,9 @@ struct Output {
 
 #[derive(Debug, Args)]
 struct ListArgs {
+    /// Of this tenant; "default" is whoever comes by a host of no tenant
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
     /// Of this person
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
@@ -81,6 +85,9 @@ struct ListArgs {
 struct EndArgs {
     #[command(flatten)]
     whose: Whose,
+    /// With --user or --all: of this tenant; "default" is whoever comes by a host of no tenant
+    #[arg(long, value_name = "NAME", conflicts_with = "handle")]
+    tenant: Option<String>,
     /// With --all: do not ask
     #[arg(long, requires = "all")]
     yes: bool,
@@ -158,9 +165,10 @@ fn list(arguments: &ListArgs, out: &mut dyn Write) -> Result<(), String> {
 
 /// Asks for page after page. Whether there are more than were wanted.
 fn collect(operator: &Operator, arguments: &ListArgs) -> Result<(Vec<Value>, bool), String> {
-    let ListArgs { user, address, older, newer, ended, limit, output: _ } = arguments;
+    let ListArgs { tenant, user, address, older, newer, ended, limit, output: _ } = arguments;
     let mut query = form_urlencoded::Serializer::new(String::new());
-    for (name, value) in [("user", user), ("address", address), ("older", older), ("newer", newer)] {
+    for (name, value) in [("tenant", tenant), ("user", user), ("address", address), ("older", older), ("newer", newer)]
+    {
         if let Some(value) = value {
             query.append_pair(name, value);
         }
@@ -184,19 +192,24 @@ fn collect(operator: &Operator, arguments: &ListArgs) -> Result<(Vec<Value>, boo
 }
 
 fn end(arguments: &EndArgs, out: &mut dyn Write) -> Result<(), Failed> {
-    let EndArgs { whose: Whose { handle, user, all: _ }, yes, output } = arguments;
+    let EndArgs { whose: Whose { handle, user, all: _ }, tenant, yes, output } = arguments;
     let operator = output.gateway.find()?;
     let target = match (handle, user) {
         (Some(handle), _) => format!("/sessions/{handle}"),
         (None, Some(user)) => {
-            let query = form_urlencoded::Serializer::new(String::new()).append_pair("user", user).finish();
-            format!("/sessions?{query}")
+            let mut query = form_urlencoded::Serializer::new(String::new());
+            query.append_pair("user", user);
+            query.extend_pairs(tenant.iter().map(|tenant| ("tenant", tenant)));
+            format!("/sessions?{}", query.finish())
         }
         (None, None) => {
             if !yes {
-                confirm(&operator)?;
+                confirm(&operator, tenant.as_deref())?;
             }
-            "/sessions?all=true".to_owned()
+            let mut query = form_urlencoded::Serializer::new(String::new());
+            query.append_pair("all", "true");
+            query.extend_pairs(tenant.iter().map(|tenant| ("tenant", tenant)));
+            format!("/sessions?{}", query.finish())
         }
     };
     let answer = operator.ask_for(Method::DELETE, &target)?;
@@ -219,12 +232,15 @@ fn end(arguments: &EndArgs, out: &mut dyn Write) -> Result<(), Failed> {
 }
 
 /// Asks whether everybody is really to be signed out.
-fn confirm(operator: &Operator) -> Result<(), String> {
+fn confirm(operator: &Operator, tenant: Option<&str>) -> Result<(), String> {
     if !io::stdin().is_terminal() {
         return Err("this would sign everybody out; write --yes if that is what you want".to_owned());
     }
     let active = operator.ask(Method::GET, "/status")?.body["sessions"]["active"].as_u64().unwrap_or_default();
-    eprint!("This ends {} and signs everybody out. Go on? [y/N] ", counted(active, "session"));
+    match tenant {
+        None => eprint!("This ends {} and signs everybody out. Go on? [y/N] ", counted(active, "session")),
+        Some(tenant) => eprint!("This ends every session of \"{tenant}\". Go on? [y/N] "),
+    }
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).map_err(|error| format!("cannot read the answer: {error}"))?;
     match answer.trim() {
@@ -244,7 +260,7 @@ fn in_short(sessions: &[Value], ended: bool) -> String {
         let last = if ended { &session["ended"]["reason"] } else { &session["roles"] };
         [
             text(&session["handle"]),
-            text(&session["user"]),
+            whose(session),
             text(&session["address"]),
             ago(&session["age_seconds"]),
             format!("{}{}", ago(&session["idle_seconds"]), if session["locked"] == true { ", locked" } else { "" }),
@@ -255,6 +271,14 @@ fn in_short(sessions: &[Value], ended: bool) -> String {
     aligned(&rows)
 }
 
+/// Somebody, and at which tenant, where that is not the one that every gateway has.
+fn whose(session: &Value) -> String {
+    match session["tenant"].as_str().filter(|tenant| *tenant != DEFAULT_TENANT) {
+        Some(tenant) => format!("{} ({tenant})", text(&session["user"])),
+        None => text(&session["user"]),
+    }
+}
+
 fn in_full(session: &Value) -> String {
     let row = |name: &str, value: String| [name.to_owned(), value];
     let since = |at: &Value, seconds: &Value| format!("{} ({} ago)", moment(at), span(seconds));
@@ -262,6 +286,7 @@ fn in_full(session: &Value) -> String {
     let generation = text(&session["generation"]);
     let mut rows = vec![
         row("handle", text(&session["handle"])),
+        row("tenant", text(&session["tenant"])),
         row("user", text(&session["user"])),
         row("email", text(&session["email"])),
         row("roles", text(&session["roles"])),

@@ -20,7 +20,7 @@ use crate::limit::connections::OpenConnections;
 use crate::limit::rate::PerAddress;
 use crate::login::password::PasswordPool;
 use crate::observe::audit::{AuditEvent, AuditFields, AuditLog};
-use crate::observe::metrics::{Answered, Elsewhere, Metrics};
+use crate::observe::metrics::{Answered, Elsewhere, Metrics, OfTenant};
 use crate::observe::sink::Logs;
 use crate::policy::verdict::{CrossSite, Reason, Stale};
 use crate::session::handle::SessionHandle;
@@ -127,6 +127,9 @@ pub fn metrics() -> Metrics {
 impl Shared {
     /// Writes an audit event now.
     pub fn audit(&self, event: AuditEvent, fields: AuditFields<'_>) {
+        if let Some(tenant) = fields.tenant {
+            self.metrics.tenant_events.get_or_create(&OfTenant { tenant, event: event.name() }).inc();
+        }
         self.audit.write(self.clock.now(), event, fields);
     }
 

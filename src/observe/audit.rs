@@ -100,7 +100,7 @@ pub struct AuditFields<'a> {
     /// The person.
     pub user: Option<&'a str>,
     /// The tenant, where it is not the one that every gateway has.
-    pub tenant: Option<&'a str>,
+    pub tenant: Option<&'static str>,
     /// Why.
     pub reason: Option<&'a str>,
     /// What followed, where that is the operator's choice.

@@ -32,6 +32,15 @@ pub struct Answered {
     pub answer: &'static str,
 }
 
+/// What happened at which tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfTenant {
+    /// The tenant.
+    pub tenant: &'static str,
+    /// What happened, by its name in the audit log.
+    pub event: &'static str,
+}
+
 /// Which server of which upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfServer {
@@ -169,6 +178,9 @@ pub struct Metrics {
     pub binding_mismatches: Family<Answered, Counter>,
     /// Requests that other sites caused, by what tells them, and what followed.
     pub cross_site: Family<Answered, Counter>,
+    /// What the audit log says of tenants other than the default one, by tenant and event: as many of both as there are
+    /// tenants and events.
+    pub tenant_events: Family<OfTenant, Counter>,
     /// Failures of the session store that were waited for.
     pub store_errors: Counter,
     store_times: StoreTimes,
@@ -282,6 +294,8 @@ impl Metrics {
         registry.register("bad_cookies", "Cookies that open to no session, by reason", self.bad_cookies.clone());
         registry.register("binding_mismatches", "Sessions used from elsewhere", self.binding_mismatches.clone());
         registry.register("cross_site", "Requests that another site caused, or would have", self.cross_site.clone());
+        let of_tenants = "What the audit log says of tenants other than the default one, by tenant and event";
+        registry.register("tenant_events", of_tenants, self.tenant_events.clone());
         let (writable, errors) = (gauge(u64::from(elsewhere.is_store_writable)), Counter::<u64>::default());
         errors.inc_by(self.store_errors.get() + elsewhere.store_errors);
         let can_be =

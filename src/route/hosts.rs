@@ -8,14 +8,14 @@ use crate::route::pattern::HostPattern;
 #[derive(Debug)]
 pub struct HostTable<T> {
     exact: HashMap<Box<str>, T>,
-    /// Longest suffix first.
-    below: Vec<(Box<str>, T)>,
+    /// By what comes behind the first labels, with its dot: however many there are, a host asks as often as it has labels.
+    below: HashMap<Box<str>, T>,
     any: Option<T>,
 }
 
 impl<T> Default for HostTable<T> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), below: Vec::new(), any: None }
+        Self { exact: HashMap::new(), below: HashMap::new(), any: None }
     }
 }
 
@@ -25,28 +25,17 @@ impl<T> HostTable<T> {
         match pattern {
             HostPattern::Any => self.any.get_or_insert_with(new),
             HostPattern::Exact(host) => self.exact.entry(host.clone()).or_insert_with(new),
-            HostPattern::Below(suffix) => {
-                let place = self.below.iter().position(|(other, _)| other == suffix).unwrap_or_else(|| {
-                    let longer = self.below.iter().take_while(|(other, _)| other.len() >= suffix.len()).count();
-                    self.below.insert(longer, (suffix.clone(), new()));
-                    longer
-                });
-                &mut self.below[place].1
-            }
+            HostPattern::Below(suffix) => self.below.entry(suffix.clone()).or_insert_with(new),
         }
     }
 
     /// What there is for `host` (lower case, no port): of its own, then of what it is below, then of every host.
     pub fn of(&self, host: &str) -> impl Iterator<Item = &T> {
         let exact = if self.exact.is_empty() { None } else { self.exact.get(host) };
-        let below = self.below.iter().filter(move |(suffix, _)| is_below(host, suffix)).map(|(_, own)| own);
+        let dots = if self.below.is_empty() { "" } else { host }.match_indices('.').map(|(at, _)| at);
+        let below = dots.filter(|at| *at > 0).filter_map(move |at| self.below.get(&host[at..]));
         exact.into_iter().chain(below).chain(&self.any)
     }
-}
-
-/// Whether `host` has a label before `suffix`, which begins with a dot.
-fn is_below(host: &str, suffix: &str) -> bool {
-    host.len() > suffix.len() && host.ends_with(suffix)
 }
 
 #[cfg(test)]

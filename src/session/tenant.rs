@@ -42,6 +42,16 @@ impl TenantId {
         (id.name() == name).then_some(id)
     }
 
+    /// The number of a name that has one already: for what somebody asks for, which is not to take up numbers.
+    pub fn find(name: &str) -> Option<Self> {
+        if name == DEFAULT_TENANT {
+            return Some(Self::DEFAULT);
+        }
+        let names = NAMES.read().unwrap_or_else(PoisonError::into_inner);
+        let place = names.iter().position(|known| *known == name)?;
+        u16::try_from(place + 1).ok().map(Self)
+    }
+
     /// The name.
     pub fn name(self) -> &'static str {
         let names = NAMES.read().unwrap_or_else(PoisonError::into_inner);
@@ -117,6 +127,8 @@ mod tests {
         assert!(acme != globex && acme != TenantId::DEFAULT && acme.salt() != globex.salt());
         assert_eq!((TenantId::of("acme"), acme.name(), acme.told()), (Some(acme), "acme", Some("acme")));
         assert_eq!(TenantId::of("default"), Some(TenantId::DEFAULT));
+        assert_eq!(TenantId::find("acme"), Some(acme));
+        assert_eq!((TenantId::find("default"), TenantId::find("nobody")), (Some(TenantId::DEFAULT), None));
         assert_eq!((TenantId::DEFAULT.name(), TenantId::DEFAULT.told()), ("default", None));
         let bytes = postcard::to_allocvec(&acme).expect("bytes");
         assert_eq!(bytes, b"\x04acme", "the name is what leaves the process");

@@ -14,7 +14,7 @@ use crate::session::live::Live;
 use crate::session::principal::Principal;
 use crate::session::record::{EndReason, Owner, Person, Record};
 use crate::session::store::{Created, Lookup, SessionStore};
-use crate::session::tenant::TenantId;
+use crate::session::tenant::{ByTenant, TenantId};
 use crate::session::timeouts::{Lifetime, Lifetimes, OnIdle, Over, RoleLifetime};
 
 const START: Timestamp = Timestamp::from_millis(1_763_000_000_000);
@@ -85,7 +85,7 @@ impl<S: SessionStore + 'static> Case<S> {
 
 /// Runs every case, each against a new, empty store.
 pub(super) fn suite<S: SessionStore + 'static>(new_store: impl Fn() -> Arc<S>) {
-    let cases: [fn(&Case<S>); 21] = [
+    let cases: [fn(&Case<S>); 22] = [
         finds_what_was_created,
         ends_once_and_for_the_first_reason,
         ends_all_of_one_owner_only,
@@ -93,6 +93,7 @@ pub(super) fn suite<S: SessionStore + 'static>(new_store: impl Fn() -> Arc<S>) {
         rotates_to_what_is_later_only,
         changes_rights_for_whoever_holds_the_session,
         names_everybody_who_has_a_session_once,
+        a_name_at_another_tenant_is_somebody_else,
         sweeps_by_the_limits_it_is_given,
         sweeps_by_the_roles_of_the_moment,
         locks_what_is_idle_until_its_absolute_limit,
@@ -199,6 +200,27 @@ fn names_everybody_who_has_a_session_once<S: SessionStore + 'static>(case: &Case
     assert_eq!(names(), ["alice", "bob"].map(|name| Person::new(TenantId::DEFAULT, name)));
     case.revoke(bob.handle(), EndReason::Revoked, after(1));
     assert_eq!(names(), ["alice"].map(|name| Person::new(TenantId::DEFAULT, name)));
+}
+
+fn a_name_at_another_tenant_is_somebody_else<S: SessionStore + 'static>(case: &Case<S>) {
+    let acme = TenantId::of("acme").expect("room");
+    let record = Record { tenant: acme, ..case.record("alice") };
+    let theirs = case.run(case.store.create(record.clone(), None)).expect("the store works");
+    let Created::Session { live: theirs, ended: _ } = theirs else { panic!("there is room") };
+    let ours = case.create("alice");
+    assert_eq!((theirs.tenant(), ours.tenant()), (acme, TenantId::DEFAULT));
+    let mut people = case.run(case.store.users()).expect("the store works");
+    people.sort();
+    assert_eq!(people, [TenantId::DEFAULT, acme].map(|tenant| Person::new(tenant, "alice")));
+    let listed = case.run(case.store.list(Owner::user(acme, "alice"))).expect("the store works");
+    assert_eq!(listed.iter().map(|live| live.handle()).collect::<Vec<_>>(), [record.handle]);
+    // Each by the limits of its tenant.
+    let (short, long) = (Lifetime { idle: Duration::from_secs(5), ..Lifetime::default() }, Lifetime::default());
+    let limits = ByTenant::new(long.into(), [(acme, short.into())]);
+    assert_eq!(case.run(case.store.sweep(limits, after(5))), Ok(vec![(record.handle, Over::End(EndReason::Idle))]));
+    let ended = case.run(case.store.revoke_all(Owner::user(acme, "alice"), EndReason::Revoked, after(6)));
+    assert_eq!(ended, Ok(Vec::new()), "nobody else's");
+    assert_eq!(case.count("alice"), 1);
 }
 
 fn sweeps_by_the_limits_it_is_given<S: SessionStore + 'static>(case: &Case<S>) {

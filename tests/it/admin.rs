@@ -141,7 +141,7 @@ fn sessions_are_found_by_user_address_age_and_whether_they_last() {
     assert_eq!((&ended[0]["user"], &ended[0]["ended"]["reason"]), (&json!("bob"), &json!("logout")));
     // Whatever is not understood must not show everything.
     for (target, why) in [
-        ("/sessions?adress=::1", "\"adress\" is not understood here; what is: user, address, older,"),
+        ("/sessions?adress=::1", "\"adress\" is not understood here; what is: tenant, user, address, older,"),
         ("/sessions?address=here", "address: \"here\" is no address"),
         ("/sessions?older=30", "older: \"30\" is not a duration"),
         ("/sessions?limit=1001", "limit: write a number from 1 to 1000"),
@@ -184,6 +184,7 @@ fn one_session_is_shown_in_full_and_never_its_secret() {
     let expected = json!({
         "handle": handle,
         "kind": "user",
+        "tenant": "default",
         "user": "alice",
         "email": "alice@example.test",
         "roles": "admin",

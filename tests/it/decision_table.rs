@@ -38,6 +38,7 @@ use vestibule::session::live::{Live, MAX_GENERATION};
 use vestibule::session::principal::Principal;
 use vestibule::session::record::{EndReason, Record};
 use vestibule::session::rotation::{Rotation, RotationRule};
+use vestibule::session::tenant::TenantId;
 use vestibule::session::timeouts::{Lifetime, Lifetimes, OnIdle, RoleLifetime};
 
 use super::harness::START;
@@ -153,6 +154,16 @@ const TABLE: &str = "
 | several sessions                           | nobody | nobody    | new       | ask       | ask   | several_sessions   |                       |                    |
 | an unknown session                         | nobody | nobody    | new       | ask       | ask   | unknown_session    |                       |                    |
 | a wrong proof                              | nobody | nobody    | new       | ask       | ask   | invalid_proof      |                       |                    |
+| of another tenant, anonymous               | nobody | nobody    | new       | ask       | ask   | unknown_session    |                       |                    |
+| of another tenant, user                    | nobody | nobody    | new       | ask       | ask   | unknown_session    |                       |                    |
+| of another tenant, admin                   | nobody | nobody    | new       | ask       | ask   | unknown_session    |                       |                    |
+| of another tenant, ended logout, admin     | nobody | nobody    | new       | ask       | ask   | unknown_session    |                       |                    |
+| of another tenant, admin, age 12h          | nobody | nobody    | new       | ask       | ask   | unknown_session    |                       |                    |
+| of another tenant, admin, active 30m       | nobody | nobody    | new       | ask       | ask   | unknown_session    |                       |                    |
+| of another tenant, admin, shows 5          | nobody | nobody    | new       | ask       | ask   | unknown_session    |                       |                    |
+| of another tenant, admin, other browser    | nobody | nobody    | new       | ask       | ask   | unknown_session    |                       |                    |
+| of this tenant, user                       | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| of this tenant, admin                      | nobody | admin     | admin     | admin     | admin |                    | touch                 |                    |
 | anonymous                                  | nobody | anonymous | anonymous | who?      | who?  |                    | touch                 |                    |
 | user                                       | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
 | admin                                      | nobody | admin     | admin     | admin     | admin |                    | touch                 |                    |
@@ -355,6 +366,10 @@ fn hello(suite: u16) -> TlsFingerprint {
     TlsFingerprint::of([suite], [0x001d], [0x0403])
 }
 
+fn tenant(name: &str) -> TenantId {
+    TenantId::of(name).expect("room")
+}
+
 fn ago(text: &str) -> Timestamp {
     let span = vestibule::base::units::duration(text).expect("a duration");
     Timestamp::from_millis(NOW.as_millis() - span.as_millis() as u64)
@@ -401,6 +416,8 @@ impl Situation {
             ("nothing", _) => self.unusable = Some(Reason::NoSession),
             ("an", "invalid cookie") => self.unusable = Some(Reason::InvalidCookie),
             ("an", "unknown session") => self.unusable = Some(Reason::UnknownSession),
+            ("of", "another tenant") => self.record.tenant = tenant("acme"),
+            ("of", _) => (self.record.tenant, self.rules.tenant) = (tenant("acme"), tenant("acme")),
             ("several", _) => self.unusable = Some(Reason::SeveralSessions),
             ("a", _) => self.unusable = Some(Reason::InvalidProof),
             ("anonymous", _) => self.record = of(None),

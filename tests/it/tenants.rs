@@ -525,3 +525,125 @@ fn sessions_come_back_from_the_disk_to_their_tenants() {
     gateway.clock.advance(std::time::Duration::from_secs(3600));
     running.wait();
 }
+
+/// The operator says whose sessions are meant, where there are several of a name.
+#[test]
+fn the_operator_sees_and_ends_the_sessions_of_one_tenant() {
+    use super::harness::process::run;
+    let place = tempfile::tempdir().expect("a folder");
+    let socket = format!("unix:{}", place.path().join("admin.sock").display());
+    let gateway = setup("", "", "").extra(&format!("[admin]\nlisten = \"{socket}\"\n")).start();
+    let (acme, dave) = (signed_in(&gateway, ACME, ALICE_OF_ACME), signed_in(&gateway, ACME, DAVE));
+    let (globex, default) = (signed_in(&gateway, GLOBEX, ALICE_OF_GLOBEX), gateway.signed_in(ALICE));
+    let folder = gateway.folder.path();
+    let ask = |words: &[&str]| run(folder, &[&["sessions"], words].concat(), "");
+    let listed = |words: &[&str]| {
+        let said = ask(&[&["list", "--json"], words].concat());
+        let all: serde_json::Value = serde_json::from_str(&said.stdout).expect("JSON");
+        let whose = |session: &serde_json::Value| {
+            format!("{}@{}", session["user"].as_str().unwrap_or(""), session["tenant"].as_str().unwrap_or(""))
+        };
+        let mut names: Vec<String> = all.as_array().expect("a list").iter().map(whose).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(listed(&["--user", "alice"]), ["alice@acme", "alice@default", "alice@globex"]);
+    assert_eq!(listed(&["--user", "alice", "--tenant", "acme"]), ["alice@acme"]);
+    assert_eq!(listed(&["--tenant", "acme"]), ["alice@acme", "dave@acme"]);
+    assert_eq!(listed(&["--tenant", "default"]), ["alice@default"]);
+    let unclear = ask(&["end", "--user", "alice"]);
+    assert!(!unclear.stderr.is_empty() && unclear.stderr.contains("--tenant"), "{}", unclear.stderr);
+    let nobody = ask(&["end", "--user", "alice", "--tenant", "initech"]);
+    assert!(nobody.stderr.contains("there is no tenant \"initech\""), "{}", nobody.stderr);
+    assert_eq!(ask(&["end", "--user", "alice", "--tenant", "globex"]).stdout.trim(), "Ended 1 session.");
+    assert_eq!([&acme, &dave, &default].map(|client| client.get("/").send().status), [200; 3]);
+    assert_eq!(globex.get("/").send().json()["reason"], "revoked");
+    assert_eq!(ask(&["end", "--all", "--yes", "--tenant", "acme"]).stdout.trim(), "Ended 2 sessions.");
+    assert_eq!((acme.get("/").send().status, default.get("/").send().status), (401, 200));
+    let metrics = gateway.running().shared.render_metrics();
+    assert!(metrics.contains("vestibule_tenant_events_total{tenant=\"acme\",event=\"session.ended\"} 2"), "{metrics}");
+}
+
+/// What would let one tenant near another, or means nothing, is refused with what to write instead.
+#[test]
+fn what_a_tenant_cannot_be_is_said_with_its_line() {
+    use vestibule::config::Plan;
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("users.toml"), super::harness::users()).expect("written");
+    let top = "[server]\nlisten = [\"127.0.0.1:0\"]\n[[server.certificate]]\ncert = \"c.crt\"\nkey = \"c.key\"\ngenerate = true\n\
+               [login.local]\nusers = \"users.toml\"\n[[upstream]]\nname = \"app\"\nservers = [\"http://127.0.0.1:3000\"]\n\
+               [[route]]\npath = \"/\"\nupstream = \"app\"\n";
+    let said = |more: &str| {
+        let file = folder.path().join("gateway.toml");
+        fs::write(&file, format!("{top}{more}")).expect("written");
+        Plan::load(&file).err().map(|mistakes| mistakes.to_string()).unwrap_or_default()
+    };
+    let tenant = |name: &str, hosts: &str, more: &str| {
+        format!(
+            "[[tenant]]\nname = \"{name}\"\nhosts = [{hosts}]\n[tenant.login.local]\nusers = \"users.toml\"\n{more}"
+        )
+    };
+    let shared = |domain: &str| format!("[tenant.session.cookie]\nname = \"__Secure-s\"\ndomain = \"{domain}\"\n");
+    let a = || tenant("a", "\"a.test\"", "");
+    assert_eq!(said(&[a(), tenant("b", "\"*.b.test\", \"b.test\"", &shared("b.test"))].concat()), "");
+    for (written, words) in [
+        (
+            "[[tenant]]\n".to_owned(),
+            &["\"name\" is missing in [[tenant]]", "\"hosts\" is missing in [[tenant]]", "this tenant has no users"][..],
+        ),
+        (tenant("Acme Inc", "\"a.test\"", ""), &["is not a tenant's name", "small letters"]),
+        (tenant("default", "\"a.test\"", ""), &["choose another name"]),
+        (tenant("a", "\"*\"", ""), &["\"*\" is every host"]),
+        (tenant("a", "\"https://a.test\"", ""), &["is not a host"]),
+        ([a(), a()].concat(), &["there are two tenants named \"a\"", "\"a.test\" is the tenant \"a\"'s already"]),
+        ([a(), tenant("b", "\"A.test\"", "")].concat(), &["\"a.test\" is the tenant \"a\"'s already"]),
+        (tenant("a", "\"a.test\"", "[tenant.session.lifetime]\nidle = \"31m\"\n"), &["write at most \"30m\""]),
+        (tenant("a", "\"a.test\"", "[tenant.limits]\nper_address = \"1/s\"\n"), &["per_address"]),
+        (
+            tenant("a", "\"a.test\"", "[tenant.session.cookie]\ndomain = \"a.test\"\n"),
+            &["a cookie named __Host-… belongs to one host"],
+        ),
+        (tenant("a", "\"a.test\"", &shared("b.test")), &["\"a.test\" is not in this domain"]),
+        (tenant("a", "\"*.test\"", &shared("a.test")), &["\"*.test\" is not in this domain"]),
+        (
+            [a(), tenant("b", "\"b.a.test\"", &shared("a.test"))].concat(),
+            &["\"a.test\" of the tenant \"a\" is in this domain"],
+        ),
+        (
+            [tenant("a", "\"*.c.test\"", &shared("c.test")), tenant("b", "\"b.c.test\"", "")].concat(),
+            &["\"b.c.test\" of the tenant \"b\" is in this domain"],
+        ),
+        (
+            [tenant("a", "\"*.a.c.test\"", &shared("a.c.test")), tenant("b", "\"*.c.test\"", "")].concat(),
+            &["\"*.c.test\" of the tenant \"b\" is in this domain"],
+        ),
+        (
+            [a(), "[session.cookie]\nname = \"__Secure-s\"\ndomain = \"a.test\"\n".to_owned()].concat(),
+            &["\"a.test\" of the tenant \"a\" is in this domain"],
+        ),
+        (
+            tenant(
+                "a",
+                "\"*.a.test\"",
+                &format!("{}[[route]]\nhost = \"a.test\"\npath = \"/\"\nupstream = \"app\"\n", shared("a.test")),
+            ),
+            &["\"a.test\", which has a route and belongs to no tenant"],
+        ),
+    ] {
+        let said = said(&written);
+        for words in words {
+            assert!(said.contains(words), "{written}\n{words} is not in:\n{said}");
+        }
+        assert!(said.contains("gateway.toml:"), "{said}");
+    }
+    // What is more particularly its own is not the other's.
+    let own = tenant("a", "\"a.c.test\", \"*.a.c.test\"", &shared("a.c.test"));
+    assert_eq!(said(&[own, tenant("b", "\"*.c.test\"", "")].concat()), "");
+    // Who signs in at tenants alone needs no users at the top, where no other host has a route.
+    let top_less = top
+        .replace("[login.local]\nusers = \"users.toml\"\n", "")
+        .replace("[[route]]\n", "[[route]]\nhost = \"a.test\"\n");
+    let file = folder.path().join("gateway.toml");
+    fs::write(&file, format!("{top_less}{}", a())).expect("written");
+    assert!(Plan::load(&file).is_ok());
+}
