@@ -42,9 +42,10 @@ pub(super) fn start(
         .build()
         .map_err(|error| format!("the background runtime cannot be started: {error}"))?;
     let _entered = runtime.enter();
-    let (sweeping, sweeping_streams) = (Arc::clone(shared), Arc::clone(shared));
+    let (sweeping, sweeping_streams, forgetting) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(shared));
     runtime.spawn(keep_up("sweeping sessions", move || sweep(Arc::clone(&sweeping))));
     runtime.spawn(keep_up("ending streams", move || sweep_streams(Arc::clone(&sweeping_streams))));
+    runtime.spawn(keep_up("forgetting forms", move || forget_parked(Arc::clone(&forgetting))));
     let mut checkers = Checkers { shared: Arc::clone(shared), runtime: runtime.handle().clone(), running: Vec::new() };
     let _none_before = checkers.watch(&shared.snapshot.load_full().upstreams);
     let (clock, renewal) = (shared.clock.clone(), Arc::clone(renewal));
@@ -140,6 +141,14 @@ async fn sweep(shared: Arc<Shared>) {
     loop {
         shared.clock.sleep(SWEEP_EVERY).await;
         shared.sweep(shared.clock.now()).await;
+    }
+}
+
+/// Forgets forms that nobody came back for. By itself: it waits for the disk, and the end of sessions must not.
+async fn forget_parked(shared: Arc<Shared>) {
+    loop {
+        shared.clock.sleep(SWEEP_EVERY).await;
+        shared.parking.expire(&shared, shared.clock.now()).await;
     }
 }
 

@@ -34,6 +34,13 @@ pub(super) struct CsrfPlan {
     token: Arc<TokenNames>,
 }
 
+impl CsrfPlan {
+    /// Whether what is found is refused, where a route says nothing else.
+    pub(super) fn is_enforced(&self) -> bool {
+        self.mode == Mode::Enforce
+    }
+}
+
 /// Reads `[csrf]`. The default is to refuse: an application that nobody can change has no defence of its own.
 pub(super) fn read(root: &Section<'_>) -> CsrfPlan {
     let section = root.section_or_empty("csrf");

@@ -139,7 +139,7 @@ impl Plan {
         let log = log::read(&root, identity.as_ref());
         tenants::tell_of_domains(&root, session.as_ref(), &tenants, &routes);
         log::apart(&root, &log, &own_files(document, &server, &admin, session.as_ref(), keys.as_ref()));
-        profile::refuse(profile, &root, session.as_ref(), server.hsts);
+        profile::refuse(profile, &root, session.as_ref(), server.hsts, csrf.is_enforced());
         document.finish()?;
         match (session, identity) {
             (Some(session), Some(identity)) => {

@@ -122,6 +122,7 @@ pub(super) fn refuse(
     root: &Section<'_>,
     session: Option<&SessionPlan>,
     strict: Option<Hsts>,
+    is_shielded: bool,
 ) {
     let Some(profile) = profile else { return };
     let name = profile.name();
@@ -137,6 +138,25 @@ pub(super) fn refuse(
                 lifetime.mistake_at(key, message, format!("write {key} = \"{most}\" or less, {or_without}"));
             }
         }
+    }
+    if let Some(remembered) = session.and_then(|session| session.rules.lifetimes.remembered) {
+        let (section, longest) = (sections.section_or_empty("remember_me"), profile.longest());
+        for (key, is, most) in
+            [("idle", remembered.idle, longest.idle), ("absolute", remembered.absolute, longest.absolute)]
+        {
+            if is > most {
+                let most = units::shown(most);
+                let message = format!("profile \"{name}\" allows at most \"{most}\" ({})", profile.says_so());
+                let help = format!("remove [session.remember_me], or write {key} = \"{most}\" or less, {or_without}");
+                section.mistake_at(key, message, help);
+            }
+        }
+    }
+    if !is_shielded {
+        let said = if profile == Profile::AsvsL2 { "ASVS 5.0, 3.5.1" } else { "NIST SP 800-63B-4, section 5.1" };
+        let message = format!("other sites could cause what changes something in people's names ({said})");
+        let help = format!("write mode = \"enforce\", or remove this line, {or_without}");
+        root.section_or_empty("csrf").mistake_at("mode", message, help);
     }
     if profile != Profile::AsvsL2 {
         return;

@@ -9,6 +9,7 @@ use crate::base::clock::Timestamp;
 use crate::enforce::cross_site;
 use crate::enforce::establish;
 use crate::enforce::shared::Shared;
+use crate::enforce::snapshot::Snapshot;
 use crate::enforce::tenant::Tenant;
 use crate::limit::guesses::Guess;
 use crate::limit::rate::Exceeded;
@@ -240,6 +241,13 @@ async fn looked_at(
     let route = RoutePolicy::new(Access::Authenticated, Vec::new());
     let decision = decide(&tenant.rules, &route, presented, facts, now, &mut NoTrace);
     Ok((Some(found.live), Some(decision.verdict)))
+}
+
+/// Why nothing passes with a session any more.
+pub fn why_over(live: &Live, snapshot: &Snapshot) -> Reason {
+    let principal = live.principal().map(|principal| &**principal);
+    let limits = snapshot.lifetimes().of(live.tenant()).of(principal, live.is_remembered());
+    live.ended().map_or(Reason::Locked(limits.idle), |(reason, _)| Reason::Ended(reason))
 }
 
 /// Finds the session of a request without deciding anything: for our own pages, which tell nobody what came of it, and so

@@ -383,14 +383,15 @@ impl ParkingLot {
     }
 
     /// Forgets what has ended. A store that nobody has put anything in is not asked.
-    pub(super) async fn expire(&self, shared: &Shared, now: Timestamp) {
+    pub async fn expire(&self, shared: &Shared, now: Timestamp) {
         if now.as_millis() < self.expire_at.load(Ordering::Relaxed) {
             return;
         }
         // What is put from here on says by itself when it is to be looked for.
         self.expire_at.store(u64::MAX, Ordering::Relaxed);
-        let expired = shared.asked("kv_expire", shared.values.expire(now)).await;
-        let left = shared.asked("kv_list", shared.values.list(Space::Parked, "", 1, now)).await;
+        // Nobody waits for this, so it may take as long as it takes.
+        let expired = shared.measured("kv_expire", shared.values.expire(now)).await;
+        let left = shared.measured("kv_list", shared.values.list(Space::Parked, "", 1, now)).await;
         if expired.is_err() || left.is_ok_and(|left| !left.is_empty()) {
             self.expire_at.fetch_min(now.plus(EXPIRE_EVERY).as_millis(), Ordering::Relaxed);
         }

@@ -206,7 +206,6 @@ impl Shared {
     pub async fn sweep(&self, now: Timestamp) {
         let snapshot = self.snapshot.load_full();
         snapshot.sweep_limits();
-        self.parking.expire(self, now).await;
         self.cross_site_reports.keys().sweep();
         if let Ok(ended) = self.asked("sweep", self.store.sweep(snapshot.lifetimes(), now)).await {
             for (handle, over) in ended {
@@ -268,12 +267,27 @@ impl Shared {
         operation: &'static str,
         answer: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
+        self.measured(operation, async {
+            // The timer is made when the answer is first waited for: a store that has it at hand costs none.
+            match select(pin!(answer), pin!(self.clock.sleep(STORE_TIMEOUT))).await {
+                Either::Left((outcome, _)) => outcome,
+                Either::Right(((), _)) => Err(StoreError("no answer in time".to_owned())),
+            }
+        })
+        .await
+    }
+
+    /// The same, however long it takes: for what nobody waits for.
+    ///
+    /// # Errors
+    /// The failure itself.
+    pub async fn measured<T>(
+        &self,
+        operation: &'static str,
+        answer: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         let stopwatch = self.clock.stopwatch();
-        // The timer is made when the answer is first waited for: a store that has it at hand costs none.
-        let outcome = match select(pin!(answer), pin!(self.clock.sleep(STORE_TIMEOUT))).await {
-            Either::Left((outcome, _)) => outcome,
-            Either::Right(((), _)) => Err(StoreError("no answer in time".to_owned())),
-        };
+        let outcome = answer.await;
         self.metrics.store_took(operation, stopwatch.elapsed());
         if let Err(error) = &outcome {
             self.metrics.store_errors.inc();

@@ -16,7 +16,7 @@ use http_body::Body;
 
 use crate::base::clock::Timestamp;
 use crate::enforce::admit::admit;
-use crate::enforce::authorize::{AnswerCookies, Authorized, COOKIE_LIMIT, authorize};
+use crate::enforce::authorize::{AnswerCookies, Authorized, COOKIE_LIMIT, authorize, why_over};
 use crate::enforce::body::{AnswerBody, ClientBody, Incoming, Switched};
 use crate::enforce::challenge::challenge;
 use crate::enforce::establish::{self, Established, Place};
@@ -25,7 +25,7 @@ use crate::enforce::lease::{Lease, Leased};
 use crate::enforce::parking::{self, AskedToSignIn, Challenged, Outcome};
 use crate::enforce::respond::{self, Refusal, is_for_person};
 use crate::enforce::shared::Shared;
-use crate::enforce::snapshot::{MAX_ANONYMOUS_PER_ADDRESS, Snapshot};
+use crate::enforce::snapshot::MAX_ANONYMOUS_PER_ADDRESS;
 use crate::enforce::tenant::Tenant;
 use crate::limit::parallel::UnderWay;
 use crate::limit::rate::{Allowed, Exceeded};
@@ -34,7 +34,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::timings::Destination;
 use crate::policy::compression;
 use crate::policy::facts::{BadRequest, Expectation, Facts, expectation, is_navigation};
-use crate::policy::verdict::{Grant, Reason, Verdict};
+use crate::policy::verdict::{Grant, Verdict};
 use crate::portal;
 use crate::portal::parked::{self, Step};
 use crate::rewrite::eligible::prepare;
@@ -414,13 +414,6 @@ async fn pass(
         Some(_) | None => AnswerBody::Upstream(Leased::new(body, lease())),
     };
     Ok(Response::from_parts(head, body))
-}
-
-/// Why nothing passes with a session any more.
-fn why_over(live: &Live, snapshot: &Snapshot) -> Reason {
-    let limits =
-        snapshot.lifetimes().of(live.tenant()).of(live.principal().map(|principal| &**principal), live.is_remembered());
-    live.ended().map_or(Reason::Locked(limits.idle), |(reason, _)| Reason::Ended(reason))
 }
 
 /// Refuses an answer to who asks for a WebSocket by HTTP/2 that opens none and is a success: there, any success says that

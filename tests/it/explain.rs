@@ -91,6 +91,8 @@ route       /admin on *.example.test, which leads to "shop"
               gateway.toml:25  upstream = "shop"
 access      authenticated
               default  access = "authenticated"
+csrf        changes nothing: by GET; nothing is said of where it is from
+              default  csrf.mode = "enforce"
 session     found
 revoked     no
 generation  current, a successor is due: number 0, since 3h

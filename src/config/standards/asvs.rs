@@ -2,11 +2,13 @@
 //! level 2. What is about identity providers (7.1.3, 7.6.1) is left out: there are none.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::{Look, Requirement, met, met_if, must, not_met, outside};
+use super::{Look, Requirement, met, met_if, must, not_met, outside, shielded};
 use crate::base::units;
 use crate::config::profile::YEAR;
 use crate::session::cookie::{SameSite, VALUE_LENGTH};
+use crate::session::timeouts::Lifetime;
 
 const ASVS: &str = "ASVS 5.0";
 
@@ -39,13 +41,13 @@ pub(super) const V7: &[Requirement] = &[
             not_met(format!("{} is as long as {}, so it never counts", idle(look), absolute(look)))
         } else {
             let why = format!("{} is longer than NIST's AAL2 has it ({})", idle(look), units::shown(longest));
-            met_if(all.idle <= longest, idle(look), why)
+            met_if(look.plan.session.rules.lifetimes.longest().idle <= longest, idle(look), why)
         }
     }),
     must(ASVS, "7.3.2", "a session ends some time after sign-in, whatever happens", |look| {
         let longest = look.profile.longest().absolute;
         let why = format!("{} is longer than NIST's AAL2 has it ({})", absolute(look), units::shown(longest));
-        met_if(look.plan.session.rules.lifetimes.all.absolute <= longest, absolute(look), why)
+        met_if(look.plan.session.rules.lifetimes.longest().absolute <= longest, absolute(look), why)
     }),
     must(ASVS, "7.4.1", "a session that has ended is of no use any more", |_| {
         met("an end is in the store before it is answered, and the store is asked with every request; streams are cut")
@@ -115,9 +117,7 @@ pub(super) const V3: &[Requirement] = &[
     must(ASVS, "3.4.3 to 3.4.6", "a content security policy, nosniff, a referrer policy, no framing", |_| {
         met("on the gateway's own pages; those of the application are its own")
     }),
-    must(ASVS, "3.5.1, 3.5.3", "other sites cannot cause what changes something", |_| {
-        not_met("for the application there is no CSRF shield yet; the gateway's own forms take nothing from elsewhere")
-    }),
+    must(ASVS, "3.5.1, 3.5.3", "other sites cannot cause what changes something", shielded),
     must(ASVS, "3.5.4", "each application has a host of its own", one_host_each),
     must(ASVS, "3.5.8", "what is only for people who are signed in is not loaded by other sites", |_| {
         outside("the application's answers: Cross-Origin-Resource-Policy there; the gateway's own pages have it")
@@ -127,16 +127,22 @@ pub(super) const V3: &[Requirement] = &[
     }),
 ];
 
-/// The idle limit as it is written.
+/// The longest idle limit as it is written.
 pub(super) fn idle(look: &Look<'_>) -> String {
-    let limit = look.plan.session.rules.lifetimes.all.idle;
-    look.key("session.lifetime.idle", &format!("\"{}\"", units::shown(limit)))
+    limit(look, "idle", |limits| limits.idle)
 }
 
-/// The absolute limit as it is written.
+/// The longest absolute limit as it is written.
 pub(super) fn absolute(look: &Look<'_>) -> String {
-    let limit = look.plan.session.rules.lifetimes.all.absolute;
-    look.key("session.lifetime.absolute", &format!("\"{}\"", units::shown(limit)))
+    limit(look, "absolute", |limits| limits.absolute)
+}
+
+/// Who is remembered may have longer ones.
+fn limit(look: &Look<'_>, key: &str, of: impl Fn(&Lifetime) -> Duration) -> String {
+    let lifetimes = &look.plan.session.rules.lifetimes;
+    let longer = lifetimes.remembered.as_ref().filter(|remembered| of(remembered) > of(&lifetimes.all));
+    let (table, limits) = longer.map_or(("lifetime", &lifetimes.all), |remembered| ("remember_me", remembered));
+    look.key(&format!("session.{table}.{key}"), &format!("\"{}\"", units::shown(of(limits))))
 }
 
 /// How many sessions one person may have, as it is written.

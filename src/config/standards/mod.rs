@@ -9,6 +9,7 @@ mod rest;
 
 use crate::config::plan::Plan;
 use crate::config::profile::Profile;
+use crate::policy::route_policy::{Access, RoutePolicy};
 use crate::reader::{Line, Lines};
 
 /// How it stands with a requirement.
@@ -68,6 +69,19 @@ fn outside(whose: impl Into<String>) -> Found {
 /// Met if it `is`, by the one thing; otherwise not, for the other.
 fn met_if(is: bool, by: impl Into<String>, why_not: impl Into<String>) -> Found {
     if is { met(by) } else { not_met(why_not) }
+}
+
+/// Whether every route where somebody's session counts refuses what other sites cause.
+fn shielded(look: &Look<'_>) -> Found {
+    let is_bare = |policy: &RoutePolicy| {
+        policy.access != Access::Public && !policy.csrf.as_ref().is_some_and(|shield| shield.is_enforced)
+    };
+    let bare = look.plan.routes.iter().position(|route| is_bare(&route.policy));
+    let mode = look.key("csrf.mode", "\"enforce\"");
+    let Some(place) = bare else { return met(format!("by where a request says it is from; {mode}")) };
+    let path = format!("route[{place}].csrf");
+    let by = if look.place(&path).is_some() { look.key(&path, "") } else { mode };
+    not_met(format!("{by}: what other sites cause passes on {}", look.plan.routes[place].path.shown()))
 }
 
 /// One requirement.

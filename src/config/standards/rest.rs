@@ -1,7 +1,7 @@
 //! NIST SP 800-63B-4 on sessions, and RFC 6265bis on cookies.
 
 use super::asvs::{LONGEST_COOKIE, absolute, idle, name};
-use super::{Look, Requirement, met, met_if, must, not_met, outside, should};
+use super::{Look, Requirement, met, met_if, must, not_met, outside, shielded, should};
 use crate::base::units;
 use crate::config::profile::Profile;
 use crate::session::cookie::VALUE_LENGTH;
@@ -19,9 +19,7 @@ pub(super) const NIST: &[Requirement] = &[
     must(SP, "5.1", "it is worthless once they have signed out", |_| {
         met("the session has ended, and is remembered as such")
     }),
-    must(SP, "5.1", "what is posted is checked to be the person's own doing (CSRF)", |_| {
-        not_met("for the application there is no CSRF shield yet; the gateway's own forms take nothing from elsewhere")
-    }),
+    must(SP, "5.1", "what is posted is checked to be the person's own doing (CSRF)", shielded),
     must(SP, "5.1.1", "the cookie is Secure, of as few hosts and paths as can be, and no script's", |look| {
         let settings = &look.plan.session.cookie;
         let why = format!("{}: it is sent to more hosts than one", look.key("session.cookie.domain", "none"));
@@ -76,13 +74,13 @@ pub(super) const RFC_6265BIS: &[Requirement] = &[
 fn overall(look: &Look<'_>) -> super::Found {
     let longest = look.profile.longest().absolute;
     let why = format!("{} is longer than {}", absolute(look), units::shown(longest));
-    met_if(look.plan.session.rules.lifetimes.all.absolute <= longest, at_most(absolute(look), longest), why)
+    met_if(look.plan.session.rules.lifetimes.longest().absolute <= longest, at_most(absolute(look), longest), why)
 }
 
 fn inactivity(look: &Look<'_>) -> super::Found {
     let longest = look.profile.longest().idle;
     let why = format!("{} is longer than {}", idle(look), units::shown(longest));
-    met_if(look.plan.session.rules.lifetimes.all.idle <= longest, at_most(idle(look), longest), why)
+    met_if(look.plan.session.rules.lifetimes.longest().idle <= longest, at_most(idle(look), longest), why)
 }
 
 fn at_most(key: String, longest: std::time::Duration) -> String {

@@ -72,9 +72,9 @@ fn another_site_does_nothing_in_the_name_of_who_is_signed_in() {
     // Our pages are not shown in its frame.
     let framed = tab.text_of_frame();
     assert!(framed.contains("\"cross_site\"") && !framed.contains("Sign in"), "{framed}");
-    // Its form arrives without the session.
+    // Its form arrives without the session, and is refused whoever sends it.
     tab.press("Win");
-    tab.is_at("/.vestibule/login");
+    tab.shows("This was sent from another website");
     gateway.application.assert_untouched();
     // A link of it leads to the page as it is: that is what links are for.
     tab.open(&format!("http://evil.test:{}/", evil.address().port()));
