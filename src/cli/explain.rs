@@ -16,15 +16,18 @@ use crate::base::units;
 use crate::cli::operator::Gateway;
 use crate::cli::say;
 use crate::cli::table::plain;
-use crate::config::Plan;
+use crate::config::{Plan, TenantPlan};
 use crate::enforce::explain::{Asked, Behind, Explanation, Ground, Step, Who, explain, header, request};
 use crate::login::users::User;
+use crate::policy::facts::Facts;
 use crate::reader::nearest;
+use crate::route::hosts::HostTable;
 use crate::route::table::RouteTable;
 use crate::session::binding::Bound;
 use crate::session::handle::SessionHandle;
 use crate::session::live::{Live, SessionView};
 use crate::session::record::{EndReason, Record};
+use crate::session::tenant::TenantId;
 
 /// Explain what would be decided on a request: check by check, with the lines of the configuration behind each
 ///
@@ -110,10 +113,14 @@ fn of_gateway(command: &ExplainCommand, handle: SessionHandle) -> Result<Explana
 fn of_file(command: &ExplainCommand, parts: &Parts) -> Result<Explanation, String> {
     let plan = Plan::load(command.gateway.config()).map_err(|mistakes| mistakes.to_string())?;
     let routes = RouteTable::new(plan.routes.clone());
+    let mut tenants = HostTable::default();
+    for (tenant, host) in plan.tenants.iter().flat_map(|tenant| tenant.hosts.iter().map(move |host| (tenant, host))) {
+        tenants.entry(host, || tenant);
+    }
     let upstreams: Vec<Box<str>> = plan.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
     let ground = Ground {
         routes: &routes,
-        rules: &|_| &plan.session.rules,
+        rules: &|host| tenants.of(host).next().map_or(&plan.session.rules, |tenant| &tenant.rules),
         identity: &plan.identity,
         upstreams: &upstreams,
         written: &plan.written,
@@ -122,7 +129,9 @@ fn of_file(command: &ExplainCommand, parts: &Parts) -> Result<Explanation, Strin
         let (who, now) = (Who::Stranger, Clock::System.now());
         return Ok(explain(&ground, &Asked { parts, client: command.address, who, now }));
     };
-    let user = user(&plan, name)?;
+    let host = Facts::read(parts, IpAddr::from([127, 0, 0, 1])).map(|facts| facts.host.into_owned());
+    let tenant = host.ok().and_then(|host| tenants.of(&host).next().copied());
+    let user = user(&plan, tenant, name)?;
     let age = command.age.or(command.idle).unwrap_or_default();
     let idle = command.idle.unwrap_or_default();
     if idle > age {
@@ -132,7 +141,7 @@ fn of_file(command: &ExplainCommand, parts: &Parts) -> Result<Explanation, Strin
             units::shown(age)
         ));
     }
-    let live = session_of(command, user, parts, age - idle);
+    let live = session_of(command, tenant, user, parts, age - idle);
     let now = live.authenticated_at().plus(age);
     // Of whoever is only said to have been active last, it is not said that they paused before.
     let who = Who::Session(SessionView { longest_pause: Duration::ZERO, ..live.view() });
@@ -143,10 +152,10 @@ fn of_file(command: &ExplainCommand, parts: &Parts) -> Result<Explanation, Strin
     Ok(told)
 }
 
-/// Somebody of the users file.
-fn user<'plan>(plan: &'plan Plan, name: &str) -> Result<&'plan User, String> {
-    let Some(local) = &plan.users else {
-        return Err("nobody can sign in by this configuration: there is no [login.local] in it".to_owned());
+/// Somebody of the users file, of the tenant that the request goes to.
+fn user<'plan>(plan: &'plan Plan, tenant: Option<&'plan TenantPlan>, name: &str) -> Result<&'plan User, String> {
+    let Some(local) = tenant.map_or(&plan.users, |tenant| &tenant.users) else {
+        return Err("nobody can sign in by this configuration: there is no [login.local] for this host".to_owned());
     };
     local.users.get(name).ok_or_else(|| {
         let near = nearest(name, local.users.iter().map(|user| user.name.as_str()));
@@ -156,7 +165,13 @@ fn user<'plan>(plan: &'plan Plan, name: &str) -> Result<&'plan User, String> {
 }
 
 /// A session of theirs that was last active `active_after` it was made. Of whoever is disabled it has ended.
-fn session_of(command: &ExplainCommand, user: &User, parts: &Parts, active_after: Duration) -> Live {
+fn session_of(
+    command: &ExplainCommand,
+    tenant: Option<&TenantPlan>,
+    user: &User,
+    parts: &Parts,
+    active_after: Duration,
+) -> Live {
     let here = IpAddr::from([127, 0, 0, 1]);
     let address = command.signed_in_at.or(command.address).unwrap_or(here);
     let of_request = parts.headers.get(USER_AGENT).map_or(&[][..], |agent| agent.as_bytes());
@@ -164,6 +179,7 @@ fn session_of(command: &ExplainCommand, user: &User, parts: &Parts, active_after
     let now = Clock::System.now();
     let principal = Arc::new(user.principal());
     let mut record = Record::new(&Random::System, Some(principal), Bound::of(address, agent), now);
+    record.tenant = tenant.map_or(TenantId::DEFAULT, |tenant| tenant.id);
     record.active_at = now.plus(active_after);
     record.ended = user.disabled.then_some((EndReason::AccountDisabled, record.active_at));
     Live::new(record)

@@ -351,3 +351,19 @@ fn a_session_that_has_ended_says_why_and_when() {
     assert_eq!(explained["reason"], "revoked");
     assert_eq!(step(&explained, "revoked")["from"], "revoked, 1h 30m ago");
 }
+
+#[test]
+fn at_a_tenant_it_is_the_tenants_people_and_limits_that_count() {
+    let folder = folder();
+    let tenant = "[[tenant]]\nname = \"acme\"\nhosts = [\"*.acme.test\"]\n[tenant.session.lifetime]\nidle = \"5m\"\n\
+                  [tenant.login.local]\nusers = \"acme.toml\"\n";
+    fs::write(folder.path().join("gateway.toml"), format!("{CONFIG}{tenant}")).expect("written");
+    let carol = users().split("[[user]]").nth(1).expect("somebody").replace("\"alice\"", "\"dora\"");
+    fs::write(folder.path().join("acme.toml"), format!("[[user]]{carol}")).expect("written");
+    let (there, here) = ("GET https://shop.acme.test/", "GET https://shop.test/");
+    let by = |name: &str, request: &str| explain(folder.path(), request, &["--user", name, "--idle", "6m"]);
+    assert!(by("dora", there).stdout.contains("They are asked to sign in (idle)"), "{:?}", by("dora", there));
+    assert!(by("alice", here).stdout.contains("It may pass"), "{:?}", by("alice", here));
+    assert!(by("dora", here).stderr.contains("there is no user \"dora\" in users.toml"), "{:?}", by("dora", here));
+    assert!(by("alice", there).stderr.contains("there is no user \"alice\" in acme.toml"), "{:?}", by("alice", there));
+}

@@ -101,8 +101,8 @@ fn a_form_that_meets_an_ended_session_is_sent_once_and_as_it_was() {
         let words = told(&client, &led);
         assert_eq!(
             words,
-            "You were signed out because nothing happened for a while. What you sent is kept for you. Once you have signed \
-             in, you can look at it and send it."
+            "You were signed out because nothing happened for a while. To go on, please sign in again. What you sent is kept \
+             for you. Once you have signed in, you can look at it and send it."
         );
         let to = sign_in(&client, &led, ALICE).header("location").to_owned();
         gateway.advance(100);
@@ -742,7 +742,10 @@ fn it_can_be_switched_off() {
     let client = gateway.signed_in(ALICE);
     gateway.advance(LUNCH);
     let led = post_text(&client, "/save", "a=1").send();
-    assert_eq!(told(&client, &led), "You were signed out because nothing happened for a while.");
+    assert_eq!(
+        told(&client, &led),
+        "You were signed out because nothing happened for a while. To go on, please sign in again."
+    );
     assert_eq!(sign_in(&client, &led, ALICE).header("location"), "/orders/form?of=7");
     assert_eq!(client.visit(&format!("/.vestibule/parked/{}", "A".repeat(27))).send().status, 404);
     assert_eq!(all_kept(&gateway), 0);
