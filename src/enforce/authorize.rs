@@ -415,18 +415,40 @@ async fn apply(
         RotationStep::None => {}
         RotationStep::Offer(generation) => cookies.offer = Some((Arc::clone(live), generation)),
         RotationStep::Commit(generation) => {
+            let _reported = Rotating { shared, live, generation, client: facts.client, now };
             if !shared.asked("rotate", shared.store.rotate(live.handle(), generation, now)).await? {
                 // It ended, or went on, between the decision and here.
                 return Ok(Verdict::Challenge(Reason::UnknownSession));
             }
-            shared.metrics.rotations.inc();
-            let handle = live.handle();
-            let (client, session, tenant) = (Some(facts.client), Some(&handle as _), live.tenant().told());
-            let fields = AuditFields { client, session, tenant, ..AuditFields::default() };
-            shared.audit(AuditEvent::SessionRotated, fields);
         }
     }
     Ok(decision.verdict)
+}
+
+/// The replacement of a secret. Reported when it is dropped, if it came about: a client that leaves while that is written
+/// down has had its secret replaced all the same.
+struct Rotating<'a> {
+    shared: &'a Shared,
+    live: &'a Live,
+    generation: u32,
+    client: IpAddr,
+    now: Timestamp,
+}
+
+impl Drop for Rotating<'_> {
+    fn drop(&mut self) {
+        let Self { shared, live, generation, client, now } = *self;
+        // Where the clock is late, that is before there was a session, which it then begins with.
+        let presented_at = now.max(live.authenticated_at());
+        let rotation = live.rotation();
+        if (rotation.generation, rotation.presented_at) != (generation, presented_at) {
+            return;
+        }
+        shared.metrics.rotations.inc();
+        let handle = live.handle();
+        let (client, session, tenant) = (Some(client), Some(&handle as _), live.tenant().told());
+        shared.audit(AuditEvent::SessionRotated, AuditFields { client, session, tenant, ..AuditFields::default() });
+    }
 }
 
 /// Reports that a session is used from elsewhere. Once a session: a browser that was moved makes hundreds of requests.
