@@ -114,15 +114,7 @@ fn decisions(group: &mut Group<'_>) {
                 .iter(|| decide(rules, black_box(route), presented(), black_box(&facts), black_box(NOW), &mut NoTrace));
         });
     };
-    let remembering = Lifetimes {
-        remembered: Some(Lifetime {
-            idle: Duration::from_secs(7 * 86_400),
-            absolute: Duration::from_secs(30 * 86_400),
-        }),
-        on_idle: OnIdle::Lock,
-        ..of_roles.lifetimes.clone()
-    };
-    let remembering = SessionRules { lifetimes: remembering, ..SessionRules::default() };
+    let remembering = SessionRules { lifetimes: remembering(of_roles.lifetimes.clone()), ..SessionRules::default() };
     case("public", &usual, &public);
     case("signed in", &usual, &open);
     case("signed in, lifetimes of two roles", &of_roles, &open);
@@ -132,11 +124,7 @@ fn decisions(group: &mut Group<'_>) {
         Recency { idle: hour, absolute: hour, max_auth_age: hour, methods: [Method::POST, Method::GET].into() };
     let recent = RoutePolicy { recency: Some(Box::new(recency)), ..policy(&[]) };
     case("signed in, recently", &usual, &recent);
-    let level = |name: &str, minutes: u64| {
-        let after = Duration::from_secs(60 * minutes);
-        Arc::new(Level { name: name.into(), after, idle: Some(Duration::from_secs(600)) })
-    };
-    let levels = [level("new", 0), level("known", 5), level("established", 60)];
+    let levels = levels();
     let asked = RoutePolicy { level: Some(Arc::clone(&levels[0])), ..policy(&[]) };
     let leveled = SessionRules { levels: levels.into(), ..SessionRules::default() };
     case("signed in, of three levels", &leveled, &asked);
@@ -144,40 +132,81 @@ fn decisions(group: &mut Group<'_>) {
     shields(group);
 }
 
+fn remembering(lifetimes: Lifetimes) -> Lifetimes {
+    let (idle, absolute) = (Duration::from_secs(7 * 86_400), Duration::from_secs(30 * 86_400));
+    Lifetimes { remembered: Some(Lifetime { idle, absolute }), on_idle: OnIdle::Lock, ..lifetimes }
+}
+
+fn levels() -> [Arc<Level>; 3] {
+    [("new", 0), ("known", 5), ("established", 60)].map(|(name, minutes)| {
+        let after = Duration::from_secs(60 * minutes);
+        Arc::new(Level { name: name.into(), after, idle: Some(Duration::from_secs(600)) })
+    })
+}
+
+/// Every rule of a session, and a route that asks for all that a route can.
+fn all_of_it(token: &Arc<TokenNames>) -> (SessionRules, RoutePolicy) {
+    let strict = every_check();
+    let role = |role: &str| RoleLifetime {
+        role: role.into(),
+        idle: Some(Duration::from_secs(600)),
+        absolute: Some(Duration::from_secs(8 * 3600)),
+        ..RoleLifetime::default()
+    };
+    let lifetimes = Lifetimes { roles: ["ops", "reader"].map(role).into(), ..remembering(strict.lifetimes.clone()) };
+    let levels = levels();
+    let hour = Some(Duration::from_secs(3600));
+    let methods = [Method::POST, Method::GET].into();
+    let recency = Recency { idle: hour, absolute: hour, max_auth_age: hour, methods };
+    let shield = Shield { is_enforced: true, websocket_origins: Box::default(), token: Some(Arc::clone(token)) };
+    let route = RoutePolicy {
+        recency: Some(Box::new(recency)),
+        level: Some(Arc::clone(&levels[0])),
+        csrf: Some(Box::new(shield)),
+        ..policy(&["ops", "reader"])
+    };
+    (SessionRules { lifetimes, levels: levels.into(), ..strict }, route)
+}
+
 /// What the CSRF shield asks of a request: of most, only whether they may change something.
 fn shields(group: &mut Group<'_>) {
     let live = Live::new(record(&Random::System, 1));
     let rules = SessionRules::default();
     let names = TokenNames { header: HeaderName::from_static("x-vestibule-csrf"), field: "vestibule_csrf".into() };
+    let names = Arc::new(names);
     let with = |token| {
         let shield = Shield { is_enforced: true, websocket_origins: Box::default(), token };
         RoutePolicy { csrf: Some(Box::new(shield)), ..policy(&[]) }
     };
-    let (plain, with_token) = (with(None), with(Some(Arc::new(names))));
-    let mut case = |name: &str, method: &Method, says: &[(&'static str, &str)], route: &RoutePolicy| {
-        let mut parts = request("/reports/2025/11?page=2", None);
-        parts.method = method.clone();
-        for name in ["sec-fetch-site", "referer"] {
-            parts.headers.remove(name);
-        }
-        for (name, value) in says {
-            parts.headers.insert(*name, HeaderValue::from_str(value).expect("text"));
-        }
-        let facts = Facts { tls: hello(), ..Facts::read(&parts, CLIENT).expect("a good request") };
-        let decided = || {
-            let presented = Presented::Session { session: live.view(), generation: 0 };
-            decide(&rules, black_box(route), presented, black_box(&facts), black_box(NOW), &mut NoTrace)
+    let (plain, with_token) = (with(None), with(Some(Arc::clone(&names))));
+    let mut case =
+        |name: &str, method: &Method, says: &[(&'static str, &str)], rules: &SessionRules, route: &RoutePolicy| {
+            let mut parts = request("/reports/2025/11?page=2", None);
+            parts.method = method.clone();
+            for name in ["sec-fetch-site", "referer"] {
+                parts.headers.remove(name);
+            }
+            for (name, value) in says {
+                parts.headers.insert(*name, HeaderValue::from_str(value).expect("text"));
+            }
+            let facts = Facts { tls: hello(), ..Facts::read(&parts, CLIENT).expect("a good request") };
+            let decided = || {
+                let presented = Presented::Session { session: live.view(), generation: 0 };
+                decide(rules, black_box(route), presented, black_box(&facts), black_box(NOW), &mut NoTrace)
+            };
+            assert!(matches!(decided().verdict, Verdict::Allow(_)), "{name}");
+            group.bench_function(name, |bencher| bencher.iter(decided));
         };
-        assert!(matches!(decided().verdict, Verdict::Allow(_)), "{name}");
-        group.bench_function(name, |bencher| bencher.iter(decided));
-    };
     let (site, origin) = (("sec-fetch-site", "same-origin"), ("origin", "https://app.example.test"));
     let token = csrf_token::token(live.seed(), &Random::System);
-    case("shielded, GET", &Method::GET, &[site], &plain);
-    case("shielded, POST by Sec-Fetch-Site", &Method::POST, &[site, origin], &plain);
-    case("shielded, POST by Origin", &Method::POST, &[origin], &plain);
-    case("shielded, POST by Referer", &Method::POST, &[("referer", "https://app.example.test/form")], &plain);
-    case("shielded, POST with a token", &Method::POST, &[site, ("x-vestibule-csrf", &token)], &with_token);
+    case("shielded, GET", &Method::GET, &[site], &rules, &plain);
+    case("shielded, POST by Sec-Fetch-Site", &Method::POST, &[site, origin], &rules, &plain);
+    case("shielded, POST by Origin", &Method::POST, &[origin], &rules, &plain);
+    case("shielded, POST by Referer", &Method::POST, &[("referer", "https://app.example.test/form")], &rules, &plain);
+    case("shielded, POST with a token", &Method::POST, &[site, ("x-vestibule-csrf", &token)], &rules, &with_token);
+    let (all, asks_all) = all_of_it(&names);
+    case("none of it, POST", &Method::POST, &[site, ("x-vestibule-csrf", &token)], &rules, &policy(&[]));
+    case("all of it, POST", &Method::POST, &[site, ("x-vestibule-csrf", &token)], &all, &asks_all);
     group.bench_function("a token is made", |bencher| {
         bencher.iter(|| csrf_token::token(black_box(live.seed()), &Random::System));
     });
