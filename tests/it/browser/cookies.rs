@@ -81,3 +81,29 @@ fn another_site_does_nothing_in_the_name_of_who_is_signed_in() {
     tab.press("A link");
     tab.shows("a page of the application");
 }
+
+#[test]
+fn a_neighbour_whose_forms_bring_the_session_is_refused_all_the_same() {
+    let gateway = Setup::new().start();
+    let browser = Browser::start(&gateway);
+    let tab = browser.tab();
+    tab.open(&browser.url("app.example.test", "/page"));
+    tab.sign_in(ALICE);
+    tab.shows("a page of the application");
+    // For a browser this is the same site: SameSite holds nothing back.
+    tab.open(&browser.url("evil.example.test", "/public/page"));
+    tab.shows("a page of the application");
+    gateway.application.forget();
+    let target = browser.url("app.example.test", "/transfer");
+    let fetch = "method: 'POST', mode: 'no-cors', credentials: 'include'";
+    tab.run(&format!("return fetch('{target}', {{ {fetch} }}).then(() => 'sent', () => 'refused')"));
+    tab.run(&format!("document.forms[0].action = '{target}'"));
+    tab.press("Send plainly");
+    tab.shows("This was not carried out");
+    tab.picture("403-another-site");
+    gateway.application.assert_untouched();
+    gateway.log.wait_for(&[" 403 ", "session=", "/transfer"]);
+    tab.open(&browser.url("app.example.test", "/page"));
+    tab.press("Send plainly");
+    tab.shows("hello from the application");
+}

@@ -403,6 +403,11 @@ impl<'a> Tab<'a> {
         self.with(&format!("{path}//*[self::button or self::a][{words}]"), "click", &json!({}));
     }
 
+    /// Ticks the box of that name, or takes the tick away.
+    pub fn tick(&self, name: &str) {
+        self.with(&format!("//input[@name='{name}' and @type='checkbox']"), "click", &json!({}));
+    }
+
     /// Fills in the form for signing in, which must be shown, and sends it.
     pub fn sign_in(&self, (name, password): (&str, &str)) {
         self.fill("username", name);

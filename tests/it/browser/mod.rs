@@ -7,6 +7,7 @@ mod cookies;
 mod driver;
 mod kept;
 mod looks;
+mod remembered;
 mod seats;
 mod signing_in;
 mod tabs;
