@@ -34,6 +34,7 @@ pub fn note(shared: &Shared, found: CrossSite, answer: &'static str, facts: &Fac
         client: Some(facts.client),
         session: handle.as_ref().map(|handle| -> &dyn std::fmt::Display { handle }),
         user: live.and_then(Live::principal).map(|principal| &*principal.user),
+        tenant: live.and_then(|live| live.tenant().told()),
         reason: Some(found.name()),
         answer: Some(answer),
         origin: origin.as_deref(),

@@ -185,9 +185,7 @@ pub async fn park(
     Metrics::count(&shared.metrics.parked_posts, reason.unwrap_or("parked"));
     // A stranger's is nothing that happened to a session.
     if let Some(owner) = owner {
-        let handle = post.live.map(Live::handle);
-        let path = post.parts.uri.path();
-        note(shared, event, &owner.user, post.facts, handle.as_ref().map(|handle| handle as _), reason, path);
+        note(shared, event, &owner.user, post.facts, post.live, reason, post.parts.uri.path());
     }
     outcome
 }
@@ -198,12 +196,14 @@ pub fn note(
     event: AuditEvent,
     user: &str,
     facts: &Facts<'_>,
-    session: Option<&dyn std::fmt::Display>,
+    live: Option<&Live>,
     reason: Option<&str>,
     path: &str,
 ) {
     let (client, user, path) = (Some(facts.client), Some(user), Some(path));
-    shared.audit(event, AuditFields { client, session, user, reason, path, ..AuditFields::default() });
+    let (handle, tenant) = (live.map(Live::handle), live.and_then(|live| live.tenant().told()));
+    let session = handle.as_ref().map(|handle| -> &dyn std::fmt::Display { handle });
+    shared.audit(event, AuditFields { client, session, user, tenant, reason, path, ..AuditFields::default() });
 }
 
 impl Parking {

@@ -62,6 +62,8 @@ pub struct Confirmed {
     user: Box<str>,
     session: SessionHandle,
     client: IpAddr,
+    /// The tenant that it was confirmed at, where it is told.
+    tenant: Option<&'static str>,
 }
 
 impl Confirmed {
@@ -100,8 +102,8 @@ impl Confirmed {
     fn note(&self, shared: &Shared, event: AuditEvent, counted: &'static str, reason: Option<&str>) {
         Metrics::count(&shared.metrics.parked_posts, counted);
         let (client, session, user) = (Some(self.client), Some(&self.session as _), Some(&*self.user));
-        let path = Some(path_of(&self.posted.target));
-        shared.audit(event, AuditFields { client, session, user, reason, path, ..AuditFields::default() });
+        let (path, tenant) = (Some(path_of(&self.posted.target)), self.tenant);
+        shared.audit(event, AuditFields { client, session, user, tenant, reason, path, ..AuditFields::default() });
     }
 }
 
@@ -179,7 +181,7 @@ pub async fn answer(visit: &Visit<'_>, id: &[u8], body: &mut ClientBody, deadlin
         return Ok(Step::Answer(gone(visit)));
     }
     let (user, client) = (principal.user.clone(), visit.facts.client);
-    let confirmed = Confirmed { posted, id, user, session, client };
+    let confirmed = Confirmed { posted, id, user, session, client, tenant: tenant.id.told() };
     if said.is_to_be_sent {
         return Ok(Step::Send(Box::new(confirmed)));
     }
