@@ -8,6 +8,7 @@ use crate::base::units;
 use crate::config::profile::{self, Profile};
 use crate::config::{concurrency, levels, lifetimes, parked_posts};
 use crate::enforce::parking::ParkingSettings;
+use crate::enforce::snapshot::PREFIX;
 use crate::login::{attempt, device};
 use crate::policy::route_policy::SessionRules;
 use crate::reader::Section;
@@ -158,9 +159,15 @@ fn domain(text: &str) -> Result<Box<str>, String> {
     if is_good { Ok(name.into()) } else { Err(format!("\"{text}\" is not a domain; write one like \"example.test\"")) }
 }
 
+/// Nothing but the whole host: with a narrower path the pages below `/.vestibule/` would not be sent the cookie, and nobody
+/// could sign out, or prove anew who they are.
 fn cookie_path(text: &str) -> Result<Box<str>, String> {
-    let is_good = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b';');
-    if is_good { Ok(text.into()) } else { Err(format!("\"{text}\" is not a path; write one like \"/\"")) }
+    if text == "/" {
+        return Ok(text.into());
+    }
+    Err(format!(
+        "with the path \"{text}\" the pages below {PREFIX} are not sent the cookie, and nobody could sign out; write \"/\""
+    ))
 }
 
 fn lifetime(session: &Section<'_>, profile: Option<Profile>) -> Lifetime {

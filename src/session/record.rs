@@ -94,7 +94,7 @@ impl EndReason {
         match self {
             Self::Logout => "You signed out. To go on, please sign in again.",
             Self::Replaced => {
-                "You signed in again in this browser, which ended the earlier session. Load this once more, or sign in here."
+                "Somebody signed in anew in this browser, which ended the earlier session. Load this once more, or sign in here."
             }
             Self::Idle => "You were signed out because nothing happened for a while. To go on, please sign in again.",
             Self::Absolute => {
@@ -127,7 +127,7 @@ impl EndReason {
                  for that, tell whoever runs this service."
             }
             Self::Displaced => {
-                "You were signed out here because you signed in elsewhere, and only so many sessions at once are allowed. \
+                "You were signed out here because only so many sessions at once are allowed, and you use others. \
                  You can sign in again. If it was not you, have whoever runs this service change your password."
             }
             Self::EndedElsewhere => {

@@ -367,3 +367,22 @@ fn at_a_tenant_it_is_the_tenants_people_and_limits_that_count() {
     assert!(by("dora", here).stderr.contains("there is no user \"dora\" in users.toml"), "{:?}", by("dora", here));
     assert!(by("alice", there).stderr.contains("there is no user \"alice\" in acme.toml"), "{:?}", by("alice", there));
 }
+
+#[test]
+fn a_websocket_of_another_site_is_explained_as_it_is_refused() {
+    let folder = folder();
+    let upgrade = [
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ];
+    let with = |origin: &str| {
+        let headers = upgrade.iter().copied().chain([origin]).flat_map(|header| ["--header", header]);
+        let more: Vec<&str> = ["--user", "alice"].into_iter().chain(headers).collect();
+        told(folder.path(), "GET https://x.test/", &more)
+    };
+    let refused = with("Origin: https://evil.test");
+    assert!(refused.contains("a WebSocket of another origin") && refused.contains("(websocket_origin)"), "{refused}");
+    assert!(with("Origin: https://x.test").contains("It may pass"), "{}", with("Origin: https://x.test"));
+}

@@ -74,7 +74,7 @@ pub const CHECKS: &[Check] = &[
         keys: |_, _| vec![key("session.lifetime.on_idle", Some("\"end\"".to_owned()))],
         from: NOTHING,
     },
-    Check { name: "level", keys: |seen, _| vec![seen.of_route("level", None)], from: level },
+    Check { name: "level", keys: level_keys, from: level },
     Check { name: "recency", keys: recency_keys, from: recency },
     Check { name: "without a session", keys: NO_KEYS, from: without },
 ];
@@ -270,6 +270,14 @@ fn origin(seen: &Seen<'_>) -> Option<String> {
         seen.facts.method,
         found.unwrap_or_else(|| "nothing is said of where it is from".to_owned())
     ))
+}
+
+fn level_keys(seen: &Seen<'_>, _: &str) -> Vec<Key> {
+    let asked = seen.route.policy.level.as_ref();
+    let place = asked.and_then(|asked| seen.rules.levels.iter().position(|level| level.name == asked.name));
+    let of_level =
+        place.into_iter().flat_map(|place| ["after", "idle"].map(|name| format!("session.level[{place}].{name}")));
+    std::iter::once(seen.of_route("level", None)).chain(of_level.map(|path| key(&path, None))).collect()
 }
 
 fn level(seen: &Seen<'_>) -> Option<String> {

@@ -25,6 +25,7 @@ use crate::route::table::RouteTable;
 use crate::session::binding::Bound;
 use crate::session::live::SessionView;
 use crate::upstream::identity::IdentityHeaders;
+use crate::upstream::websocket;
 
 pub use checks::{CHECKS, Check, Key, Seen};
 pub use request::{header, request};
@@ -152,6 +153,7 @@ pub fn explain(ground: &Ground<'_>, asked: &Asked<'_>) -> Explanation {
             return told;
         }
     };
+    let facts = Facts { is_websocket: websocket::is_asked_for(asked.parts, false).unwrap_or(false), ..facts };
     let path = String::from_utf8_lossy(&facts.path.matched).into_owned();
     told.request = format!("{} https://{}{path}", facts.method, facts.host);
     if is_ours(&facts.path.matched) {

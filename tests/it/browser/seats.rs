@@ -55,7 +55,7 @@ fn who_has_as_many_sessions_as_they_may_chooses_which_one_ends() {
     new.is_at("/work/page?of=7");
     new.shows("a page of the application");
     old.reload();
-    old.shows("You were signed out here because you signed in elsewhere");
+    old.shows("You were signed out here because only so many sessions at once are allowed");
     old.picture("login-displaced");
     assert_eq!((phone.get("/").send().status, gateway.sessions_of("alice").len()), (200, 2));
     // Back is not to the question, and asks for nothing twice.
