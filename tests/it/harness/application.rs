@@ -114,6 +114,7 @@ fn full(content: impl Into<Bytes>) -> Body {
 /// A page as of an application of old: a link, and two forms that are sent beside it.
 const PAGE: &str = r#"<!doctype html>
 <title>The application</title>
+<link rel="icon" href="data:,">
 <p>a page of the application, and <a href="here?x=1">another one</a>
 <form method="post" action="plain">
 <input name="amount" value="7"><button>Send plainly</button>
