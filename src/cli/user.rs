@@ -14,7 +14,7 @@ use crate::cli::print;
 use crate::cli::table::aligned;
 use crate::login::users::{
     EditError, MAX_PASSWORD_BYTES, User, Users, add_user, check_email, check_group, check_name, check_password,
-    check_role, edit_file, find_user, hash_password, set_disabled, set_password,
+    check_role, edit_file, find_user, hash_password, set_disabled, set_password, set_roles,
 };
 
 /// Manage the people who sign in with a password
@@ -41,6 +41,22 @@ enum Action {
         who: Who,
         #[command(flatten)]
         source: PasswordSource,
+    },
+    /// Change what a user may do
+    ///
+    /// The roles take the place of those the user has. A running gateway takes them within seconds: sessions that the user
+    /// has go on with the new rights, and are given new secrets.
+    #[command(after_help = "Examples:\n  vestibule user roles alice admin,staff\n  vestibule user roles alice --none")]
+    Roles {
+        #[command(flatten)]
+        who: Who,
+        /// All of the user's roles from now on, as routes ask for them in gateway.toml; several with commas in between
+        #[arg(value_name = "ROLE", value_delimiter = ',', value_parser = word(check_role))]
+        #[arg(required_unless_present = "none", conflicts_with = "none")]
+        roles: Vec<String>,
+        /// Take all roles away
+        #[arg(long)]
+        none: bool,
     },
     /// Keep a user from signing in, without forgetting them
     Disable(Who),
@@ -125,6 +141,15 @@ fn execute(
                  that \"{name}\" has.",
                 file.path.display()
             )
+        }
+        Action::Roles { who, roles, .. } => {
+            find_user(&who.file.path, &who.name).map_err(|error| error.to_string())?;
+            let roles = once_each(roles);
+            edit(&who.file.path, |document| set_roles(document, &who.name, &roles))?;
+            let Who { name, file } = who;
+            let (path, has) =
+                (file.path.display(), if roles.is_empty() { "no role".to_owned() } else { roles.join(", ") });
+            format!("\"{name}\" has {has} now in {path}. A running gateway takes it within seconds.")
         }
         Action::Disable(who) => {
             find_user(&who.file.path, &who.name).map_err(|error| error.to_string())?;
@@ -306,6 +331,14 @@ mod tests {
         assert!(opens("alice", "first pass") && opens("bob", " second pass "));
         call("passwd bob", "third pass\nmore\n").expect("changed");
         assert!(opens("bob", "third pass"));
+        let changed = call("roles bob ops,reader,ops", "");
+        assert_eq!(
+            changed.as_deref(),
+            Ok("\"bob\" has ops, reader now in users.toml. A running gateway takes it within seconds.\n")
+        );
+        assert_eq!(users().get("bob").expect("a user").roles, ["ops", "reader"]);
+        assert!(call("roles bob --none", "").is_ok_and(|line| line.starts_with("\"bob\" has no role now")));
+        assert!(call("roles bobby admin", "").is_err(), "nobody of that name");
         call("disable bob", "").expect("disabled");
         assert_eq!(
             call("list", "").as_deref(),

@@ -20,7 +20,7 @@ use std::collections::hash_map::Entry as MapEntry;
 use std::ops::Range;
 use std::path::Path;
 
-pub use edit::{EditError, add_user, edit_file, find_user, set_disabled, set_password};
+pub use edit::{EditError, add_user, edit_file, find_user, set_disabled, set_password, set_roles};
 pub use password::{
     LANES, MAX_PASSWORD_BYTES, MEMORY_KIB, MIN_PASSWORD_CHARS, PasswordError, TIME, check_password, check_phc,
     dummy_phc, hash_password, verify_password,

@@ -2,7 +2,8 @@
 
 use vestibule::enforce::reloads::Cause;
 
-use super::harness::{ALICE, BOB, Client, Gateway, Setup, Version};
+use super::harness::process::run;
+use super::harness::{ALICE, BOB, Client, Gateway, Setup, Version, advance_until};
 
 const NEVER_ROTATES: &str = "[session.rotation]\nevery = \"off\"";
 
@@ -99,4 +100,22 @@ fn moved(gateway: &Gateway, client: &Client) -> Client {
     let again = gateway.client();
     again.set_session(&client.session());
     again
+}
+
+/// By the command that is there for it, in front of a gateway that runs.
+#[test]
+fn the_operators_command_changes_what_somebody_may_and_renews_their_secret() {
+    let gateway = Setup::new().start();
+    let client = gateway.signed_in(BOB);
+    let before = client.session();
+    assert_eq!(client.get("/admin").send().status, 403);
+    let done = run(gateway.folder.path(), &["user", "roles", "bob", "admin,staff"], "");
+    assert_eq!(done.code(), Some(0), "{}", done.stderr);
+    let may = || gateway.sessions_of("bob")[0].principal().is_some_and(|principal| principal.has_role("admin"));
+    advance_until(&gateway, "he may", may);
+    assert_eq!(client.get("/admin").send().status, 200);
+    assert_ne!(client.session(), before, "the secret is another");
+    assert_eq!(run(gateway.folder.path(), &["user", "roles", "bob", "--none"], "").code(), Some(0));
+    advance_until(&gateway, "he may no more", || !may());
+    assert_eq!(client.get("/admin").send().status, 403);
 }

@@ -78,6 +78,20 @@ pub fn add_user(document: &mut DocumentMut, user: &User) -> Result<(), EditError
     Ok(())
 }
 
+/// Sets a user's roles.
+///
+/// # Errors
+/// [`EditError::Unknown`] and [`EditError::Form`].
+pub fn set_roles(document: &mut DocumentMut, name: &str, roles: &[String]) -> Result<(), EditError> {
+    let table = find(document, name)?;
+    if roles.is_empty() {
+        table.remove("roles");
+    } else {
+        set(table, "roles", roles.iter().collect::<Array>().into());
+    }
+    Ok(())
+}
+
 /// Sets a user's hash; `phc` comes from [`super::hash_password`].
 ///
 /// # Errors
