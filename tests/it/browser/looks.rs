@@ -8,7 +8,7 @@ fn signing_in_and_out() {
     let gateway = Setup::new().extra("[portal]\ntitle = \"Warehouse & Yard\"").start();
     let browser = Browser::start(&gateway);
     let tab = browser.tab();
-    tab.open("/work/page");
+    tab.open("/yard/page");
     tab.shows("to continue to Warehouse & Yard");
     assert_eq!(tab.title(), "Sign in – Warehouse & Yard");
     tab.picture("login");
@@ -27,18 +27,18 @@ fn signing_in_and_out() {
     tab.sign_in(ALICE);
     tab.shows("hello from the application");
     gateway.advance(30 * 60);
-    tab.open("/work/page");
+    tab.open("/yard/page");
     tab.picture("login-expired");
 }
 
 #[test]
 fn what_is_not_there_or_not_allowed() {
     let mut setup = Setup::new().extra("[limits]\nper_address = \"40/m\"\nlogin = \"2/m\"");
-    setup.routes = setup.routes.replacen("path = \"/\"", "path = \"/work\"", 1);
+    setup.routes = setup.routes.replacen("path = \"/\"", "path = \"/yard\"", 1);
     let gateway = setup.start();
     let browser = Browser::start(&gateway);
     let tab = browser.tab();
-    tab.open("/work/page");
+    tab.open("/yard/page");
     tab.sign_in(BOB);
     tab.shows("a page of the application");
     tab.open("/admin");

@@ -36,7 +36,7 @@ fn who_has_as_many_sessions_as_they_may_chooses_which_one_ends() {
     let phone = phone(&gateway);
     gateway.advance(5 * 60);
     let new = second.tab();
-    new.open("/work/page?of=7");
+    new.open("/yard/page?of=7");
     new.sign_in(ALICE);
     new.shows("Which session shall end?");
     for words in ["only 2 sessions at a time", "Safari on iOS", "Chrome on Linux", "8 minutes ago", "5 minutes ago"] {
@@ -49,10 +49,10 @@ fn who_has_as_many_sessions_as_they_may_chooses_which_one_ends() {
     new.is_at("/.vestibule/login");
     old.reload();
     old.shows("a page of the application");
-    new.open("/work/page?of=7");
+    new.open("/yard/page?of=7");
     new.sign_in(ALICE);
     new.press_in(&entry("Chrome on Linux"), "End it and sign in here");
-    new.is_at("/work/page?of=7");
+    new.is_at("/yard/page?of=7");
     new.shows("a page of the application");
     old.reload();
     old.shows("You were signed out here because only so many sessions at once are allowed");
