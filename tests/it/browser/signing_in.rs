@@ -12,7 +12,7 @@ fn a_person_is_asked_for_their_password_and_led_to_where_they_wanted_to_go() {
     let gateway = Setup::new().start();
     let browser = Browser::start(&gateway);
     let tab = browser.tab();
-    tab.open("/work/page?of=7");
+    tab.open("/yard/page?of=7");
     tab.is_at("/.vestibule/login");
     gateway.application.assert_untouched();
     // By the keyboard alone.
@@ -27,16 +27,16 @@ fn a_person_is_asked_for_their_password_and_led_to_where_they_wanted_to_go() {
     assert_eq!((tab.field("password"), tab.cookie(SESSION)), (String::new(), None));
     ALICE.1.chars().for_each(|key| tab.press_key(&key.to_string()));
     tab.press_key(ENTER);
-    tab.is_at("/work/page?of=7");
+    tab.is_at("/yard/page?of=7");
     tab.shows("a page of the application");
     let page = |uri: &str| gateway.application.received().into_iter().find(|request| request.uri == uri);
-    assert_eq!(page("/work/page?of=7").expect("asked for").header("x-forwarded-user"), Some("alice"));
+    assert_eq!(page("/yard/page?of=7").expect("asked for").header("x-forwarded-user"), Some("alice"));
     tab.press("another one");
     tab.shows("hello from the application");
-    assert_eq!(page("/work/here?x=1").expect("asked for").header("x-forwarded-user"), Some("alice"));
+    assert_eq!(page("/yard/here?x=1").expect("asked for").header("x-forwarded-user"), Some("alice"));
     // Back is to the page, and not to the form.
     tab.back();
-    tab.is_at("/work/page?of=7");
+    tab.is_at("/yard/page?of=7");
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn who_has_signed_out_cannot_go_back_to_what_they_saw() {
     let gateway = Setup::new().start();
     let browser = Browser::start(&gateway);
     let tab = browser.tab();
-    tab.open("/work/page");
+    tab.open("/yard/page");
     tab.sign_in(ALICE);
     tab.shows("a page of the application");
     tab.open("/.vestibule/logout");
@@ -63,7 +63,7 @@ fn who_has_signed_out_cannot_go_back_to_what_they_saw() {
     assert!(!tab.text().contains("a page of the application"), "{}", tab.text());
     gateway.application.assert_untouched();
     tab.sign_in(BOB);
-    tab.is_at("/work/page");
+    tab.is_at("/yard/page");
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn who_was_away_is_told_so_and_goes_on_where_they_were() {
     let gateway = Setup::new().start();
     let browser = Browser::start(&gateway);
     let tab = browser.tab();
-    tab.open("/work/page");
+    tab.open("/yard/page");
     tab.sign_in(ALICE);
     tab.shows("a page of the application");
     gateway.advance(30 * 60);
@@ -80,7 +80,7 @@ fn who_was_away_is_told_so_and_goes_on_where_they_were() {
     tab.shows("You were signed out because nothing happened for a while.");
     gateway.application.assert_untouched();
     tab.sign_in(ALICE);
-    tab.is_at("/work/here?x=1");
+    tab.is_at("/yard/here?x=1");
     tab.shows("hello from the application");
 }
 
@@ -89,7 +89,7 @@ fn whose_session_is_ended_by_somebody_is_told_by_whom() {
     let gateway = Setup::new().start();
     let browser = Browser::start(&gateway);
     let tab = browser.tab();
-    tab.open("/work/page");
+    tab.open("/yard/page");
     tab.sign_in(ALICE);
     tab.shows("a page of the application");
     gateway.revoke("alice");
@@ -106,7 +106,7 @@ fn a_route_that_asks_for_a_recent_password_gets_it_and_the_person_goes_on() {
     let gateway = setup.start();
     let browser = Browser::start(&gateway);
     let tab = browser.tab();
-    tab.open("/work/page");
+    tab.open("/yard/page");
     tab.sign_in(ALICE);
     tab.shows("a page of the application");
     let before = tab.cookie(SESSION).expect("a session");
@@ -118,7 +118,7 @@ fn a_route_that_asks_for_a_recent_password_gets_it_and_the_person_goes_on() {
     tab.fill("password", "wrong");
     tab.press_key(ENTER);
     tab.shows("The user name or the password is not right.");
-    tab.open("/work/page");
+    tab.open("/yard/page");
     tab.shows("a page of the application");
     assert_eq!(tab.cookie(SESSION).as_ref(), Some(&before), "the session is as it was");
     tab.open("/vault/page?of=7");

@@ -10,7 +10,7 @@ const QUARTER: u64 = 15 * 60;
 /// What a page of a busy application does: ten requests at once. `all` is what is to become of them.
 fn ask_ten_times(tab: &Tab<'_>) {
     tab.run(
-        "window.all = Promise.all([...Array(10).keys()].map(n => fetch('/work/' + n).then(answer => answer.status))); \
+        "window.all = Promise.all([...Array(10).keys()].map(n => fetch('/yard/' + n).then(answer => answer.status))); \
          return null",
     );
 }
@@ -112,7 +112,7 @@ fn two_tabs_whose_session_ran_out_are_both_told_and_both_go_on() {
     tabs.iter().for_each(ask_ten_times);
     for tab in &tabs {
         assert_eq!(answers(tab), Value::from([401; 10]));
-        let told = tab.run("return fetch('/work/x').then(answer => answer.json())");
+        let told = tab.run("return fetch('/yard/x').then(answer => answer.json())");
         assert_eq!((&told["error"], &told["login"]), (&"unauthenticated".into(), &"/.vestibule/login".into()));
     }
     // Both show the form before either is sent.
