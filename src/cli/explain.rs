@@ -25,7 +25,7 @@ use crate::route::hosts::HostTable;
 use crate::route::table::RouteTable;
 use crate::session::binding::Bound;
 use crate::session::handle::SessionHandle;
-use crate::session::live::{Live, SessionView};
+use crate::session::live::Live;
 use crate::session::record::{EndReason, Record};
 use crate::session::tenant::TenantId;
 
@@ -143,8 +143,7 @@ fn of_file(command: &ExplainCommand, parts: &Parts) -> Result<Explanation, Strin
     }
     let live = session_of(command, tenant, user, parts, age - idle);
     let now = live.authenticated_at().plus(age);
-    // Of whoever is only said to have been active last, it is not said that they paused before.
-    let who = Who::Session(SessionView { longest_pause: Duration::ZERO, ..live.view() });
+    let who = Who::Session(live.view());
     let mut told = explain(&ground, &Asked { parts, client: command.address, who, now });
     if command.idle.is_none() && command.age.is_some() {
         told.assumed.insert(0, format!("{name} was active just now"));

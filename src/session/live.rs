@@ -28,6 +28,10 @@ const MILLIS_BITS: u32 = 63 - GENERATION_BITS;
 const MUST_RENEW: u64 = 1 << MILLIS_BITS;
 const REASON_BITS: u32 = 8;
 
+/// The longest pause that can be told from longer ones, in milliseconds, which is 49 days: longer than any limit of those
+/// who are not remembered. What is as long counts as longer than every limit.
+const LONGEST_PAUSE: u32 = u32::MAX;
+
 /// The mark of a locked session. Reports have the lowest 18 bits.
 const LOCKED: u32 = 1 << 31;
 
@@ -54,7 +58,7 @@ pub struct Live {
     under_way: AtomicU32,
     /// The differences that were reported, a bit each, and in the highest bit whether it is locked.
     marks: AtomicU32,
-    /// The longest time without activity since authentication, in seconds, begun ones as whole.
+    /// The longest time without activity since authentication, in milliseconds: at most [`LONGEST_PAUSE`].
     longest_pause: AtomicU32,
     changed: Changed,
 }
@@ -122,8 +126,7 @@ impl Live {
             allowance: AtomicU64::new(0),
             under_way: AtomicU32::new(0),
             marks: AtomicU32::new(if record.is_locked { LOCKED } else { 0 }),
-            // It is not written down: of a session that comes back from a store, it may have been all of its time.
-            longest_pause: AtomicU32::new(seconds(record.active_at.since(record.authenticated_at))),
+            longest_pause: AtomicU32::new(pack_pause(record.longest_pause)),
             changed: Changed::new(),
         }
     }
@@ -137,6 +140,7 @@ impl Live {
             principal: self.principal().cloned(),
             authenticated_at: self.authenticated_at,
             active_at: self.active_at(),
+            longest_pause: self.longest_pause(),
             rotation: self.rotation(),
             bound: self.bound,
             ended: self.ended(),
@@ -157,7 +161,7 @@ impl Live {
             is_remembered: self.is_remembered,
             is_locked: self.is_locked(),
             active_at: self.active_at(),
-            longest_pause: Duration::from_secs(self.longest_pause.load(Ordering::Relaxed).into()),
+            longest_pause: self.longest_pause(),
             rotation: self.rotation(),
             bound: &self.bound,
             ended: self.ended(),
@@ -237,11 +241,18 @@ impl Live {
         Timestamp::from_millis(self.active_at.load(Ordering::Acquire))
     }
 
+    fn longest_pause(&self) -> Duration {
+        match self.longest_pause.load(Ordering::Relaxed) {
+            LONGEST_PAUSE => Duration::from_millis(u64::MAX),
+            millis => Duration::from_millis(millis.into()),
+        }
+    }
+
     /// Notes activity. Never goes back, and does not bring an ended session back.
     pub fn note_activity(&self, now: Timestamp) {
         let before = self.active_at.load(Ordering::Relaxed);
         // Noted first: who sees the activity sees what was before it.
-        let pause = seconds(now.since(Timestamp::from_millis(before)));
+        let pause = pack_pause(now.since(Timestamp::from_millis(before)));
         if pause > self.longest_pause.load(Ordering::Relaxed) {
             self.longest_pause.fetch_max(pause, Ordering::Release);
         }
@@ -324,8 +335,8 @@ impl Hash for Live {
     }
 }
 
-fn seconds(span: Duration) -> u32 {
-    u32::try_from(span.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
+fn pack_pause(pause: Duration) -> u32 {
+    u32::try_from(pause.as_millis()).unwrap_or(LONGEST_PAUSE)
 }
 
 const fn pack_rotation(rotation: Rotation, since: Timestamp) -> u64 {
@@ -391,16 +402,25 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_pause_is_remembered_and_of_a_session_that_comes_back_assumed() {
+    fn the_longest_pause_is_remembered_to_the_millisecond() {
         let live = live();
         let at = |millis: u64| Timestamp::from_millis(1_700_000_000_000 + millis);
-        let pause = |live: &Live| live.view().longest_pause.as_secs();
+        let pause = |live: &Live| live.view().longest_pause.as_millis();
         assert_eq!(pause(&live), 0);
-        for (millis, longest) in [(4_000, 4), (10_001, 7), (10_000, 7), (12_000, 7), (19_001, 8)] {
+        let longest = u64::from(LONGEST_PAUSE);
+        for (millis, expected) in [
+            (4_000, 4_000),
+            (10_001, 6_001),
+            (10_000, 6_001),
+            (12_000, 6_001),
+            (19_001, 7_001),
+            (19_001 + longest - 1, longest - 1),
+            (19_001 + 2 * longest, u64::MAX),
+        ] {
             live.note_activity(at(millis));
-            assert_eq!(pause(&live), longest, "{millis}");
+            assert_eq!(pause(&live), u128::from(expected), "{millis}");
+            assert_eq!(pause(&Live::new(live.record())), u128::from(expected), "written down after {millis}");
         }
-        assert_eq!(pause(&Live::new(live.record())), 20, "it may have been all of it");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -20,7 +21,7 @@ use crate::session::tenant::TenantId;
 pub use crate::session::owner::{Owner, Person};
 
 /// The codec's version, the first byte of an encoded record.
-const CODEC_VERSION: u8 = 4;
+const CODEC_VERSION: u8 = 5;
 
 /// The largest encoded record that is read, in bytes: a principal with many groups is a few kilobytes.
 pub const MAX_ENCODED: usize = 64 * 1024;
@@ -153,6 +154,8 @@ pub struct Record {
     pub authenticated_at: Timestamp,
     /// The last activity that was noted.
     pub active_at: Timestamp,
+    /// The longest time without activity between the two.
+    pub longest_pause: Duration,
     /// Where the rotation of its secret stands.
     pub rotation: Rotation,
     /// Where it was made.
@@ -177,6 +180,12 @@ struct Added {
     is_remembered: bool,
     must_renew: bool,
     is_locked: bool,
+}
+
+/// What version 5 has behind that.
+#[derive(Serialize, Deserialize)]
+struct Pauses {
+    longest_millis: u64,
 }
 
 /// What [`Record`] is encoded as, with who is signed in and what it is bound to as that version has them.
@@ -246,6 +255,7 @@ impl Record {
             principal,
             authenticated_at: now,
             active_at: now,
+            longest_pause: Duration::ZERO,
             rotation: Rotation { generation: 0, presented_at: now, must_renew: false },
             bound,
             ended: None,
@@ -282,8 +292,9 @@ impl Record {
             must_renew: self.rotation.must_renew,
             is_locked: self.is_locked,
         };
+        let pauses = Pauses { longest_millis: u64::try_from(self.longest_pause.as_millis()).unwrap_or(u64::MAX) };
         // Serialising plain data into memory does not fail; were it to, the record would read as damaged.
-        Zeroizing::new(postcard::to_extend(&(record, added), vec![CODEC_VERSION]).unwrap_or_default())
+        Zeroizing::new(postcard::to_extend(&(record, added, pauses), vec![CODEC_VERSION]).unwrap_or_default())
     }
 
     /// Reads what [`Record::encode`] wrote.
@@ -305,10 +316,11 @@ impl Record {
         }
         match version {
             0 => Err(RecordError::Damaged),
-            1 => Self::decode_as::<PrincipalV2<'_>, BoundV1>(handle, rest, who, former),
-            2 => Self::decode_as::<PrincipalV2<'_>, Bound>(handle, rest, who, former),
-            3 => Self::decode_as::<PrincipalRef<'_>, Bound>(handle, rest, who, former),
-            CODEC_VERSION => Self::decode_as::<PrincipalRef<'_>, Bound>(handle, rest, who, postcard::take_from_bytes),
+            1 => Self::decode_as::<PrincipalV2<'_>, BoundV1>(handle, rest, who, before_4),
+            2 => Self::decode_as::<PrincipalV2<'_>, Bound>(handle, rest, who, before_4),
+            3 => Self::decode_as::<PrincipalRef<'_>, Bound>(handle, rest, who, before_4),
+            4 => Self::decode_as::<PrincipalRef<'_>, Bound>(handle, rest, who, before_5),
+            CODEC_VERSION => Self::decode_as::<PrincipalRef<'_>, Bound>(handle, rest, who, everything),
             later => Err(RecordError::Version(later)),
         }
     }
@@ -317,14 +329,14 @@ impl Record {
         handle: SessionHandle,
         bytes: &'bytes [u8],
         who: impl FnOnce(TenantId, &PrincipalRef<'_>) -> Arc<Principal>,
-        added: impl FnOnce(&'bytes [u8]) -> postcard::Result<(Added, &'bytes [u8])>,
+        rest: impl FnOnce(&'bytes [u8]) -> postcard::Result<((Added, Option<Pauses>), &'bytes [u8])>,
     ) -> Result<Self, RecordError>
     where
         P: Deserialize<'bytes> + Into<PrincipalRef<'bytes>>,
         B: Deserialize<'bytes> + Into<Bound>,
     {
         let (record, left) = postcard::take_from_bytes::<Encoded<P, B>>(bytes).map_err(|_| RecordError::Damaged)?;
-        let (added, left) = added(left).map_err(|_| RecordError::Damaged)?;
+        let ((added, pauses), left) = rest(left).map_err(|_| RecordError::Damaged)?;
         if !left.is_empty() {
             return Err(RecordError::Damaged);
         }
@@ -335,6 +347,11 @@ impl Record {
             principal: record.principal.map(|principal| who(added.tenant, &principal.into())),
             authenticated_at: record.authenticated_at,
             active_at: record.active_at,
+            // Where it was not written down, all of its time may have been one.
+            longest_pause: pauses.map_or_else(
+                || record.active_at.since(record.authenticated_at),
+                |pauses| Duration::from_millis(pauses.longest_millis),
+            ),
             rotation: Rotation {
                 generation: record.generation,
                 presented_at: record.presented_at,
@@ -386,9 +403,18 @@ impl Record {
     }
 }
 
-/// What the versions before 4 have of what came with it.
-fn former(left: &[u8]) -> postcard::Result<(Added, &[u8])> {
-    Ok((Added::default(), left))
+/// What the versions before 4 have of what came with it and after it.
+fn before_4(left: &[u8]) -> postcard::Result<((Added, Option<Pauses>), &[u8])> {
+    Ok(((Added::default(), None), left))
+}
+
+fn everything(left: &[u8]) -> postcard::Result<((Added, Option<Pauses>), &[u8])> {
+    postcard::take_from_bytes(left).map(|((added, pauses), left)| ((added, Some(pauses)), left))
+}
+
+/// What version 4 has of it.
+fn before_5(left: &[u8]) -> postcard::Result<((Added, Option<Pauses>), &[u8])> {
+    postcard::take_from_bytes(left).map(|(added, left)| ((added, None), left))
 }
 
 fn own(_: TenantId, parts: &PrincipalRef<'_>) -> Arc<Principal> {

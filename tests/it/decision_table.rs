@@ -60,10 +60,11 @@ const RECENT: &str = "
 | admin, age 9m59s, active 9m59s             | admin           | admin          | max_auth_age | admin         | max_auth_age |
 | admin, age 10m, active 10m                 | route_idle      | admin          | max_auth_age | admin         | max_auth_age |
 | admin, age 29m, active 29m                 | route_idle      | admin          | max_auth_age | admin         | max_auth_age |
-| admin, age 15m, active 0s                  | route_idle      | admin          | max_auth_age | admin         | max_auth_age |
+| admin, age 15m, paused 9m59s               | admin           | admin          | max_auth_age | admin         | max_auth_age |
+| admin, age 15m, paused 10m                 | route_idle      | admin          | max_auth_age | admin         | max_auth_age |
 | user, age 15m, active 15m                  | missing_role    | user           | max_auth_age | user          | max_auth_age |
-| admin, age 59m59s                          | route_idle      | admin          | max_auth_age | admin         | max_auth_age |
-| admin, age 1h                              | route_idle      | route_absolute | max_auth_age | admin         | max_auth_age |
+| admin, age 59m59s                          | admin           | admin          | max_auth_age | admin         | max_auth_age |
+| admin, age 1h                              | admin           | route_absolute | max_auth_age | admin         | max_auth_age |
 | admin, age 2h, active 30m                  | idle            | idle           | idle         | idle          | idle         |
 | admin, age 12h                             | absolute        | absolute       | absolute     | absolute      | absolute     |
 | admin, age 4m, admin absolute 3m           | absolute        | absolute       | absolute     | absolute      | absolute     |
@@ -91,8 +92,10 @@ const LEVELS: &str = "
 | admin, age 9m                  | admin established | admin established | admin established  | admin established |
 | admin, age 9m59s, active 9m59s | admin established | admin established | admin established  | admin established |
 | admin, age 10m, active 10m     | admin known       | level_lost        | level_lost         | admin known       |
-| admin, age 12m, active 0s      | admin known       | level_lost        | level_lost         | admin known       |
-| user, age 12m                  | user known        | level_lost        | missing_role       | user known        |
+| admin, age 12m                 | admin established | admin established | admin established  | admin established |
+| admin, age 12m, paused 9m59s   | admin established | admin established | admin established  | admin established |
+| admin, age 12m, paused 10m     | admin known       | level_lost        | level_lost         | admin known       |
+| user, age 12m, paused 10m      | user known        | level_lost        | missing_role       | user known        |
 | admin, age 30m, active 20m     | admin known       | level_lost        | level_lost         | max_auth_age      |
 | admin, age 6m, shows 8         | admin known       | level_not_reached | level_not_reached  | admin known       |
 | admin, age 6m, shows 5         | reuse             | reuse             | reuse              | reuse             |
@@ -444,6 +447,7 @@ impl Situation {
                 self.record.rotation.presented_at = self.record.rotation.presented_at.max(ago(span));
             }
             ("active", span) => self.record.active_at = ago(span),
+            ("paused", span) => self.record.longest_pause = NOW.since(ago(span)),
             ("since", span) => self.record.rotation.presented_at = ago(span),
             ("shows", generation) => self.shows = generation.parse().expect("a generation"),
             ("offered", _) => {
@@ -746,7 +750,7 @@ fn situation() -> impl Strategy<Value = Situation> {
         unusable,
         ended,
         (user, any::<bool>(), any::<bool>(), proptest::bool::weighted(0.1)),
-        (millis(), millis(), millis()),
+        (millis(), millis(), millis(), millis()),
         shows,
         place,
     )
@@ -756,7 +760,7 @@ fn situation() -> impl Strategy<Value = Situation> {
                 unusable,
                 ended,
                 (user, asked, must_renew, is_locked),
-                (age, active, since),
+                (age, active, since, pause),
                 shows,
                 (client, agent, tls, made_by),
             )| {
@@ -767,6 +771,7 @@ fn situation() -> impl Strategy<Value = Situation> {
                 let before = |millis: u64| Timestamp::from_millis(NOW.as_millis() - millis.min(age));
                 record.authenticated_at = before(age);
                 record.active_at = before(active);
+                record.longest_pause = record.active_at.since(before(active.saturating_add(pause)));
                 record.rotation.presented_at = before(since);
                 record.ended = ended.map(|reason| (reason, record.active_at));
                 Situation { rules, unusable, record, shows, client, agent, tls, method: Method::GET }
@@ -961,12 +966,11 @@ proptest! {
             let age = NOW.since(record.authenticated_at);
             let is_for = asked.methods.is_empty() || asked.methods.contains(&method);
             let is_over = |limit: Option<Duration>| limit.is_some_and(|limit| age >= limit);
-            // Of a session that comes back from a store, all of its time may have been a pause, which is in whole seconds.
-            let may_be_idle = asked.idle.is_some_and(|limit| age + Duration::from_secs(1) > limit);
-            prop_assert!(!is_stale || is_over(asked.absolute) || may_be_idle || (is_for && is_over(asked.max_auth_age)));
+            let is_idle =
+                asked.idle.is_some_and(|limit| NOW.since(record.active_at).max(record.longest_pause) >= limit);
+            prop_assert!(!is_stale || is_over(asked.absolute) || is_idle || (is_for && is_over(asked.max_auth_age)));
             let is_too_old = is_over(asked.absolute) || (is_for && is_over(asked.max_auth_age));
             prop_assert!(!is_too_old || passes(&one).is_none());
-            let is_idle = asked.idle.is_some_and(|limit| NOW.since(record.active_at) >= limit);
             prop_assert!(!is_idle || passes(&one).is_none());
         }
     }

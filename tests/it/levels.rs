@@ -136,3 +136,23 @@ fn a_reload_holds_for_the_sessions_that_are_there_and_a_new_session_begins_below
     assert_eq!(client.sign_in(ALICE, "/").status, 303);
     assert_eq!(told(&client, &gateway, "/known"), "level_not_reached");
 }
+
+#[test]
+fn a_restart_takes_no_level_from_whoever_was_not_away() {
+    let mut gateway = leveled().start();
+    let (here, away) = (gateway.signed_in(ALICE), gateway.signed_in(BOB));
+    for at in 0..8 {
+        gateway.advance(500);
+        assert_eq!(here.get("/").send().status, 200);
+        assert!(at % 2 == 0 || away.get("/").send().status == 200);
+    }
+    assert_eq!((&*told(&here, &gateway, "/"), &*told(&away, &gateway, "/")), ("established", "known"));
+    let cookies = [here.session(), away.session()];
+    gateway.restart();
+    let [here, away] = cookies.map(|cookie| {
+        let client = gateway.client();
+        client.set_session(&cookie);
+        client
+    });
+    assert_eq!((&*told(&here, &gateway, "/"), &*told(&away, &gateway, "/old")), ("established", "level_lost"));
+}

@@ -10,8 +10,10 @@ fn record() -> Record {
     let mut record =
         Record::new(&Random::seeded(1), Some(Arc::new(principal)), bound, Timestamp::from_millis(1_700_000_000_000));
     record.rotation.generation = 12;
+    record.longest_pause = Duration::from_millis(31_001);
     record.device = Device::of(b"Firefox/140.0 (X11)");
     record.tenant = TenantId::of("acme").expect("room");
+    record.active_at = record.authenticated_at.plus(Duration::from_secs(40));
     (record.is_remembered, record.rotation.must_renew, record.is_locked) = (true, true, true);
     record.ended = Some((EndReason::Binding(Factor::UserAgent), Timestamp::from_millis(1_700_000_100_000)));
     record
@@ -63,6 +65,7 @@ fn records_of_former_versions_are_read_without_what_they_do_not_know() {
             tenant,
             is_remembered: false,
             is_locked: false,
+            longest_pause: Duration::from_secs(40),
             rotation,
             ..record.clone()
         };
@@ -78,6 +81,18 @@ fn records_of_former_versions_are_read_without_what_they_do_not_know() {
         let bound = Bound { tls: TlsFingerprint::UNKNOWN, ..record.bound };
         assert_eq!(Record::decode(record.handle, &encoded), Ok(Record { bound, ..expected }));
     }
+}
+
+/// Version 4 is version 5 without its last part, and does not say how long the pauses were: all of it may have been one.
+#[test]
+fn records_of_version_4_are_read_with_the_longest_pause_that_there_can_have_been() {
+    let record = record();
+    let encoded = record.encode();
+    let pauses = postcard::to_allocvec(&Pauses { longest_millis: 31_001 }).expect("bytes");
+    let mut fourth = encoded.strip_suffix(&pauses[..]).expect("the last part").to_vec();
+    fourth[0] = 4;
+    let expected = Record { longest_pause: Duration::from_secs(40), ..record.clone() };
+    assert_eq!(Record::decode(record.handle, &fourth), Ok(expected));
 }
 
 /// What version 1 wrote, to the byte: the reasons of an end keep the places that they have in it.
@@ -99,8 +114,8 @@ fn damaged_bytes_are_an_error_and_never_a_panic() {
     let mut longer = encoded.to_vec();
     longer.push(0);
     assert_eq!(Record::decode(record.handle, &longer), Err(RecordError::Damaged));
-    longer[0] = 5;
-    assert_eq!(Record::decode(record.handle, &longer), Err(RecordError::Version(5)));
+    longer[0] = 6;
+    assert_eq!(Record::decode(record.handle, &longer), Err(RecordError::Version(6)));
     for at in 1..encoded.len() {
         let mut mutated = encoded.to_vec();
         mutated[at] = mutated[at].wrapping_add(101);

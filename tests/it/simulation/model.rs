@@ -287,7 +287,7 @@ impl Model {
                 };
                 if request.now >= self.sessions[at].active + 1000 {
                     let session = &mut self.sessions[at];
-                    session.pause = session.pause.max((request.now - session.active).div_ceil(1000) * 1000);
+                    session.pause = session.pause.max(request.now - session.active);
                     session.active = request.now;
                 }
                 let outcome = Outcome { said, offer: offer.map(|offer| (at, offer)), deletes: false };
