@@ -188,6 +188,9 @@ struct Pauses {
     longest_millis: u64,
 }
 
+/// What came with version 4 and later.
+type Later = (Added, Option<Pauses>);
+
 /// What [`Record`] is encoded as, with who is signed in and what it is bound to as that version has them.
 #[derive(Serialize, Deserialize)]
 struct Encoded<P, B> {
@@ -329,7 +332,7 @@ impl Record {
         handle: SessionHandle,
         bytes: &'bytes [u8],
         who: impl FnOnce(TenantId, &PrincipalRef<'_>) -> Arc<Principal>,
-        rest: impl FnOnce(&'bytes [u8]) -> postcard::Result<((Added, Option<Pauses>), &'bytes [u8])>,
+        rest: impl FnOnce(&'bytes [u8]) -> postcard::Result<(Later, &'bytes [u8])>,
     ) -> Result<Self, RecordError>
     where
         P: Deserialize<'bytes> + Into<PrincipalRef<'bytes>>,
@@ -404,16 +407,16 @@ impl Record {
 }
 
 /// What the versions before 4 have of what came with it and after it.
-fn before_4(left: &[u8]) -> postcard::Result<((Added, Option<Pauses>), &[u8])> {
+fn before_4(left: &[u8]) -> postcard::Result<(Later, &[u8])> {
     Ok(((Added::default(), None), left))
 }
 
-fn everything(left: &[u8]) -> postcard::Result<((Added, Option<Pauses>), &[u8])> {
+fn everything(left: &[u8]) -> postcard::Result<(Later, &[u8])> {
     postcard::take_from_bytes(left).map(|((added, pauses), left)| ((added, Some(pauses)), left))
 }
 
 /// What version 4 has of it.
-fn before_5(left: &[u8]) -> postcard::Result<((Added, Option<Pauses>), &[u8])> {
+fn before_5(left: &[u8]) -> postcard::Result<(Later, &[u8])> {
     postcard::take_from_bytes(left).map(|(added, left)| ((added, None), left))
 }
 
