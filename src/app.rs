@@ -29,7 +29,6 @@ use crate::base::clock::Clock;
 use crate::base::random::Random;
 use crate::base::units;
 use crate::config::Plan;
-use crate::config::Profile;
 use crate::config::StoreKind;
 use crate::config::{CertificatePlan, Hsts};
 use crate::crypto::keyring::KeyRing;
@@ -139,8 +138,8 @@ pub fn start(plan: &Plan, parts: Parts) -> Result<Running, String> {
 /// A sentence that says what could not be had.
 pub fn start_on(sockets: Sockets, plan: &Plan, parts: Parts) -> Result<Running, String> {
     memory::without_huge_pages();
-    if let Some(lacks) = plan.profile.and_then(Profile::lacks) {
-        tracing::warn!("{lacks}");
+    for remark in plan.remarks() {
+        tracing::warn!("{remark}");
     }
     let workers = plan.server.workers_here();
     let certificates = plan.server.certificates.iter().map(CertificatePlan::files);

@@ -96,8 +96,8 @@ pub(super) fn run(config: &Path) -> Result<(), String> {
         ));
     }
     // As the start does it: ports that people come to while there may be more rights, and everything else later.
-    let lacks = plan.profile.and_then(Profile::lacks).map(str::to_owned);
-    let mut said: Vec<String> = lacks.into_iter().chain(look::people(&plan)?).collect();
+    let mut said: Vec<String> = plan.remarks();
+    said.extend(look::people(&plan)?);
     said.extend(look::rest(&process::as_its_user(config, plan)?)?);
     let good = format!("{shown}: good: {routes} to {upstreams}");
     say(&std::iter::once(good).chain(said).collect::<Vec<_>>().join("\n"))

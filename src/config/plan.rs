@@ -93,6 +93,22 @@ impl Plan {
         }
     }
 
+    /// What is worth saying of it although nothing is wrong, a line each.
+    pub fn remarks(&self) -> Vec<String> {
+        let lacks = self.profile.and_then(Profile::lacks).map(str::to_owned);
+        let shared = self.users.iter().flat_map(|all| {
+            let same = |tenant: &&TenantPlan| tenant.users.as_ref().is_some_and(|own| own.file == all.file);
+            self.tenants.iter().filter(same).map(|tenant| {
+                let (name, file) = (tenant.id.name(), all.file.display());
+                format!(
+                    "whoever is in {file} signs in at the tenant \"{name}\" as well, each time anew: users of its own are \
+                     written in [tenant.login.local]"
+                )
+            })
+        });
+        lacks.into_iter().chain(shared).collect()
+    }
+
     /// The local users of every tenant, with its name.
     pub fn local_users(&self) -> impl Iterator<Item = (TenantId, &LocalUsers)> {
         let of_tenants = self.tenants.iter().map(|tenant| (tenant.id, tenant.users.as_ref()));
@@ -128,11 +144,12 @@ impl Plan {
         let identity = identity::read(&root);
         let csrf = csrf::read(&root);
         let title = portal::read(&root).unwrap_or_default();
-        let tenants = tenants::read(&root, session.as_ref(), &limits, &title);
+        let shared_users = users.as_ref().and_then(Option::as_ref);
+        let tenants = tenants::read(&root, session.as_ref(), &limits, &title, shared_users);
         let upstreams = upstreams::read(&root, &server);
         let levels = session.as_ref().map(|session| Arc::clone(&session.rules.levels));
         let sessions = (&all_sessions(session.as_ref()), &*levels.unwrap_or_default());
-        let can_sign_in = |host: &_| users.is_some() || tenants::are_all_of_tenants(&tenants, host);
+        let can_sign_in = |host: &_| users.is_some() || tenants::have_users(&tenants, host);
         let routes = routes::read(&root, &upstreams, &can_sign_in, sessions, &csrf);
         let csrf_token = routes.iter().find_map(|route| route.policy.csrf.as_ref()?.token.clone());
         let identity = identity.and_then(|identity| csrf::with_token(&root, identity, csrf_token.as_deref()));

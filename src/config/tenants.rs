@@ -1,8 +1,7 @@
 //! `[[tenant]]`: whose hosts these are, and what holds there instead of the tables at the top of the file.
 //!
-//! A tenant's tables are those of the top, with the same keys. What a tenant does not say it takes from there, but for two
-//! things. Users: whoever could sign in to everything by being in one file would make no tenant of anybody, so each names
-//! its own. And a cookie's domain: sharing is said where it is meant.
+//! A tenant's tables are those of the top, with the same keys. What a tenant does not say it takes from there, but for a
+//! cookie's domain: sharing is said where it is meant. That the users are those of the top is told at the start.
 
 use crate::config::keys::{self, Keys};
 use crate::config::limits::{self, LimitPlan};
@@ -11,7 +10,6 @@ use crate::config::portal;
 use crate::config::session::{self, SessionPlan};
 use crate::policy::route_policy::SessionRules;
 use crate::reader::Section;
-use crate::reader::mistake::Mistake;
 use crate::route::pattern::HostPattern;
 use crate::route::table::Route;
 use crate::session::cookie::CookieSettings;
@@ -50,13 +48,14 @@ pub(super) struct Read<'a> {
     section: Section<'a>,
 }
 
-/// Reads every `[[tenant]]`. `session`, `limits` and `title` are those of the top, `None` where they could not be read,
-/// which is told then.
+/// Reads every `[[tenant]]`. `session`, `limits`, `title` and `users` are those of the top, `None` where they could not be
+/// read, which is told then.
 pub(super) fn read<'a>(
     root: &Section<'a>,
     session: Option<&SessionPlan>,
     limits: &LimitPlan,
     title: &str,
+    users: Option<&LocalUsers>,
 ) -> Vec<Read<'a>> {
     let sections = root.sections("tenant");
     if let Some(section) = sections.get(MAX_TENANTS) {
@@ -65,7 +64,7 @@ pub(super) fn read<'a>(
     }
     let mut all: Vec<Read<'a>> = Vec::new();
     for section in sections {
-        let Some(plan) = read_one(&section, session, limits, title) else { continue };
+        let Some(plan) = read_one(&section, session, limits, title, users) else { continue };
         if all.iter().any(|other| other.plan.id == plan.id) {
             section.mistake_at(
                 "name",
@@ -91,12 +90,13 @@ fn read_one(
     session: Option<&SessionPlan>,
     limits: &LimitPlan,
     title: &str,
+    users: Option<&LocalUsers>,
 ) -> Option<TenantPlan> {
     section.require("name", r#"name = "acme""#).require("hosts", r#"hosts = ["acme.example.test"]"#);
     let id = section.parsed("name", name);
     let hosts = section.parsed_list("hosts", host);
     let keys = keys::read(section);
-    let users = users(section, id);
+    let users = login::read(section).unwrap_or_else(|| users.cloned());
     let (limits, title) = (limits::of_tenant(section, limits), portal::read(section).unwrap_or_else(|| title.into()));
     // Without what holds for everybody nothing can be compared with it, and that it could not be read has been said.
     let (cookie, rules) = match session {
@@ -142,28 +142,14 @@ fn host(text: &str) -> Result<HostPattern, String> {
     }
 }
 
-/// The tenant's users. Without them nobody could sign in there; those of the top are not its own.
-fn users(section: &Section<'_>, id: Option<TenantId>) -> Option<LocalUsers> {
-    match login::read(section) {
-        Some(users) => users,
-        None => {
-            if section.document().is_whole() && !section.has("login") {
-                let name = id.map_or("acme", TenantId::name);
-                let message = "this tenant has no users: those of [login.local] at the top are not its own";
-                let mistake = Mistake::new(section.span(), message, "add below it, before the next [[tenant]]:");
-                section
-                    .document()
-                    .note(mistake.with_lines(format!("[tenant.login.local]\nusers = \"{name}-users.toml\"")));
-            }
-            None
-        }
-    }
+/// Whether whoever comes by a route of these hosts comes to a tenant that has users, so that they can sign in there.
+pub(super) fn have_users(all: &[Read<'_>], hosts: &HostPattern) -> bool {
+    all.iter().any(|tenant| tenant.section.has("login") && has(tenant, hosts))
 }
 
-/// Whether whoever comes by a route of these hosts comes to a tenant, so that they can sign in there.
-pub(super) fn are_all_of_tenants(all: &[Read<'_>], hosts: &HostPattern) -> bool {
-    let covers = |own: &HostPattern| own == hosts || hosts.is_below(own);
-    all.iter().any(|tenant| tenant.plan.hosts.iter().any(covers))
+/// Whether all these hosts are a tenant's.
+fn has(tenant: &Read<'_>, hosts: &HostPattern) -> bool {
+    tenant.plan.hosts.iter().any(|own| own == hosts || hosts.is_below(own))
 }
 
 /// Refuses what would hand the cookie of one tenant to another, and a domain whose cookie browsers would not take from
@@ -184,7 +170,9 @@ pub(super) fn tell_of_domains(root: &Section<'_>, session: Option<&SessionPlan>,
         }
         tell_of_others(&section, domain, Some(tenant), all);
         let strays = |route: &&Route| {
-            meets(domain, &route.host) && route.host != HostPattern::Any && !are_all_of_tenants(all, &route.host)
+            meets(domain, &route.host)
+                && route.host != HostPattern::Any
+                && !all.iter().any(|tenant| has(tenant, &route.host))
         };
         if let Some(route) = routes.iter().find(strays) {
             let message = format!("\"{}\", which has a route and belongs to no tenant, is in this domain", route.host);

@@ -587,10 +587,7 @@ fn what_a_tenant_cannot_be_is_said_with_its_line() {
     let a = || tenant("a", "\"a.test\"", "");
     assert_eq!(said(&[a(), tenant("b", "\"*.b.test\", \"b.test\"", &shared("b.test"))].concat()), "");
     for (written, words) in [
-        (
-            "[[tenant]]\n".to_owned(),
-            &["\"name\" is missing in [[tenant]]", "\"hosts\" is missing in [[tenant]]", "this tenant has no users"][..],
-        ),
+        ("[[tenant]]\n".to_owned(), &["\"name\" is missing in [[tenant]]", "\"hosts\" is missing in [[tenant]]"][..]),
         (tenant("Acme Inc", "\"a.test\"", ""), &["is not a tenant's name", "small letters"]),
         (tenant("default", "\"a.test\"", ""), &["choose another name"]),
         (tenant("a", "\"*\"", ""), &["\"*\" is every host"]),
@@ -646,4 +643,30 @@ fn what_a_tenant_cannot_be_is_said_with_its_line() {
     let file = folder.path().join("gateway.toml");
     fs::write(&file, format!("{top_less}{}", a())).expect("written");
     assert!(Plan::load(&file).is_ok());
+    // Where nobody has any, nobody can sign in there.
+    let nobody = format!("{top_less}[[tenant]]\nname = \"a\"\nhosts = [\"a.test\"]\n");
+    fs::write(&file, nobody).expect("written");
+    let said = Plan::load(&file).expect_err("nobody").to_string();
+    assert!(said.contains("this route asks for login, and nobody can sign in"), "{said}");
+}
+
+/// A tenant of nothing but hosts: the people of all sign in there, by itself, and that is told.
+#[test]
+fn a_tenant_without_users_has_those_of_all_and_says_so() {
+    let gateway = Setup { certificates: vec![vec!["localhost", ACME]], ..Setup::new() }
+        .extra(&format!("[[tenant]]\nname = \"acme\"\nhosts = [\"{ACME}\"]\n"))
+        .start();
+    let (here, there) = (signed_in(&gateway, "localhost", ALICE), signed_in(&gateway, ACME, ALICE));
+    assert_eq!((here.get("/").send().status, there.get("/").send().status), (200, 200));
+    for (host, client) in [(ACME, &here), ("localhost", &there)] {
+        assert_unknown(&replayed(&gateway, host, client).get("/").send(), host);
+    }
+    let plan = vestibule::config::Plan::load(&gateway.folder.path().join("gateway.toml")).expect("a plan");
+    let [said] = &*plan.remarks() else { panic!("{:?}", plan.remarks()) };
+    assert!(said.contains("users.toml signs in at the tenant \"acme\" as well, each time anew"), "{said}");
+    let file = gateway.folder.path().join("users.toml");
+    let without = fs::read_to_string(&file).expect("text").replace("\"alice\"", "\"alicia\"");
+    fs::write(&file, without).expect("written");
+    gateway.block_on(gateway.running().shared.reloads.ask(Cause::signal())).expect("taken");
+    assert_eq!((here.get("/").send().status, there.get("/").send().status), (401, 401), "gone from both");
 }
