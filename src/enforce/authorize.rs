@@ -1,4 +1,4 @@
-//! From the cookie to the verdict: open it, find the session, decide, and do what the decision says.
+//! From a request's session to the verdict: decide, and do what the decision says.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,25 +8,23 @@ use http::{HeaderMap, HeaderValue, header};
 use crate::base::clock::Timestamp;
 use crate::enforce::cross_site;
 use crate::enforce::establish;
+use crate::enforce::lookup::{Bad, Found, Search, search};
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::Snapshot;
 use crate::enforce::tenant::Tenant;
-use crate::limit::guesses::Guess;
 use crate::limit::rate::Exceeded;
 use crate::observe::audit::{AuditEvent, AuditFields};
-use crate::observe::metrics::{Answered, Metrics};
+use crate::observe::metrics::Answered;
 use crate::policy::decide::{Presented, decide};
 use crate::policy::facts::Facts;
 use crate::policy::route_policy::{Access, RoutePolicy};
 use crate::policy::trace::NoTrace;
 use crate::policy::verdict::{Decision, Reason, RotationStep, Subject, Verdict};
 use crate::session::binding::{Answer, Report};
-use crate::session::cookie::{CookieSecret, MAX_CANDIDATES};
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
 use crate::session::principal::Principal;
-use crate::session::rotation::proves;
-use crate::session::store::{Lookup, StoreError};
+use crate::session::store::StoreError;
 
 /// What came of a request's authorisation.
 pub struct Authorized {
@@ -40,9 +38,6 @@ pub struct Authorized {
     /// verdict.
     pub too_many: Option<Box<Exceeded>>,
 }
-
-/// What too many bad cookies from one address are called.
-pub const COOKIE_LIMIT: &str = "cookie_limit";
 
 /// What the answer says in `Set-Cookie`.
 #[derive(Default)]
@@ -88,33 +83,6 @@ impl AnswerCookies {
         // An answer that hands out a session's secret is kept by nobody.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
-}
-
-/// A session found by a request's cookie.
-struct Found {
-    live: Arc<Live>,
-    generation: u32,
-}
-
-/// Why a request's cookie opens no session.
-struct Bad {
-    reason: Reason,
-    /// When its address has sent too many of them.
-    too_many: Option<Box<Exceeded>>,
-}
-
-impl Bad {
-    /// One that is nobody's guess.
-    const fn innocent(reason: Reason) -> Self {
-        Self { reason, too_many: None }
-    }
-}
-
-/// What a request's cookies came to.
-struct Search {
-    found: Result<Found, Bad>,
-    /// More than one cookie of our name came.
-    has_strays: bool,
 }
 
 /// Decides on a request and does what the decision says of the session.
@@ -248,141 +216,6 @@ pub fn why_over(live: &Live, snapshot: &Snapshot) -> Reason {
     let principal = live.principal().map(|principal| &**principal);
     let limits = snapshot.lifetimes().of(live.tenant()).of(principal, live.is_remembered());
     live.ended().map_or(Reason::Locked(limits.idle), |(reason, _)| Reason::Ended(reason))
-}
-
-/// Finds the session of a request without deciding anything: for our own pages, which tell nobody what came of it, and so
-/// refuse nobody for a bad cookie. It is counted.
-///
-/// # Errors
-/// When the store fails.
-pub async fn current_session(
-    shared: &Shared,
-    tenant: &Tenant,
-    headers: &HeaderMap,
-    client: IpAddr,
-    now: Timestamp,
-) -> Result<Option<Arc<Live>>, StoreError> {
-    let known = known_session(shared, tenant, headers, client, now).await?;
-    Ok(known.filter(|live| live.ended().is_none()))
-}
-
-/// The same, also one that has ended.
-///
-/// # Errors
-/// When the store fails.
-pub async fn known_session(
-    shared: &Shared,
-    tenant: &Tenant,
-    headers: &HeaderMap,
-    client: IpAddr,
-    now: Timestamp,
-) -> Result<Option<Arc<Live>>, StoreError> {
-    let search = search(shared, tenant, headers, client, now).await?;
-    Ok(search.found.ok().map(|found| found.live))
-}
-
-/// Finds the one session that a request's cookies open. Of several cookies, as somebody who can set cookies for a
-/// neighbouring host leaves behind, one is used only if no other opens to a session that lasts.
-async fn search(
-    shared: &Shared,
-    tenant: &Tenant,
-    headers: &HeaderMap,
-    client: IpAddr,
-    now: Timestamp,
-) -> Result<Search, StoreError> {
-    let mut candidates = tenant.cookie.candidates(headers);
-    let (Some(first), second) = (candidates.next(), candidates.next()) else {
-        return Ok(Search { found: Err(Bad::innocent(Reason::NoSession)), has_strays: false });
-    };
-    let Some(second) = second else {
-        let opened = open(shared, tenant, first, now).await?;
-        let found = opened.map_err(|reason| note_bad(shared, tenant, first, client, reason));
-        return Ok(Search { found, has_strays: false });
-    };
-    let all = [first, second].into_iter().chain(candidates).take(MAX_CANDIDATES);
-    let found = Box::pin(only_one_that_lasts(shared, tenant, all, client, now)).await?;
-    Ok(Search { found, has_strays: true })
-}
-
-/// Counts a cookie that opens no session by the address it came from, and reports it.
-fn note_bad(shared: &Shared, tenant: &Tenant, value: &[u8], client: IpAddr, reason: Reason) -> Bad {
-    Metrics::count(&shared.metrics.bad_cookies, reason.name());
-    let guess = tenant.limits.bad_cookies.as_ref().map_or(Guess::New, |limit| limit.count(client, value));
-    let event = match guess {
-        Guess::Again => None,
-        // It was ours and is no more: nobody's forgery, and too common to be reported each time.
-        Guess::New if reason == Reason::UnknownSession => None,
-        Guess::New => Some(AuditEvent::CookieRefused),
-        Guess::TooMany { report, .. } => report.then_some(AuditEvent::CookiesGuessed),
-    };
-    if let Some(event) = event {
-        let (client, reason) = (Some(client), Some(reason.name()));
-        let fields = AuditFields { client, reason, tenant: tenant.id.told(), ..AuditFields::default() };
-        shared.audit(event, fields);
-    }
-    let too_many = match guess {
-        Guess::TooMany { exceeded, .. } => Some(Box::new(exceeded)),
-        Guess::Again | Guess::New => None,
-    };
-    Bad { reason, too_many }
-}
-
-/// Of several cookies, the one whose session lasts, if there is just one.
-async fn only_one_that_lasts<'request>(
-    shared: &Shared,
-    tenant: &Tenant,
-    values: impl Iterator<Item = &'request [u8]>,
-    client: IpAddr,
-    now: Timestamp,
-) -> Result<Result<Found, Bad>, StoreError> {
-    let lasts = |found: &Found| found.live.ended().is_none();
-    let mut best: Result<Found, Bad> = Err(Bad::innocent(Reason::InvalidCookie));
-    for value in values {
-        match (open(shared, tenant, value, now).await?, &mut best) {
-            (Ok(found), Ok(other)) if found.live.handle() == other.live.handle() => {
-                if found.generation > other.generation {
-                    best = Ok(found);
-                }
-            }
-            (Ok(found), Ok(other)) if lasts(&found) && lasts(other) => {
-                return Ok(Err(Bad::innocent(Reason::SeveralSessions)));
-            }
-            (Ok(found), Ok(_)) if !lasts(&found) => {}
-            (Ok(found), _) => best = Ok(found),
-            // Each is a guess, also beside one that is good.
-            (Err(reason), best) => {
-                let bad = note_bad(shared, tenant, value, client, reason);
-                if let Err(best) = best {
-                    best.too_many = bad.too_many.or(best.too_many.take());
-                }
-            }
-        }
-    }
-    Ok(best)
-}
-
-/// Opens one cookie, finds its session, and checks its proof.
-async fn open(
-    shared: &Shared,
-    tenant: &Tenant,
-    value: &[u8],
-    now: Timestamp,
-) -> Result<Result<Found, Reason>, StoreError> {
-    let Some(CookieSecret { handle, generation, proof }) = tenant.cookie.open(value, now) else {
-        return Ok(Err(Reason::InvalidCookie));
-    };
-    let live = match shared.store.lookup(handle) {
-        Lookup::Hit(live) => Some(live),
-        Lookup::Miss => None,
-        Lookup::Later(later) => shared.asked("lookup", later).await?,
-    };
-    // Of another tenant's session it is not even told that there is one.
-    let own = live.filter(|live| live.tenant() == tenant.id);
-    Ok(match own {
-        None => Err(Reason::UnknownSession),
-        Some(live) if proves(live.seed(), generation, proof.expose()) => Ok(Found { live, generation }),
-        Some(_) => Err(Reason::InvalidProof),
-    })
 }
 
 /// Does what a decision says of the session.

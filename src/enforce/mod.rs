@@ -9,6 +9,7 @@ pub mod establish;
 pub mod explain;
 pub mod form_token;
 pub mod lease;
+pub mod lookup;
 pub mod pages;
 pub mod parking;
 pub mod people;

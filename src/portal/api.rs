@@ -4,8 +4,9 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::base::clock::Timestamp;
-use crate::enforce::authorize::{AnswerCookies, Authorized, COOKIE_LIMIT, authorize, look};
+use crate::enforce::authorize::{AnswerCookies, Authorized, authorize, look};
 use crate::enforce::body::AnswerBody;
+use crate::enforce::lookup::COOKIE_LIMIT;
 use crate::enforce::respond::{self, Refusal};
 use crate::policy::route_policy::{Access, RoutePolicy};
 use crate::policy::verdict::{Reason, Verdict};

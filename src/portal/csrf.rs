@@ -2,8 +2,9 @@
 
 use http::{Response, StatusCode};
 
-use crate::enforce::authorize::{AnswerCookies, COOKIE_LIMIT, authorize};
+use crate::enforce::authorize::{AnswerCookies, authorize};
 use crate::enforce::body::AnswerBody;
+use crate::enforce::lookup::COOKIE_LIMIT;
 use crate::enforce::respond::{self, Refusal};
 use crate::policy::route_policy::{Access, RoutePolicy};
 use crate::policy::verdict::{Reason, Verdict};

@@ -4,9 +4,10 @@
 use http::{Response, StatusCode};
 
 use crate::base::deadline::Deadline;
-use crate::enforce::authorize::{AnswerCookies, current_session};
+use crate::enforce::authorize::AnswerCookies;
 use crate::enforce::body::{AnswerBody, ClientBody};
 use crate::enforce::establish::{self, Chosen, Place, SignedIn};
+use crate::enforce::lookup::current_session;
 use crate::enforce::pages::ChoicePage;
 use crate::enforce::respond::{self, Refusal, is_for_person};
 use crate::enforce::snapshot::PREFIX;

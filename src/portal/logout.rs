@@ -2,8 +2,9 @@
 
 use http::{HeaderValue, Response, StatusCode};
 
-use crate::enforce::authorize::{AnswerCookies, COOKIE_LIMIT, authorize, known_session};
+use crate::enforce::authorize::{AnswerCookies, authorize};
 use crate::enforce::body::AnswerBody;
+use crate::enforce::lookup::{COOKIE_LIMIT, known_session};
 use crate::enforce::pages::{LogoutPage, MessagePage};
 use crate::enforce::respond::{self, Refusal, is_for_person};
 use crate::enforce::snapshot::PREFIX;

@@ -9,8 +9,9 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::base::deadline::Deadline;
-use crate::enforce::authorize::{AnswerCookies, COOKIE_LIMIT, authorize};
+use crate::enforce::authorize::{AnswerCookies, authorize};
 use crate::enforce::body::{AnswerBody, ClientBody};
+use crate::enforce::lookup::COOKIE_LIMIT;
 use crate::enforce::pages::{MessagePage, SessionsPage};
 use crate::enforce::respond::{self, Refusal, is_for_person};
 use crate::enforce::snapshot::PREFIX;

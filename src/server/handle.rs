@@ -16,12 +16,13 @@ use http_body::Body;
 
 use crate::base::clock::Timestamp;
 use crate::enforce::admit::admit;
-use crate::enforce::authorize::{AnswerCookies, Authorized, COOKIE_LIMIT, authorize, why_over};
+use crate::enforce::authorize::{AnswerCookies, Authorized, authorize, why_over};
 use crate::enforce::body::{AnswerBody, ClientBody, Incoming, Switched};
 use crate::enforce::challenge::challenge;
 use crate::enforce::establish::{self, Established, Place};
 use crate::enforce::form_token;
 use crate::enforce::lease::{Lease, Leased};
+use crate::enforce::lookup::COOKIE_LIMIT;
 use crate::enforce::parking::{self, AskedToSignIn, Challenged, Outcome};
 use crate::enforce::respond::{self, Refusal, is_for_person};
 use crate::enforce::shared::Shared;

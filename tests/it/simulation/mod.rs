@@ -17,8 +17,9 @@ mod world;
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, header};
-use vestibule::enforce::authorize::{AnswerCookies, Authorized, current_session};
+use vestibule::enforce::authorize::{AnswerCookies, Authorized};
 use vestibule::enforce::establish::{self, SignedIn};
+use vestibule::enforce::lookup::current_session;
 use vestibule::policy::verdict::{Subject, Verdict};
 use vestibule::session::handle::SessionHandle;
 use vestibule::session::record::{EndReason, Owner};
