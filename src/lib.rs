@@ -32,8 +32,8 @@
 //!    By the same host it is known whose it is ([`enforce::tenant`]): whose users, cookie, keys and rules count.
 //! 4. The address is counted ([`limit::rate`]); one of our own pages goes to the [`portal`]; otherwise
 //!    [`route::table`] finds the route.
-//! 5. [`enforce::authorize`] opens the cookie, finds the session, has [`policy::decide::decide`] decide, and does what
-//!    the decision says: notes activity, rotates the secret, ends the session.
+//! 5. [`enforce::lookup`] opens the cookie and finds the session. [`enforce::authorize`] has [`policy::decide::decide`]
+//!    decide, and does what the decision says: notes activity, rotates the secret, ends the session.
 //!    What may pass is counted against the limits of its session, its person and its route ([`enforce::admit`]).
 //! 6. With a [`policy::verdict::Grant`], which only a decision can make, [`upstream::forward`] rewrites the request and
 //!    sends it. A path that forgets to ask does not compile. What the route changes on the way is [`upstream::rewriting`].
@@ -68,7 +68,7 @@
 //! | forged, altered, foreign cookies | [`crypto::seal`], [`session::cookie`] |
 //! | a cookie fixed before login | [`enforce::establish`]: new handle, new seed, the old session is dead |
 //! | a cookie stolen and used beside its owner | [`session::rotation`], [`session::binding`] |
-//! | cookies tossed in by a neighbouring host | `__Host-` by default; [`enforce::authorize`] uses none of several live ones |
+//! | cookies tossed in by a neighbouring host | `__Host-` by default; [`enforce::lookup`] uses none of several live ones |
 //! | identity headers from the client, in any spelling | [`upstream::identity`], [`upstream::headers`] |
 //! | naming our headers in `Connection` | [`upstream::forward::rewrite`]: ours are written last |
 //! | paths that two servers read differently | [`policy::path`] |
