@@ -94,7 +94,7 @@ fn usable<'live>(
     trace.step("session", "found");
     tenant::own(&session, rules.tenant, trace)?;
     lifetime::not_revoked(&session, trace)?;
-    let rotation = rotation::generation(&session, generation, &rules.rotation, now, trace)?;
+    let rotation = rotation::generation(&session, generation, rules, now, trace)?;
     let locked = lifetime::within_limits(&session, &rules.lifetimes, now, trace)?;
     let report = binding::same_place(&session, &rules.binding, facts, trace)?;
     lifetime::not_locked(&session, locked, trace)?;

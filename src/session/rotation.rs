@@ -9,6 +9,11 @@
 //! the secret before has nothing of what it can do from then on. It is the secret that is renewed, in the next answer; the
 //! handle stays, because it is a public name that opens nothing, and a new record would take a session away from requests
 //! that are under way. Sign-in and a renewed proof of who somebody is do make a new record.
+//!
+//! And it happens to a session whose person was remembered and is not any more, by their roles or by the configuration: what
+//! their browser keeps when it is closed is replaced by what it does not keep. That is so every minute for what is left of
+//! such a session, which is a day's work at the most: which cookie a browser has got is not known here, and one that was
+//! offered before the change, and is presented after it, is one to keep.
 
 use std::time::Duration;
 
@@ -76,14 +81,20 @@ impl Rotation {
             let in_grace = now < self.presented_at.plus(rule.grace);
             return if former && in_grace { Standing::Former } else { Standing::Reused };
         };
-        // A successor within the grace of the former one would make that a copied cookie, which a request under way may have.
-        let is_settled = || self.generation == 0 || now >= self.presented_at.plus(rule.grace);
         match ahead {
-            0 if self.must_renew && is_settled() => Standing::Due,
+            0 if self.must_renew && self.is_settled(rule.grace, now) => Standing::Due,
             0 if rule.every.is_some_and(|every| now >= self.presented_at.plus(every)) => Standing::Due,
             0 => Standing::Current,
             1.. => Standing::Successor,
         }
+    }
+}
+
+impl Rotation {
+    /// Whether nobody has the former generation any more who came by it honestly, `grace` after its successor was presented. A
+    /// successor sooner than that would make it a copied cookie, which a request under way may have.
+    pub fn is_settled(self, grace: Duration, now: Timestamp) -> bool {
+        self.generation == 0 || now >= self.presented_at.plus(grace)
     }
 }
 

@@ -10,7 +10,8 @@
 //! is presented with that. It may be idle for 30 minutes and last 12 hours; its secret rotates every 15 minutes with a
 //! grace of a minute. `admin` has the role that the last route asks for, `user` another one, `staff`. A role may have
 //! limits of its own, as in `admin idle 10m`. Where to be remembered is `offered`, a session that is `remembered` may be
-//! idle for 7 days and last 30, but for people with a role of which is said `not admin`. Where what is idle `locks`, the
+//! idle for 7 days and last 30, but for people with a role of which is said `not admin`; who is not any more has another
+//! secret after a minute, in a cookie that goes with their browser. Where what is idle `locks`, the
 //! last column says of a session that it does so now; one may be `locked` before.
 
 mod csrf;
@@ -212,6 +213,15 @@ const TABLE: &str = "
 | user, offered, age 12h                     | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
 | user, remembered, age 2h, active 30m       | nobody | nobody    | new       | ask       | ask   | idle               |                       | idle               |
 | user, remembered, age 12h                  | nobody | nobody    | new       | ask       | ask   | absolute           |                       | absolute           |
+| user, remembered, age 10m, since 59s       | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, remembered, age 10m, since 60s       | nobody | user      | user      | user      | deny  |                    | touch, offer 8        |                    |
+| user, remembered, never, age 10m, since 60s | nobody | user     | user      | user      | deny  |                    | touch, offer 8        |                    |
+| user, remembered, age 10m, since 60s, shows 8 | nobody | user   | user      | user      | deny  |                    | touch, commit 8       |                    |
+| user, age 10m, since 60s                   | nobody | user      | user      | user      | deny  |                    | touch                 |                    |
+| user, offered, remembered, age 10m, since 60s | nobody | user   | user      | user      | deny  |                    | touch                 |                    |
+| admin, offered, remembered, not admin, age 10m, since 60s | nobody | admin | admin | admin | admin |                 | touch, offer 8        |                    |
+| anonymous, remembered, age 10m, since 60s  | nobody | anonymous | anonymous | who?      | who?  |                    | touch                 |                    |
+| user, remembered, at the last, age 10m, since 60s | nobody | user | user    | user      | deny  |                    | touch                 |                    |
 | user, offered, remembered, age 2h, active 30m | nobody | user   | user      | user      | deny  |                    | touch                 |                    |
 | admin, offered, remembered, age 12h        | nobody | admin     | admin     | admin     | admin |                    | touch                 |                    |
 | user, offered, remembered, age 29d, active 167h | nobody | user | user      | user      | deny  |                    | touch                 |                    |

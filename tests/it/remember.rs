@@ -238,3 +238,46 @@ fn a_restart_forgets_nobody_who_is_remembered() {
         gateway.sessions_of("alice").is_empty()
     });
 }
+
+/// What a browser would keep when it is closed is replaced at the next request, once nobody is remembered any more: also where
+/// the secret is not changed now and then.
+#[test]
+fn once_it_is_offered_no_more_the_cookie_is_one_that_goes_with_the_browser() {
+    for every in ["15m", "off"] {
+        let rotation = format!("[session.rotation]\nevery = \"{every}\"\n");
+        let gateway = Setup::new().extra(OFFERED).extra(&rotation).start();
+        let (kept, other) = (remembered(&gateway, ALICE), gateway.client());
+        sign_in(&other, BOB, false);
+        gateway.advance(120);
+        let quiet = kept.get("/").send();
+        assert!(quiet.set_cookies().is_empty(), "nothing is due: {:?}", quiet.set_cookies());
+        change(&gateway, "gateway.toml", OFFERED, "");
+        let next = kept.get("/").send();
+        assert_eq!((next.status, &*attributes(&next)), (200, GUARDED), "it goes with the browser");
+        assert!(other.get("/").send().set_cookies().is_empty(), "who was not remembered has one like that");
+        // And it is good. A moment later nothing is due.
+        assert!(kept.get("/").send().set_cookies().is_empty());
+        // One that was offered before, and is only presented now, is replaced a minute later.
+        gateway.advance(61);
+        assert_eq!(attributes(&kept.get("/").send()), GUARDED);
+        gateway.advance(29 * 60);
+        assert_eq!(refused(&kept, "/"), None);
+        gateway.advance(30 * 60);
+        assert_eq!(refused(&kept, "/").as_deref(), Some("idle"), "it has become one like any");
+    }
+}
+
+/// Parallel requests, and no grace period: nobody is taken for a thief because of it.
+#[test]
+fn what_is_under_way_then_is_nobodys_theft() {
+    let gateway = Setup::new().extra(OFFERED).extra("[session.rotation]\ngrace = \"0s\"\n").start();
+    let client = remembered(&gateway, ALICE);
+    gateway.advance(120);
+    change(&gateway, "gateway.toml", OFFERED, "");
+    let requests = (0..8).map(|at| client.get(&format!("/{at}"))).collect();
+    assert!(client.together(requests).iter().all(|answer| answer.status == 200));
+    for _ in 0..8 {
+        gateway.advance(5);
+        assert_eq!(refused(&client, "/"), None);
+    }
+}

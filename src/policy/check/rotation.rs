@@ -4,21 +4,31 @@ use std::ops::ControlFlow;
 
 use crate::base::clock::Timestamp;
 use crate::policy::check::Unusable;
+use crate::policy::route_policy::SessionRules;
 use crate::policy::trace::Trace;
 use crate::policy::verdict::{Reason, RotationStep};
 use crate::session::live::{MAX_GENERATION, SessionView};
 use crate::session::record::EndReason;
-use crate::session::rotation::{RotationRule, Standing};
+use crate::session::rotation::{DEFAULT_GRACE, Standing};
+use crate::session::timeouts::Lifetimes;
 
 /// Judges the generation and says what is to be done about it.
 pub fn generation(
     session: &SessionView<'_>,
     presented: u32,
-    rule: &RotationRule,
+    rules: &SessionRules,
     now: Timestamp,
     trace: &mut impl Trace,
 ) -> ControlFlow<Unusable, RotationStep> {
+    let rule = &rules.rotation;
+    // Without a grace period, a minute all the same: each successor is a moment in which the former one is a copy.
+    let may_be_replaced = || session.rotation.is_settled(rule.grace.max(DEFAULT_GRACE), now);
     let (found, flow) = match session.rotation.standing(presented, rule, now) {
+        Standing::Current
+            if presented < MAX_GENERATION && outlasts_its_browser(session, &rules.lifetimes) && may_be_replaced() =>
+        {
+            ("current, and not to be kept any more", ControlFlow::Continue(RotationStep::Offer(presented + 1)))
+        }
         Standing::Current => ("current", ControlFlow::Continue(RotationStep::None)),
         Standing::Due if presented >= MAX_GENERATION => ("the last", ControlFlow::Continue(RotationStep::None)),
         Standing::Due => ("current, a successor is due", ControlFlow::Continue(RotationStep::Offer(presented + 1))),
@@ -33,4 +43,9 @@ pub fn generation(
     };
     trace.step("generation", found);
     flow
+}
+
+/// Whether the browser may have a cookie that it keeps when it is closed, although its person is not remembered any more.
+fn outlasts_its_browser(session: &SessionView<'_>, lifetimes: &Lifetimes) -> bool {
+    session.is_remembered && session.principal.is_some_and(|principal| !lifetimes.remembers(principal))
 }

@@ -373,7 +373,9 @@ impl Model {
         if let Some(why) = over {
             return Judged::Refused { why, ends: false, locks: true };
         }
-        let is_due = self.rules.every.is_some_and(|every| now >= session.since + every);
+        let is_old = self.rules.every.is_some_and(|every| now >= session.since + every);
+        let is_settled = session.generation == 0 || now >= session.since + self.rules.grace.max(60_000);
+        let is_due = is_old || (session.remembered && !self.is_kept(session) && is_settled);
         Judged::Usable {
             offer: (shown == session.generation && is_due).then_some(shown + 1),
             commit: (shown > session.generation).then_some(shown),
@@ -386,11 +388,15 @@ impl Model {
         now.saturating_sub(session.made) >= after && idle.is_none_or(|idle| pause < idle)
     }
 
+    /// Whether somebody who asked to be remembered is.
+    fn is_kept(&self, session: &Session) -> bool {
+        self.rules.offered.is_some() && !(self.rules.forgets_root && session.user == Some("root"))
+    }
+
     /// How long a session may be idle, and last.
     pub fn limits(&self, session: &Session) -> (u64, u64) {
-        let forgets = self.rules.forgets_root && session.user == Some("root");
         match self.rules.offered {
-            Some(offered) if session.remembered && !forgets => offered,
+            Some(offered) if session.remembered && self.is_kept(session) => offered,
             Some(_) | None => (self.rules.idle, self.rules.absolute),
         }
     }
