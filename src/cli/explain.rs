@@ -208,12 +208,23 @@ fn push_step(text: &mut String, step: &Step, width: usize) {
     let place = |line: &Behind| line.at.clone().unwrap_or_else(|| "default".to_owned());
     let places = step.lines.iter().map(|line| place(line).chars().count()).max().unwrap_or_default();
     for line in &step.lines {
-        // Of several keys by one name, the whole name says which it is; a route's are all of the route that is told first.
-        let shown = match line.text.split_once(" = ") {
-            Some((_, value)) if !line.key.starts_with("route[") => format!("{} = {value}", line.key),
+        // Of several keys by one name, the whole name says which it is; a route's are all of the route that is told first, and
+        // whose the tenant's are is told before it.
+        let shown = match line.text.split_once('=') {
+            Some((_, value)) if !line.key.starts_with("route[") => {
+                format!("{} = {}", without_place(&line.key), value.trim())
+            }
             Some(_) | None => line.text.clone(),
         };
         let _ = writeln!(text, "{:width$}    {:places$}  {}", "", place(line), plain(&shown));
+    }
+}
+
+/// A key of a tenant as its table is written: which of them that is in the file says nothing to people.
+fn without_place(key: &str) -> String {
+    match key.strip_prefix("tenant[").and_then(|rest| rest.split_once(']')) {
+        Some((_, rest)) => format!("tenant{rest}"),
+        None => key.to_owned(),
     }
 }
 

@@ -6,9 +6,11 @@ use std::fmt::{self, Debug, Formatter};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::tree::{Entry, Kind, Table};
 use super::{Document, join, syntax};
+use crate::base::units;
 
 /// The longest text of a line that is shown, in characters: what is longer is a list, and its beginning says which.
 const LONGEST_SHOWN: usize = 100;
@@ -41,6 +43,8 @@ pub struct Line {
 pub struct Lines<'a> {
     text: &'a str,
     spans: BTreeMap<String, Range<usize>>,
+    /// The values that are texts.
+    texts: BTreeMap<String, String>,
 }
 
 impl Written {
@@ -52,13 +56,26 @@ impl Written {
     /// All that is written in it.
     pub fn lines(&self) -> Lines<'_> {
         let (root, _) = syntax::parse(&self.text);
-        let mut spans = BTreeMap::new();
-        collect(&root, "", &mut spans);
-        Lines { text: &self.text, spans }
+        let mut lines = Lines { text: &self.text, spans: BTreeMap::new(), texts: BTreeMap::new() };
+        lines.collect(&root, "");
+        lines
     }
 }
 
 impl Lines<'_> {
+    /// Which of the tables `[[kind]]` has this text under `key`, counted from 0.
+    pub fn place_of(&self, kind: &str, key: &str, text: &str) -> Option<usize> {
+        let is_there = |place: &usize| self.spans.contains_key(&format!("{kind}[{place}]"));
+        let is_it = |place: &usize| self.texts.get(&format!("{kind}[{place}].{key}")).is_some_and(|own| own == text);
+        (0..).take_while(is_there).find(is_it)
+    }
+
+    /// The first of these keys that is written and says this time: of several that may hold, the one that does.
+    pub fn saying<'k>(&self, keys: &'k [String], span: Duration) -> Option<&'k str> {
+        let says = |key: &&String| self.texts.get(*key).is_some_and(|text| units::duration(text) == Ok(span));
+        keys.iter().find(says).map(String::as_str)
+    }
+
     /// Where a key is written, if it is.
     pub fn find(&self, path: &str) -> Option<Line> {
         let span = self.spans.get(path)?;
@@ -71,37 +88,43 @@ impl Lines<'_> {
         }
         Some(Line { number, text })
     }
+
+    fn collect(&mut self, table: &Table, path: &str) {
+        for (key, Entry { key: at, value }) in &table.entries {
+            let path = join(path, key);
+            match &value.kind {
+                Kind::Table(inner) => {
+                    self.spans.insert(path.clone(), value.span.clone());
+                    self.collect(inner, &path);
+                }
+                Kind::Tables(all) => all.iter().enumerate().for_each(|(place, one)| {
+                    let path = format!("{path}[{place}]");
+                    self.spans.insert(path.clone(), one.span.clone());
+                    self.collect(one, &path);
+                }),
+                Kind::List(items) if !items.is_empty() && items.iter().all(|item| item.as_table().is_some()) => {
+                    items.iter().filter_map(|item| item.as_table()).enumerate().for_each(|(place, one)| {
+                        let path = format!("{path}[{place}]");
+                        self.spans.insert(path.clone(), one.span.clone());
+                        self.collect(one, &path);
+                    });
+                }
+                Kind::Text(text) => {
+                    self.texts.insert(path.clone(), text.clone());
+                    self.spans.insert(path, at.start..value.span.end.max(at.end));
+                }
+                Kind::Integer(_) | Kind::Float | Kind::Bool(_) | Kind::Date | Kind::List(_) => {
+                    self.spans.insert(path, at.start..value.span.end.max(at.end));
+                }
+            }
+        }
+    }
 }
 
 impl Document {
     /// The file as it was read, for whoever asks later where something is written.
     pub fn written(&self) -> Written {
         Written { file: self.file.clone(), text: self.source.as_str().into() }
-    }
-}
-
-fn collect(table: &Table, path: &str, spans: &mut BTreeMap<String, Range<usize>>) {
-    for (key, Entry { key: at, value }) in &table.entries {
-        let path = join(path, key);
-        match &value.kind {
-            Kind::Table(inner) => {
-                spans.insert(path.clone(), value.span.clone());
-                collect(inner, &path, spans);
-            }
-            Kind::Tables(all) => all.iter().enumerate().for_each(|(place, one)| {
-                let path = format!("{path}[{place}]");
-                spans.insert(path.clone(), one.span.clone());
-                collect(one, &path, spans);
-            }),
-            Kind::List(items) if !items.is_empty() && items.iter().all(|item| item.as_table().is_some()) => {
-                items.iter().filter_map(|item| item.as_table()).enumerate().for_each(|(place, one)| {
-                    collect(one, &format!("{path}[{place}]"), spans);
-                });
-            }
-            Kind::Text(_) | Kind::Integer(_) | Kind::Float | Kind::Bool(_) | Kind::Date | Kind::List(_) => {
-                spans.insert(path, at.start..value.span.end.max(at.end));
-            }
-        }
     }
 }
 
@@ -126,6 +149,15 @@ mod tests {
         assert_eq!(found("roles.admin.idle"), at(12, "idle = \"1m\""));
         assert_eq!(found("session.cookie.path"), at(14, "path = \"/x\""));
         assert_eq!((found("route[2]"), found("session.lifetime.absolute")), (None, None));
+        let text =
+            "[[tenant]]\nname = \"a\"\n[tenant.session.lifetime]\nidle = \"90s\"\n[[tenant]]\nname = 'b'\nhosts = []\n";
+        let written = Document::parse("gateway.toml", text).written();
+        let lines = written.lines();
+        let place = |name: &str| lines.place_of("tenant", "name", name);
+        assert_eq!((place("a"), place("b"), place("c")), (Some(0), Some(1), None));
+        let keys = ["tenant[1].session.lifetime.idle", "tenant[0].session.lifetime.idle"].map(str::to_owned);
+        assert_eq!(lines.saying(&keys, Duration::from_secs(90)), Some("tenant[0].session.lifetime.idle"));
+        assert_eq!(lines.saying(&keys, Duration::from_secs(91)), None);
         let long = format!("title = \"{}\"", "é".repeat(200));
         let written = Document::parse("gateway.toml", &long).written();
         let shown = written.lines().find("title").expect("it is there").text;

@@ -18,8 +18,12 @@ pub struct Seen<'a> {
     pub upstreams: &'a [Box<str>],
     /// The configuration as it is written.
     pub written: &'a Written,
+    /// All that is written in it.
+    pub lines: &'a Lines<'a>,
     /// What holds for every session there.
     pub rules: &'a SessionRules,
+    /// Which of the tenants in the file that is, where it is one of them.
+    pub tenant: Option<usize>,
     /// The route of the request.
     pub route: &'a Route,
     /// Which of the routes that is.
@@ -88,9 +92,8 @@ fn without(seen: &Seen<'_>) -> Option<String> {
     Some(what.to_owned())
 }
 
-/// The route that was found, and the steps of a trace.
+/// Whose host it is, the route that was found, and the steps of a trace.
 pub(super) fn steps(seen: &Seen<'_>, trace: &Steps) -> Vec<Step> {
-    let lines = seen.written.lines();
     let checked = trace.0.iter().map(|(name, found)| {
         let check = CHECKS.iter().find(|check| check.name == *name);
         let keys = check.map(|check| (check.keys)(seen, found)).unwrap_or_default();
@@ -98,10 +101,10 @@ pub(super) fn steps(seen: &Seen<'_>, trace: &Steps) -> Vec<Step> {
             check: (*name).to_owned(),
             found: (*found).to_owned(),
             from: check.and_then(|check| (check.from)(seen)),
-            lines: seen.behind(&lines, keys),
+            lines: seen.behind(keys),
         }
     });
-    std::iter::once(seen.route_found(&lines)).chain(checked).collect()
+    seen.whose().into_iter().chain([seen.route_found()]).chain(checked).collect()
 }
 
 impl Seen<'_> {
@@ -110,7 +113,31 @@ impl Seen<'_> {
         Key { path: format!("route[{}].{key}", self.place), default }
     }
 
-    fn route_found(&self, lines: &Lines<'_>) -> Step {
+    /// Whose host it is, where it is a tenant's.
+    fn whose(&self) -> Option<Step> {
+        let place = self.tenant?;
+        Some(Step {
+            check: "host".to_owned(),
+            found: format!("the tenant \"{}\"'s", self.rules.tenant.name()),
+            from: None,
+            lines: self.behind(vec![key(&format!("tenant[{place}].hosts"), None)]),
+        })
+    }
+
+    /// A key of the tenant's own table, where it is a tenant's host.
+    fn of_tenant(&self, key: &str) -> Option<String> {
+        self.tenant.map(|place| format!("tenant[{place}].{key}"))
+    }
+
+    /// The key that says a limit of everybody: the first of the tenant's own ones that says it, or the one at the top.
+    fn saying(&self, own: &[String], span: std::time::Duration, top: &str) -> Key {
+        match self.lines.saying(own, span) {
+            Some(own) => key(own, None),
+            None => key(top, quoted(span)),
+        }
+    }
+
+    fn route_found(&self) -> Step {
         let Route { host, path, upstream, .. } = self.route;
         let name = self.upstreams.get(*upstream).map_or("", |name| name);
         let keys = ["host", "path", "upstream"].map(|key| self.of_route(key, None));
@@ -118,14 +145,14 @@ impl Seen<'_> {
             check: "route".to_owned(),
             found: format!("{} on {}, which leads to \"{name}\"", path.shown(), shown_host(&host.to_string())),
             from: None,
-            lines: self.behind(lines, keys.into()),
+            lines: self.behind(keys.into()),
         }
     }
 
     /// The lines of keys, where they are written, and the defaults of those that are not.
-    fn behind(&self, lines: &Lines<'_>, keys: Vec<Key>) -> Vec<Behind> {
+    fn behind(&self, keys: Vec<Key>) -> Vec<Behind> {
         let file = self.written.file().display();
-        let behind = |Key { path, default }: Key| match (lines.find(&path), default) {
+        let behind = |Key { path, default }: Key| match (self.lines.find(&path), default) {
             (Some(Line { number, text }), _) => Some(Behind { at: Some(format!("{file}:{number}")), key: path, text }),
             (None, Some(default)) => {
                 let key = path.rsplit('.').next().unwrap_or(&path);
@@ -170,21 +197,63 @@ fn generation(seen: &Seen<'_>) -> Option<String> {
     Some(format!("number {}, since {}", rotation.generation, span(seen.now.since(rotation.presented_at))))
 }
 
+/// Of each limit the line that says it, be it the tenant's or the one at the top, and what the person's roles make of it.
 fn lifetime_keys(seen: &Seen<'_>, _: &str) -> Vec<Key> {
     let rules = &seen.rules.lifetimes;
-    let all = [("idle", rules.all.idle), ("absolute", rules.all.absolute)];
-    let mut keys: Vec<Key> =
-        all.into_iter().map(|(name, limit)| key(&format!("session.lifetime.{name}"), quoted(limit))).collect();
+    let principal = seen.session.and_then(|session| session.principal);
+    let asked = seen.session.is_some_and(|session| session.is_remembered);
+    let kept = rules.remembered.filter(|_| asked && principal.is_some_and(|own| rules.remembers(own)));
+    // What a tenant says of all sessions makes those shorter as well that are remembered.
+    let tables: &[&str] = if kept.is_some() { &["remember_me", "lifetime"] } else { &["lifetime"] };
+    let limits = kept.unwrap_or(rules.all);
+    let own = |name: &str| {
+        let keys = tables.iter().filter_map(|table| seen.of_tenant(&format!("session.{table}.{name}")));
+        keys.collect::<Vec<String>>()
+    };
+    let top = |name: &str| format!("session.{}.{name}", tables.first().copied().unwrap_or_default());
+    // An absolute limit that is shorter makes the other as short.
+    let of_idle = [own("idle"), own("absolute")].concat();
+    let mut keys = vec![
+        seen.saying(&of_idle, limits.idle, &top("idle")),
+        seen.saying(&own("absolute"), limits.absolute, &top("absolute")),
+    ];
+    keys.dedup_by(|one, other| one.path == other.path);
     // Its numbers are defaults.
     keys.push(key("profile", None));
-    let principal = seen.session.and_then(|session| session.principal);
-    for limits in rules.roles.iter().filter(|limits| principal.is_some_and(|own| own.has_role(&limits.role))) {
-        keys.extend(["idle", "absolute"].map(|name| key(&format!("roles.{}.{name}", limits.role), None)));
+    if let Some(own) = principal {
+        let mut names: Vec<&str> = rules.roles.iter().map(|limits| &*limits.role).collect();
+        names.sort_unstable();
+        names.dedup();
+        for role in names.into_iter().filter(|role| own.has_role(role)) {
+            role_keys(seen, role, asked && kept.is_none(), &mut keys);
+        }
     }
-    if seen.session.is_some_and(|session| session.is_remembered) {
-        keys.extend(["idle", "absolute"].map(|name| key(&format!("session.remember_me.{name}"), None)));
+    if asked && rules.remembered.is_none() {
+        keys.extend(seen.of_tenant("session.remember_me.offered").map(|path| key(&path, None)));
     }
     keys
+}
+
+/// What is said of a role: of the tenant's table and the one at the top, of each limit the one that is tighter. `forgets` is
+/// whether it counts that they are not remembered.
+fn role_keys(seen: &Seen<'_>, role: &str, forgets: bool, keys: &mut Vec<Key>) {
+    let paths = |name: &str| {
+        let path = format!("roles.{role}.{name}");
+        seen.of_tenant(&path).into_iter().chain([path]).collect::<Vec<String>>()
+    };
+    let of_role = || seen.rules.lifetimes.roles.iter().filter(|limits| *limits.role == *role);
+    let limits = [
+        ("idle", of_role().filter_map(|own| own.idle).min()),
+        ("absolute", of_role().filter_map(|own| own.absolute).min()),
+    ];
+    for (name, limit) in limits {
+        let paths = paths(name);
+        keys.extend(limit.and_then(|limit| seen.lines.saying(&paths, limit)).map(|path| key(path, None)));
+    }
+    if forgets && of_role().any(|own| own.forbids_remembering) {
+        let forbids = |path: &String| seen.lines.find(path).is_some_and(|line| line.text.ends_with("false"));
+        keys.extend(paths("remember_me").iter().find(|path| forbids(path)).map(|path| key(path, None)));
+    }
 }
 
 fn lifetime(seen: &Seen<'_>) -> Option<String> {

@@ -179,10 +179,13 @@ pub fn explain(ground: &Ground<'_>, asked: &Asked<'_>) -> Explanation {
     let rules = (ground.rules)(&facts.host);
     let decision = decide(rules, &route.policy, presented, &facts, asked.now, &mut trace);
     let Ground { upstreams, written, .. } = *ground;
-    let seen = Seen { upstreams, written, rules, route, place, session, facts: &facts, now: asked.now };
+    let lines = &written.lines();
+    let tenant = rules.tenant.told().and_then(|name| lines.place_of("tenant", "name", name));
+    let (facts, now) = (&facts, asked.now);
+    let seen = Seen { upstreams, written, lines, rules, tenant, route, place, session, facts, now };
     told.steps = checks::steps(&seen, &trace);
     told.upstream = ground.upstreams.get(route.upstream).map(|name| name.to_string());
-    told.decided(&decision, ground, &facts);
+    told.decided(&decision, ground, facts);
     told
 }
 
