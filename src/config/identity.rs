@@ -25,7 +25,10 @@ pub(super) fn read(root: &Section<'_>) -> Option<IdentityHeaders> {
                 // Tried alone first, so that the mistake points at its own line.
                 match IdentityHeaders::new(Preset::None, vec![(parsed_name.clone(), parsed_template.clone())]) {
                     Ok(_) => own.push((parsed_name, parsed_template)),
-                    Err(message) => section.mistake(&name.span, message, "write a name like \"X-Remote-User\""),
+                    Err(sentence) => {
+                        let (message, help) = sentence.split_once("; ").unwrap_or((&sentence, "write another name"));
+                        section.mistake(&name.span, message, help);
+                    }
                 }
             }
             (name_is, template_is) => {
@@ -33,8 +36,9 @@ pub(super) fn read(root: &Section<'_>) -> Option<IdentityHeaders> {
                     let message = format!("\"{}\" is not a header name", name.value);
                     section.mistake(&name.span, message, "write letters, digits and hyphens, like X-Remote-User");
                 }
-                if let Err(message) = template_is {
-                    section.mistake(&template.span, message, "for example \"{user}\"");
+                if let Err(sentence) = template_is {
+                    let (message, help) = sentence.split_once("; ").unwrap_or((&sentence, "write it like \"{user}\""));
+                    section.mistake(&template.span, message, help);
                 }
             }
         }

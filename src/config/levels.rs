@@ -35,13 +35,10 @@ pub(super) fn read(session: &Section<'_>, lifetimes: &Lifetimes) -> Vec<Arc<Leve
         let level = Level { name, after, idle };
         if all.iter().any(|other| other.name == level.name) {
             section.mistake_at("name", format!("there are two levels named \"{}\"", level.name), "rename one of them");
-        } else if let Some(lower) =
-            all.last().filter(|lower| level.asks_less_than(lower) || !lower.asks_less_than(&level))
-        {
-            let message = format!("this level does not ask for more than \"{}\" before it", lower.name);
-            let help =
-                "write levels from the lowest to the highest, each reached later or lost sooner than the one before";
-            section.mistake_at("after", message, help);
+            continue;
+        }
+        if let Some(lower) = all.last() {
+            tell_of_order(&section, lower, &level);
         }
         if all.len() == MOST {
             section.mistake_at("name", "there are too many levels", format!("write at most {MOST}"));
@@ -49,6 +46,28 @@ pub(super) fn read(session: &Section<'_>, lifetimes: &Lifetimes) -> Vec<Arc<Leve
         all.push(Arc::new(level));
     }
     all
+}
+
+/// Who has reached a level must have reached the one before it, so it is reached no sooner, and lost no later.
+fn tell_of_order(section: &Section<'_>, lower: &Level, level: &Level) {
+    let (name, before) = (&level.name, &lower.name);
+    if level.after < lower.after {
+        let message =
+            format!("\"{name}\" is reached sooner than \"{before}\", which stands before it as the lower one");
+        let help = format!("write after = \"{}\" or more, or move it before \"{before}\"", units::shown(lower.after));
+        section.mistake_at("after", message, help);
+    }
+    if let Some(idle) = lower.idle.filter(|idle| level.idle.is_none_or(|own| own > *idle)) {
+        let message = format!(
+            "\"{name}\" outlasts a pause by which \"{before}\" is lost, which stands before it as the lower one"
+        );
+        let help = format!("write idle = \"{}\" or less, or move it before \"{before}\"", units::shown(idle));
+        section.mistake_at("idle", message, help);
+    }
+    if level.after == lower.after && level.idle == lower.idle {
+        let message = format!("\"{name}\" is reached and lost with \"{before}\" before it, so the two are one");
+        section.mistake_at("after", message, "write a longer time or a shorter idle, or remove one of the two");
+    }
 }
 
 fn name(text: &str) -> Result<Box<str>, String> {

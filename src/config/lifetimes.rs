@@ -9,18 +9,132 @@ use crate::config::session::SHORTEST;
 use crate::login::users::check_role;
 use crate::policy::route_policy::{Access, Recency};
 use crate::reader::{Located, Section};
-use crate::session::timeouts::{Lifetimes, RoleLifetime};
+use crate::session::timeouts::{Lifetime, Lifetimes, RoleLifetime};
 
-/// Reads every `[roles.NAME]`; `all` is what holds for everybody.
-pub(super) fn of_roles(root: &Section<'_>, all: &Lifetimes) -> Vec<RoleLifetime> {
+/// The tables at the top that say how long sessions last.
+const LIFETIME: &str = "session.lifetime";
+const REMEMBER_ME: &str = "session.remember_me";
+
+/// The longest limits of somebody, and which table says each: what is written for fewer people may only be less.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Most {
+    limits: Lifetime,
+    idle_by: &'static str,
+    absolute_by: &'static str,
+}
+
+/// The longest limits of everybody, and of those who are not remembered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    all: Most,
+    plain: Most,
+}
+
+impl Most {
+    const fn of(limits: Lifetime, table: &'static str) -> Self {
+        Self { limits, idle_by: table, absolute_by: table }
+    }
+
+    /// Of two pairs each limit is the longer one; of two that are as long, the other's.
+    fn or(self, other: Self) -> Self {
+        let (idle, idle_by) = if other.limits.idle >= self.limits.idle {
+            (other.limits.idle, other.idle_by)
+        } else {
+            (self.limits.idle, self.idle_by)
+        };
+        let (absolute, absolute_by) = if other.limits.absolute >= self.limits.absolute {
+            (other.limits.absolute, other.absolute_by)
+        } else {
+            (self.limits.absolute, self.absolute_by)
+        };
+        Self { limits: Lifetime { idle, absolute }, idle_by, absolute_by }
+    }
+
+    /// What is left of them where the first of these tables that says something of a limit makes it less.
+    fn within(self, tables: &[(&'static str, Option<Duration>, Option<Duration>)]) -> Self {
+        let (mut limits, mut idle_by, mut absolute_by) = (self.limits, self.idle_by, self.absolute_by);
+        let mut said = tables.iter().filter_map(|(table, _, absolute)| Some((*table, (*absolute)?)));
+        if let Some((table, absolute)) = said.next().filter(|(_, absolute)| *absolute < limits.absolute) {
+            (limits.absolute, absolute_by) = (absolute, table);
+        }
+        let mut said = tables.iter().filter_map(|(table, idle, _)| Some((*table, (*idle)?)));
+        if let Some((table, idle)) = said.next().filter(|(_, idle)| *idle < limits.idle) {
+            (limits.idle, idle_by) = (idle, table);
+        }
+        if limits.absolute < limits.idle {
+            (limits.idle, idle_by) = (limits.absolute, absolute_by);
+        }
+        Self { limits, idle_by, absolute_by }
+    }
+}
+
+impl Bounds {
+    /// Those that the tables at the top say.
+    pub(super) fn of(all: &Lifetimes) -> Self {
+        let plain = Most::of(all.all, LIFETIME);
+        Self { all: all.remembered.map_or(plain, |kept| plain.or(Most::of(kept, REMEMBER_ME))), plain }
+    }
+}
+
+/// Reads what `[tenant.session]` says of lifetimes, which may only be less than what holds for everybody.
+///
+/// Who is remembered has `[tenant.session.remember_me]`; where that does not say a limit, `[tenant.session.lifetime]` makes
+/// theirs less as well: a tenant that wants everybody gone after ten minutes need not say so twice.
+pub(super) fn of_tenant(session: &Section<'_>, all: &Lifetimes) -> (Lifetimes, Bounds) {
+    const OWN_LIFETIME: &str = "tenant.session.lifetime";
+    const OWN_REMEMBER_ME: &str = "tenant.session.remember_me";
+    let (lifetime, remember_me) = (session.section_or_empty("lifetime"), session.section_or_empty("remember_me"));
+    let is_offered = remember_me.bool("offered") != Some(false);
+    let kept = all.remembered.filter(|_| is_offered);
+    let plain = Most::of(all.all, LIFETIME);
+    let (idle, absolute) = limits(&lifetime, kept.map_or(plain, |kept| plain.or(Most::of(kept, REMEMBER_ME))));
+    let plain = plain.within(&[(OWN_LIFETIME, idle, absolute)]);
+    let Some(kept) = kept else {
+        tell_of_no_offer(&remember_me, is_offered);
+        return (Lifetimes { all: plain.limits, remembered: None, ..all.clone() }, Bounds { all: plain, plain });
+    };
+    let kept = Most::of(kept, REMEMBER_ME);
+    let (own_idle, own_absolute) = limits(&remember_me, kept);
+    let kept = kept.within(&[(OWN_REMEMBER_ME, own_idle, own_absolute), (OWN_LIFETIME, idle, absolute)]);
+    let here = [
+        ("idle", kept.limits.idle, plain.limits.idle, plain.idle_by),
+        ("absolute", kept.limits.absolute, plain.limits.absolute, plain.absolute_by),
+    ];
+    for (key, own, of_all, table) in here {
+        if own < of_all && remember_me.has(key) {
+            let message = format!("who asks to be remembered would be signed out sooner than who does not ({key})");
+            let help = format!("write at least {key} = \"{}\", as [{table}] has it", units::shown(of_all));
+            remember_me.mistake_at(key, message, help);
+        }
+    }
+    let lifetimes = Lifetimes { all: plain.limits, remembered: Some(kept.limits), ..all.clone() };
+    (lifetimes, Bounds { all: plain.or(kept), plain })
+}
+
+/// Nobody is remembered there: what is said of how long means nothing then.
+fn tell_of_no_offer(remember_me: &Section<'_>, is_offered: bool) {
+    if !is_offered {
+        remember_me.unused(&["idle", "absolute"]);
+        return;
+    }
+    remember_me.know(&["idle", "absolute"]);
+    if let Some(span) = remember_me.span() {
+        let message =
+            "nobody is asked whether they want to be remembered: there is no [session.remember_me] at the top";
+        let help = "add [session.remember_me] for everybody, of which this can then be less, or remove this table";
+        remember_me.mistake(&span, message, help);
+    }
+}
+
+/// Reads every `[roles.NAME]`; `bounds` are of everybody.
+pub(super) fn of_roles(root: &Section<'_>, bounds: &Bounds) -> Vec<RoleLifetime> {
     let read_one = |(name, section): (Located<String>, Section<'_>)| {
         if let Err(sentence) = check_role(&name.value) {
             let (message, help) = sentence.rsplit_once("; ").unwrap_or((&sentence, ""));
             section.mistake(&name.span, message, help);
         }
         let forbids_remembering = section.bool("remember_me") == Some(false);
-        let those = Lifetimes::from(all.all);
-        let (idle, absolute) = limits(&section, if forbids_remembering { &those } else { all });
+        let (idle, absolute) = limits(&section, if forbids_remembering { bounds.plain } else { bounds.all });
         RoleLifetime { role: name.value.into(), idle, absolute, forbids_remembering }
     };
     root.named_sections("roles").into_iter().map(read_one).collect()
@@ -28,9 +142,10 @@ pub(super) fn of_roles(root: &Section<'_>, all: &Lifetimes) -> Vec<RoleLifetime>
 
 /// Reads how recent sign-in and activity must be for a route that asks for `access`; `None` where it says nothing of it.
 pub(super) fn of_route(section: &Section<'_>, access: Option<Access>, all: &Lifetimes) -> Option<Box<Recency>> {
-    let (idle, absolute) = limits(section, all);
+    let most = Bounds::of(all).all;
+    let (idle, absolute) = limits(section, most);
     let why = "nobody is signed in for longer";
-    let max_auth_age = no_looser(section, "max_auth_age", all, all.longest().absolute, why);
+    let max_auth_age = no_looser(section, "max_auth_age", (most.limits.absolute, most.absolute_by), why);
     let methods = section.parsed_list("max_auth_age_methods", method).unwrap_or_default();
     if section.has("max_auth_age_methods") && !section.has("max_auth_age") {
         let message = "\"max_auth_age\" is not set, so these methods ask for nothing";
@@ -57,11 +172,12 @@ fn method(text: &str) -> Result<Method, String> {
 }
 
 /// `idle` and `absolute` where they may only be tighter than what holds for everybody.
-pub(super) fn limits(section: &Section<'_>, all: &Lifetimes) -> (Option<Duration>, Option<Duration>) {
-    let longest = all.longest();
-    let idle = no_looser(section, "idle", all, longest.idle, "every session ends when it is idle for so long or less");
-    let why = "every session ends that long after sign-in or sooner";
-    let absolute = no_looser(section, "absolute", all, longest.absolute, why);
+fn limits(section: &Section<'_>, most: Most) -> (Option<Duration>, Option<Duration>) {
+    let (in_idle, after) = (units::shown(most.limits.idle), units::shown(most.limits.absolute));
+    let why = format!("every session ends after \"{in_idle}\" without a request, or sooner");
+    let idle = no_looser(section, "idle", (most.limits.idle, most.idle_by), &why);
+    let why = format!("every session ends \"{after}\" after sign-in, or sooner");
+    let absolute = no_looser(section, "absolute", (most.limits.absolute, most.absolute_by), &why);
     if let (Some(idle), Some(absolute)) = (idle, absolute)
         && idle > absolute
     {
@@ -71,12 +187,11 @@ pub(super) fn limits(section: &Section<'_>, all: &Lifetimes) -> (Option<Duration
     (idle, absolute)
 }
 
-/// A limit of at most `most`, which is what everybody has of it.
-fn no_looser(section: &Section<'_>, key: &str, all: &Lifetimes, most: Duration, why: &str) -> Option<Duration> {
+/// A limit of at most `most`, which `table` says.
+fn no_looser(section: &Section<'_>, key: &str, (most, table): (Duration, &str), why: &str) -> Option<Duration> {
     let limit = section.duration(key)?;
     if limit > most {
-        let table = if all.remembered.is_some() { "remember_me" } else { "lifetime" };
-        let help = format!("write at most \"{}\", which [session.{table}] says, or more there", units::shown(most));
+        let help = format!("write at most \"{}\", which [{table}] says, or more there", units::shown(most));
         section.mistake_at(key, format!("{why}, so this would never count"), help);
     }
     if limit < SHORTEST {

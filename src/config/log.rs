@@ -25,6 +25,13 @@ pub struct LogPlan {
     pub request_id: Option<HeaderName>,
 }
 
+impl LogPlan {
+    /// Whether events of security are written to where nobody reads them.
+    pub(super) fn forgets_events(&self) -> bool {
+        matches!(&self.audit, Destination::File(file) if file == Path::new("/dev/null"))
+    }
+}
+
 /// Reads `[log]`. `identity` is what the application is told of who is signed in.
 pub(super) fn read(root: &Section<'_>, identity: Option<&IdentityHeaders>) -> LogPlan {
     let section = root.section_or_empty("log");

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::admin::listen::Place;
 use crate::base::stamp::Seen;
@@ -12,7 +11,7 @@ use crate::config::limits::{self, LimitPlan};
 use crate::config::log::{self, LogPlan};
 use crate::config::login::{self, LocalUsers};
 use crate::config::not_yet::NOT_YET;
-use crate::config::profile::{self, Profile};
+use crate::config::profile::{self, Judged, Profile};
 use crate::config::server::{self, CertificatePlan, ServerPlan};
 use crate::config::session::{self, SessionPlan, StoreKind};
 use crate::config::tenants::{self, TenantPlan};
@@ -22,7 +21,6 @@ use crate::reader::mistake::Mistakes;
 use crate::reader::{Document, Written};
 use crate::route::table::Route;
 use crate::session::tenant::TenantId;
-use crate::session::timeouts::{Lifetime, Lifetimes};
 use crate::upstream::identity::IdentityHeaders;
 use crate::upstream::settings::UpstreamSettings;
 
@@ -67,12 +65,6 @@ pub struct Plan {
     pub tenants: Vec<TenantPlan>,
     /// The files that it was read from, but for certificates, each as it was before.
     pub files: Vec<Seen>,
-}
-
-/// What holds for every session; nothing where that could not be read, which is told then.
-fn all_sessions(session: Option<&SessionPlan>) -> Lifetimes {
-    let unbounded = Lifetime { idle: Duration::MAX, absolute: Duration::MAX };
-    session.map_or_else(|| unbounded.into(), |session| session.rules.lifetimes.clone())
 }
 
 impl Plan {
@@ -145,53 +137,56 @@ impl Plan {
         let csrf = csrf::read(&root);
         let title = portal::read(&root).unwrap_or_default();
         let shared_users = users.as_ref().and_then(Option::as_ref);
-        let tenants = tenants::read(&root, session.as_ref(), &limits, &title, shared_users);
+        let tenants = tenants::read(&root, &session, &limits, &title, shared_users);
         let upstreams = upstreams::read(&root, &server);
-        let levels = session.as_ref().map(|session| Arc::clone(&session.rules.levels));
-        let sessions = (&all_sessions(session.as_ref()), &*levels.unwrap_or_default());
+        let sessions = (&session.rules.lifetimes, &*session.rules.levels);
         let can_sign_in = |host: &_| users.is_some() || tenants::have_users(&tenants, host);
-        let routes = routes::read(&root, &upstreams, &can_sign_in, sessions, &csrf);
+        let (routes, route_sections) = routes::read(&root, &upstreams, &can_sign_in, sessions, &csrf);
         let csrf_token = routes.iter().find_map(|route| route.policy.csrf.as_ref()?.token.clone());
         let identity = identity.and_then(|identity| csrf::with_token(&root, identity, csrf_token.as_deref()));
         let log = log::read(&root, identity.as_ref());
-        tenants::tell_of_domains(&root, session.as_ref(), &tenants, &routes);
-        log::apart(&root, &log, &own_files(document, &server, &admin, session.as_ref(), keys.as_ref()));
-        profile::refuse(profile, &root, session.as_ref(), server.hsts, csrf.is_enforced());
+        tenants::tell_of_domains(&root, &session, &tenants, &routes);
+        log::apart(&root, &log, &own_files(document, &server, &admin, &session, keys.as_ref()));
+        let judged = Judged {
+            root: &root,
+            session: &session,
+            tenants: &tenants,
+            routes: &routes,
+            route_sections: &route_sections,
+            csrf_is_enforced: csrf.is_enforced(),
+            hsts: server.hsts,
+            limits: &limits,
+            log: &log,
+        };
+        profile::refuse(profile, &judged);
         document.finish()?;
-        match (session, identity) {
-            (Some(session), Some(identity)) => {
-                let mut plan = Self {
-                    profile,
-                    server,
-                    admin,
-                    session,
-                    keys,
-                    limits,
-                    users: users.flatten(),
-                    identity,
-                    upstreams: upstreams.into_iter().map(|upstream| upstream.value).collect(),
-                    routes,
-                    log,
-                    title,
-                    csrf_token,
-                    written: document.written(),
-                    tenants: tenants.into_iter().map(|tenant| tenant.plan).collect(),
-                    files: Vec::new(),
-                };
-                if let Some(file) = plan.own_keys() {
-                    document.reads(&file);
-                }
-                plan.files = document.files();
-                Ok(plan)
-            }
-            // A section that could not be read has said why, so `finish` has returned already.
-            _ => {
-                document.mistake(None, "the configuration could not be read", "");
-                Err(document.finish().err().unwrap_or_else(|| {
-                    Mistakes::whole_file(Path::new("gateway.toml"), "the configuration could not be read", "")
-                }))
-            }
+        let Some(identity) = identity else {
+            // What could not be read has said why, so `finish` has returned already.
+            return Err(Mistakes::whole_file(Path::new("gateway.toml"), "the configuration could not be read", ""));
+        };
+        let mut plan = Self {
+            profile,
+            server,
+            admin,
+            session,
+            keys,
+            limits,
+            users: users.flatten(),
+            identity,
+            upstreams: upstreams.into_iter().map(|upstream| upstream.value).collect(),
+            routes,
+            log,
+            title,
+            csrf_token,
+            written: document.written(),
+            tenants: tenants.into_iter().map(|tenant| tenant.plan).collect(),
+            files: Vec::new(),
+        };
+        if let Some(file) = plan.own_keys() {
+            document.reads(&file);
         }
+        plan.files = document.files();
+        Ok(plan)
     }
 }
 
@@ -207,13 +202,13 @@ fn own_files(
     document: &Document,
     server: &ServerPlan,
     admin: &AdminPlan,
-    session: Option<&SessionPlan>,
+    session: &SessionPlan,
     keys: Option<&Keys>,
 ) -> Vec<(&'static str, PathBuf)> {
     let mut own = Vec::new();
-    if let Some(SessionPlan { store: kept @ StoreKind::Disk(store), .. }) = session {
+    if let StoreKind::Disk(store) = &session.store {
         own.push(("the session store", store.clone()));
-        own.extend(own_keys(keys, kept).map(|keys| ("the keys of the session store", keys)));
+        own.extend(own_keys(keys, &session.store).map(|keys| ("the keys of the session store", keys)));
     }
     for CertificatePlan { cert, key, generate: _, ocsp } in &server.certificates {
         own.extend([("a certificate", cert.clone()), ("the key of a certificate", key.clone())]);

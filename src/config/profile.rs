@@ -9,9 +9,15 @@ use std::time::Duration;
 
 use crate::base::units;
 use crate::config::hsts::Hsts;
+use crate::config::limits::LimitPlan;
+use crate::config::log::LogPlan;
 use crate::config::session::SessionPlan;
+use crate::config::standards::{few, is_bare, tells_what_is_behind};
+use crate::config::tenants::Read;
 use crate::reader::Section;
-use crate::session::cookie::SameSite;
+use crate::reader::mistake::Mistake;
+use crate::route::table::Route;
+use crate::session::cookie::{CookieSettings, SameSite};
 use crate::session::timeouts::{DEFAULT_ABSOLUTE, DEFAULT_IDLE, Lifetime};
 
 /// How long browsers come back by https only, at the least: ASVS 5.0, 3.4.1.
@@ -116,71 +122,167 @@ pub(super) fn hsts(profile: Option<Profile>) -> Option<Duration> {
     }
 }
 
-/// Refuses what is written and breaks the profile.
-pub(super) fn refuse(
-    profile: Option<Profile>,
-    root: &Section<'_>,
-    session: Option<&SessionPlan>,
-    strict: Option<Hsts>,
-    is_shielded: bool,
-) {
+/// What a profile judges.
+pub(super) struct Judged<'a> {
+    pub(super) root: &'a Section<'a>,
+    pub(super) session: &'a SessionPlan,
+    pub(super) tenants: &'a [Read<'a>],
+    pub(super) routes: &'a [Route],
+    /// The section of each of them.
+    pub(super) route_sections: &'a [Section<'a>],
+    pub(super) csrf_is_enforced: bool,
+    pub(super) hsts: Option<Hsts>,
+    pub(super) limits: &'a LimitPlan,
+    pub(super) log: &'a LogPlan,
+}
+
+/// Refuses what is written and breaks the profile, at the top and at every tenant: all that its checklist could say is not
+/// met, but for what no configuration can change.
+pub(super) fn refuse(profile: Option<Profile>, judged: &Judged<'_>) {
     let Some(profile) = profile else { return };
-    let name = profile.name();
-    let or_without = format!("or remove profile = \"{name}\"");
-    let sections = root.section_or_empty("session");
-    let (lifetime, cookie) = (sections.section_or_empty("lifetime"), sections.section_or_empty("cookie"));
-    if let Some(session) = session {
-        let (all, longest) = (session.rules.lifetimes.all, profile.longest());
-        for (key, is, most) in [("idle", all.idle, longest.idle), ("absolute", all.absolute, longest.absolute)] {
-            if is > most {
-                let most = units::shown(most);
-                let message = format!("profile \"{name}\" allows at most \"{most}\" ({})", profile.says_so());
-                lifetime.mistake_at(key, message, format!("write {key} = \"{most}\" or less, {or_without}"));
-            }
-        }
-    }
-    if let Some(remembered) = session.and_then(|session| session.rules.lifetimes.remembered) {
-        let (section, longest) = (sections.section_or_empty("remember_me"), profile.longest());
-        for (key, is, most) in
-            [("idle", remembered.idle, longest.idle), ("absolute", remembered.absolute, longest.absolute)]
-        {
-            if is > most {
-                let most = units::shown(most);
-                let message = format!("profile \"{name}\" allows at most \"{most}\" ({})", profile.says_so());
-                let help = format!("remove [session.remember_me], or write {key} = \"{most}\" or less, {or_without}");
-                section.mistake_at(key, message, help);
-            }
-        }
-    }
-    if !is_shielded {
-        let said = if profile == Profile::AsvsL2 { "ASVS 5.0, 3.5.1" } else { "NIST SP 800-63B-4, section 5.1" };
-        let message = format!("other sites could cause what changes something in people's names ({said})");
-        let help = format!("write mode = \"enforce\", or remove this line, {or_without}");
-        root.section_or_empty("csrf").mistake_at("mode", message, help);
-    }
+    let or_without = format!("or remove profile = \"{}\"", profile.name());
+    limits(profile, judged, &or_without);
+    shield(profile, judged, &or_without);
     if profile != Profile::AsvsL2 {
         return;
     }
-    if let Some(session) = session {
-        let (all, settings) = (session.rules.lifetimes.all, &session.cookie);
-        if all.idle == all.absolute {
-            let message = "the idle limit is as long as the absolute one, so it never counts (ASVS 5.0, 7.3.1)";
-            lifetime.mistake_at("idle", message, format!("write a shorter one, like idle = \"30m\", {or_without}"));
+    let top = judged.root.section_or_empty("session");
+    idle_counts(&top.section_or_empty("lifetime"), judged.session.rules.lifetimes.all, "", &or_without);
+    cookie(&top.section_or_empty("cookie"), &judged.session.cookie, "", &or_without);
+    for Read { plan, section } in judged.tenants {
+        let (at, own) = (format!("at the tenant \"{}\" ", plan.id.name()), section.section_or_empty("session"));
+        let lifetime = own.section_or_empty("lifetime");
+        if lifetime.has("idle") || lifetime.has("absolute") {
+            idle_counts(&lifetime, plan.rules.lifetimes.all, &at, &or_without);
         }
-        if !settings.name.starts_with("__Host-") && settings.domain.is_none() {
-            let message =
-                "a cookie that is not shared across hosts has a name that begins with __Host- (ASVS 5.0, 3.3.3)";
-            cookie.mistake_at("name", message, format!("write name = \"__Host-session\", add a domain, {or_without}"));
-        }
-        if settings.same_site == SameSite::None {
-            let message =
-                "a session that comes with every request of other sites needs another defence (ASVS 5.0, 3.3.2)";
-            cookie.mistake_at("same_site", message, format!("write \"Lax\" or \"Strict\", {or_without}"));
+        let written = own.section_or_empty("cookie");
+        cookie(&written, &plan.cookie, &at, &or_without);
+        if !written.has("name") && is_needlessly_wide(&plan.cookie) && !is_needlessly_wide(&judged.session.cookie) {
+            let message = format!(
+                "{at}the cookie has the name that [session.cookie] says, and none of the domain: one that is not shared across \
+                 hosts has a name that begins with __Host- (ASVS 5.0, 3.3.3)"
+            );
+            let help = format!("add [tenant.session.cookie] with name = \"__Host-session\" or a domain, {or_without}");
+            section.mistake_at("name", message, help);
         }
     }
+    rest_of_asvs(judged, &or_without);
+}
+
+/// The limits at the top: a tenant's are no longer.
+fn limits(profile: Profile, judged: &Judged<'_>, or_without: &str) {
+    let (name, longest, lifetimes) = (profile.name(), profile.longest(), &judged.session.rules.lifetimes);
+    let session = judged.root.section_or_empty("session");
+    let tables = [
+        ("lifetime", Some(lifetimes.all), ""),
+        ("remember_me", lifetimes.remembered, "remove [session.remember_me], or "),
+    ];
+    for (table, limits, otherwise) in tables {
+        let (Some(limits), section) = (limits, session.section_or_empty(table)) else { continue };
+        for (key, is, most) in [("idle", limits.idle, longest.idle), ("absolute", limits.absolute, longest.absolute)] {
+            if is > most {
+                let most = units::shown(most);
+                let message = format!("profile \"{name}\" allows at most \"{most}\" ({})", profile.says_so());
+                section.mistake_at(key, message, format!("{otherwise}write {key} = \"{most}\" or less, {or_without}"));
+            }
+        }
+    }
+}
+
+/// Every route where somebody's session counts must refuse what other sites cause. One that other sites have to reach, as a
+/// webhook, is a public one.
+fn shield(profile: Profile, judged: &Judged<'_>, or_without: &str) {
+    let said = if profile == Profile::AsvsL2 { "ASVS 5.0, 3.5.1" } else { "NIST SP 800-63B-4, section 5.1" };
+    let mut by_mode = Vec::new();
+    let bare = judged.routes.iter().zip(judged.route_sections).filter(|(route, _)| is_bare(&route.policy));
+    for (route, section) in bare {
+        let path = route.path.shown();
+        if !section.has("csrf") {
+            by_mode.push(format!("\"{path}\""));
+            continue;
+        }
+        let message =
+            format!("other sites could cause what changes something on \"{path}\" in people's names ({said})");
+        let help = format!(
+            "remove this line, or write access = \"public\" where nobody's session counts, as for a webhook, {or_without}"
+        );
+        section.mistake_at("csrf", message, help);
+    }
+    if !judged.csrf_is_enforced && !by_mode.is_empty() {
+        let paths = few(by_mode);
+        let message = format!("other sites could cause what changes something on {paths} in people's names ({said})");
+        let help = format!("write mode = \"enforce\", or remove this line, {or_without}");
+        judged.root.section_or_empty("csrf").mistake_at("mode", message, help);
+    }
+}
+
+/// An idle limit that is as long as the absolute one ends nothing.
+fn idle_counts(lifetime: &Section<'_>, limits: Lifetime, at: &str, or_without: &str) {
+    if limits.idle != limits.absolute {
+        return;
+    }
+    let key = if lifetime.has("idle") { "idle" } else { "absolute" };
+    let span = units::shown(limits.absolute);
+    let message = format!("{at}the idle limit is as long as the absolute one, so it never counts (ASVS 5.0, 7.3.1)");
+    let help = format!("write an idle limit that is shorter than \"{span}\", {or_without}");
+    lifetime.mistake_at(key, message, help);
+}
+
+/// Whether a cookie has a name as for several hosts, and is one host's.
+fn is_needlessly_wide(cookie: &CookieSettings) -> bool {
+    !cookie.name.starts_with("__Host-") && cookie.domain.is_none()
+}
+
+/// What ASVS and the cheat sheet ask of a cookie that is written here.
+fn cookie(section: &Section<'_>, settings: &CookieSettings, at: &str, or_without: &str) {
+    if is_needlessly_wide(settings) && (section.has("name") || at.is_empty()) {
+        let message = format!(
+            "{at}a cookie that is not shared across hosts has a name that begins with __Host- (ASVS 5.0, 3.3.3)"
+        );
+        section.mistake_at("name", message, format!("write name = \"__Host-session\", add a domain, {or_without}"));
+    }
+    if tells_what_is_behind(&settings.name) && section.has("name") {
+        let message = format!("{at}the name of the cookie tells what is behind it (OWASP cheat sheet, ID name)");
+        section.mistake_at("name", message, format!("write name = \"__Host-session\", {or_without}"));
+    }
+    if settings.same_site == SameSite::None && section.has("same_site") {
+        let message = format!(
+            "{at}a session that comes with every request of other sites needs another defence (ASVS 5.0, 3.3.2)"
+        );
+        section.mistake_at("same_site", message, format!("write \"Lax\" or \"Strict\", {or_without}"));
+    }
+}
+
+/// What is asked of the gateway as a whole.
+fn rest_of_asvs(judged: &Judged<'_>, or_without: &str) {
+    let Judged { root, hsts, limits, log, .. } = judged;
     let server = root.section_or_empty("server");
-    if server.has("hsts") && strict.is_none_or(|strict| strict.max_age() < YEAR) {
+    if server.has("hsts") && hsts.is_none_or(|strict| strict.max_age() < YEAR) {
         let message = "browsers must come back by https for a year at least (ASVS 5.0, 3.4.1)";
         server.mistake_at("hsts", message, format!("write hsts = \"365d\", {or_without}"));
+    }
+    let section = root.section_or_empty("limits");
+    if limits.bad_cookies.is_none() && section.has("bad_cookies") {
+        let message = "nobody would notice who tries out session cookies (OWASP cheat sheet, guessing)";
+        section.mistake_at("bad_cookies", message, format!("write \"60/m\", or remove this line, {or_without}"));
+    }
+    if log.forgets_events() {
+        let message = "beginning and end of a session must be logged somewhere (OWASP cheat sheet, logging)";
+        let help = format!("write \"stdout\" or the path of a file, {or_without}");
+        root.section_or_empty("log").mistake_at("audit", message, help);
+    }
+    let admin = root.section_or_empty("admin");
+    if !admin.has("listen") && root.document().is_whole() {
+        const LINE: &str = "listen = \"unix:/run/vestibule.sock\"";
+        let message = "without \"listen\" in [admin], nobody could end anybody's session (ASVS 5.0, 7.4.5)";
+        root.document().note(match admin.span() {
+            Some(span) => Mistake::new(Some(span), message, format!("add {LINE}, {or_without}")),
+            None => Mistake::new(
+                None,
+                message,
+                format!("{or_without}, or add at the end of the file:").trim_start_matches("or "),
+            )
+            .with_lines(format!("[admin]\n{LINE}")),
+        });
     }
 }

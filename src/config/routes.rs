@@ -17,14 +17,14 @@ use crate::session::level::Level;
 use crate::session::timeouts::Lifetimes;
 use crate::upstream::settings::UpstreamSettings;
 
-/// Reads every `[[route]]`.
-pub(super) fn read(
-    root: &Section<'_>,
+/// Reads every `[[route]]`: those that could be read, each with its section.
+pub(super) fn read<'a>(
+    root: &Section<'a>,
     upstreams: &[Located<UpstreamSettings>],
     can_sign_in: &dyn Fn(&HostPattern) -> bool,
     sessions: (&Lifetimes, &[Arc<Level>]),
     csrf: &CsrfPlan,
-) -> Vec<Route> {
+) -> (Vec<Route>, Vec<Section<'a>>) {
     root.require("route", "[[route]]\npath = \"/\"\nupstream = \"app\"");
     let mut all: Vec<Route> = Vec::new();
     let mut sections = Vec::new();
@@ -44,7 +44,7 @@ pub(super) fn read(
     }
     tell_of_holes(&sections, &all);
     rewriting::tell_of_detours(&sections, &all);
-    all
+    (all, sections)
 }
 
 /// A host of its own has routes of its own: what "*" asks for a path no longer counts there. Where that leaves a path open

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::base::net::{DEFAULT_PREFIX_V4, DEFAULT_PREFIX_V6};
 use crate::base::units;
+use crate::config::lifetimes::{self, Bounds};
 use crate::config::profile::{self, Profile};
-use crate::config::{concurrency, levels, lifetimes, parked_posts};
+use crate::config::{concurrency, levels, parked_posts};
 use crate::enforce::parking::ParkingSettings;
 use crate::enforce::snapshot::PREFIX;
 use crate::login::{attempt, device};
@@ -23,6 +24,9 @@ pub(super) const SHORTEST: Duration = Duration::from_secs(10);
 
 /// The longest absolute limit: what a cookie may last (RFC 6265bis section 5.5).
 const LONGEST: Duration = Duration::from_secs(400 * 86_400);
+
+/// The longest domain, in characters: no name is longer (RFC 1035 section 2.3.4).
+const LONGEST_DOMAIN: usize = 253;
 
 /// Where sessions are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +53,8 @@ pub struct SessionPlan {
     pub parked_posts: Option<ParkingSettings>,
 }
 
-/// Reads `[session]`.
-pub(super) fn read(root: &Section<'_>, profile: Option<Profile>) -> Option<SessionPlan> {
+/// Reads `[session]`. What is wrong there is told, and is as by default then: what has to do with it elsewhere is read on.
+pub(super) fn read(root: &Section<'_>, profile: Option<Profile>) -> SessionPlan {
     let section = root.section_or_empty("session");
     let store = store(&section);
     let cookie = cookie(&section, CookieSettings::default());
@@ -62,17 +66,17 @@ pub(super) fn read(root: &Section<'_>, profile: Option<Profile>) -> Option<Sessi
         on_idle: on_idle.unwrap_or_default(),
         ..Lifetimes::from(all)
     };
-    let roles = lifetimes::of_roles(root, &base).into();
+    let roles = lifetimes::of_roles(root, &Bounds::of(&base)).into();
     let lifetimes = Lifetimes { roles, ..base };
     let (rotation, binding) = (rotation(&section), binding(&section));
     let levels = levels::read(&section, &lifetimes).into();
     let concurrency = concurrency::read(root, &section);
     let rules = SessionRules { tenant: TenantId::DEFAULT, lifetimes, rotation, binding, concurrency, levels };
     let parked_posts = parked_posts::read(&section);
-    Some(SessionPlan { store: store?, cookie: cookie?, rules, parked_posts })
+    SessionPlan { store, cookie, rules, parked_posts }
 }
 
-fn store(session: &Section<'_>) -> Option<StoreKind> {
+fn store(session: &Section<'_>) -> StoreKind {
     let section = session.section_or_empty("store");
     let is_disk = section.parsed("kind", |text| match text {
         "disk" => Ok(true),
@@ -83,40 +87,35 @@ fn store(session: &Section<'_>) -> Option<StoreKind> {
         _ => Err(format!("\"{text}\" is not a kind of store; write \"disk\" or \"memory\"")),
     });
     let path = section.path_to("path");
-    if section.has("kind") && !is_disk? {
+    if is_disk == Some(false) {
         section.unused(&["path"]);
-        return Some(StoreKind::Memory);
+        return StoreKind::Memory;
     }
-    let default = || session.document().folder().join(DEFAULT_PATH);
-    Some(StoreKind::Disk(if section.has("path") { path? } else { default() }))
+    StoreKind::Disk(path.unwrap_or_else(|| session.document().folder().join(DEFAULT_PATH)))
 }
 
-/// Reads `[tenant.session]`: the cookie, and the rules of the tenant's sessions. What is not said there is as it is for all,
-/// and a lifetime may only be less.
-pub(super) fn of_tenant(tenant: &Section<'_>, all: &SessionPlan) -> (Option<CookieSettings>, SessionRules) {
+/// Reads `[tenant.session]` and `[tenant.roles.NAME]`: the cookie, and the rules of the tenant's sessions. What is not said
+/// there is as it is for all, and what is may only be less.
+pub(super) fn of_tenant(tenant: &Section<'_>, all: &SessionPlan) -> (CookieSettings, SessionRules) {
     let section = tenant.section_or_empty("session");
     let cookie = cookie(&section, CookieSettings { domain: None, ..all.cookie.clone() });
-    let of_all = &all.rules.lifetimes;
-    let (idle, absolute) = lifetimes::limits(&section.section_or_empty("lifetime"), of_all);
-    let tighter = |limits: Lifetime| {
-        let absolute = absolute.map_or(limits.absolute, |absolute| absolute.min(limits.absolute));
-        Lifetime { idle: idle.map_or(limits.idle, |idle| idle.min(limits.idle)).min(absolute), absolute }
-    };
-    let base = Lifetimes { all: tighter(of_all.all), remembered: of_all.remembered.map(tighter), ..of_all.clone() };
-    let roles = of_all.roles.iter().cloned().chain(lifetimes::of_roles(tenant, &base)).collect();
-    (cookie, SessionRules { lifetimes: Lifetimes { roles, ..base }, ..all.rules.clone() })
+    let (base, bounds) = lifetimes::of_tenant(&section, &all.rules.lifetimes);
+    let roles = base.roles.iter().cloned().chain(lifetimes::of_roles(tenant, &bounds)).collect();
+    let lifetimes = Lifetimes { roles, ..base };
+    let concurrency = concurrency::of_tenant(tenant, &section, all.rules.concurrency.as_ref());
+    (cookie, SessionRules { lifetimes, concurrency, ..all.rules.clone() })
 }
 
-fn cookie(session: &Section<'_>, defaults: CookieSettings) -> Option<CookieSettings> {
+fn cookie(session: &Section<'_>, defaults: CookieSettings) -> CookieSettings {
     let section = session.section_or_empty("cookie");
-    let name = section.parsed("name", cookie_name);
-    let name = if section.has("name") { name } else { Some(defaults.name) };
+    let own_name = section.parsed("name", cookie_name);
+    let is_wrong = section.has("name") && own_name.is_none();
+    let name = own_name.unwrap_or(defaults.name);
     let domain = section.parsed("domain", domain);
     let path = section.parsed("path", cookie_path).unwrap_or(defaults.path);
     let choices = [("Strict", SameSite::Strict), ("Lax", SameSite::Lax), ("None", SameSite::None)];
     let same_site = section.one_of("same_site", &choices).unwrap_or(defaults.same_site);
-    let name = name?;
-    if name.starts_with("__Host-") {
+    if name.starts_with("__Host-") && !is_wrong {
         let help = "give it a name that begins with __Secure-, or remove this line";
         if section.has("domain") {
             section.mistake_at("domain", "a cookie named __Host-… belongs to one host", help);
@@ -125,7 +124,7 @@ fn cookie(session: &Section<'_>, defaults: CookieSettings) -> Option<CookieSetti
             section.mistake_at("path", "a cookie named __Host-… has the path \"/\"", help);
         }
     }
-    Some(CookieSettings { name, domain, path, same_site })
+    CookieSettings { name, domain, path, same_site }
 }
 
 fn cookie_name(text: &str) -> Result<Box<str>, String> {
@@ -153,6 +152,7 @@ fn cookie_name(text: &str) -> Result<Box<str>, String> {
 fn domain(text: &str) -> Result<Box<str>, String> {
     let name = text.strip_prefix('.').unwrap_or(text).to_ascii_lowercase();
     let is_good = name.contains('.')
+        && name.len() <= LONGEST_DOMAIN
         && name
             .split('.')
             .all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
@@ -176,8 +176,7 @@ fn lifetime(session: &Section<'_>, profile: Option<Profile>) -> Lifetime {
         idle: section.duration("idle").unwrap_or(default.idle),
         absolute: section.duration("absolute").unwrap_or(default.absolute),
     };
-    check_limits(&section, &limits);
-    limits
+    if check_limits(&section, &limits) { limits } else { default }
 }
 
 /// The limits of who asks to be remembered, where that is offered.
@@ -187,9 +186,9 @@ fn remembered(session: &Section<'_>, all: &Lifetime) -> Option<Lifetime> {
         idle: section.duration("idle").unwrap_or(DEFAULT_REMEMBERED_IDLE),
         absolute: section.duration("absolute").unwrap_or(DEFAULT_REMEMBERED_ABSOLUTE),
     };
-    check_limits(&section, &limits);
+    let is_good = check_limits(&section, &limits);
     for (key, own, of_all) in [("idle", limits.idle, all.idle), ("absolute", limits.absolute, all.absolute)] {
-        if own < of_all {
+        if is_good && own < of_all {
             let message = format!("who asks to be remembered would be signed out sooner than who does not ({key})");
             let help = format!("write at least {key} = \"{}\", as [session.lifetime] has it", units::shown(of_all));
             section.mistake_at(key, message, help);
@@ -198,7 +197,8 @@ fn remembered(session: &Section<'_>, all: &Lifetime) -> Option<Lifetime> {
     Some(limits)
 }
 
-fn check_limits(section: &Section<'_>, limits: &Lifetime) {
+/// Whether a pair of limits makes sense; what does not is told, and nothing else is then compared with it.
+fn check_limits(section: &Section<'_>, limits: &Lifetime) -> bool {
     if limits.idle < SHORTEST {
         section.mistake_at("idle", "people would lose their session between two clicks", "write at least \"10s\"");
     }
@@ -210,6 +210,7 @@ fn check_limits(section: &Section<'_>, limits: &Lifetime) {
         let message = "the idle limit is longer than the absolute one, so it would never end a session";
         section.mistake_at(key, message, "write an idle limit that is at most the absolute one");
     }
+    limits.idle >= SHORTEST && limits.absolute <= LONGEST && limits.idle <= limits.absolute
 }
 
 fn rotation(session: &Section<'_>) -> RotationRule {
@@ -228,9 +229,13 @@ fn rotation(session: &Section<'_>) -> RotationRule {
             );
         }
         if rule.grace >= every {
-            let key = if section.has("grace") { "grace" } else { "every" };
-            let message = "the grace period is as long as the rotation interval, so an old cookie would always be good";
-            section.mistake_at(key, message, "write a grace that is shorter than every");
+            let (key, grace) = (if section.has("grace") { "grace" } else { "every" }, units::shown(rule.grace));
+            let every = units::shown(every);
+            let message = format!(
+                "the secret changes every \"{every}\", and the former one stays good for \"{grace}\" (grace), so an old cookie \
+                 would always be good"
+            );
+            section.mistake_at(key, message, "write a longer time for every, or a shorter one for grace");
         }
     }
     rule

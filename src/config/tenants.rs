@@ -1,7 +1,9 @@
 //! `[[tenant]]`: whose hosts these are, and what holds there instead of the tables at the top of the file.
 //!
 //! A tenant's tables are those of the top, with the same keys. What a tenant does not say it takes from there, but for a
-//! cookie's domain: sharing is said where it is meant. That the users are those of the top is told at the start.
+//! cookie's domain: sharing is said where it is meant. That the users are those of the top is told at the start. How long
+//! sessions last and how many there may be can only be less there than at the top: that is the word of the operator, whose
+//! machine it is.
 
 use crate::config::keys::{self, Keys};
 use crate::config::limits::{self, LimitPlan};
@@ -45,14 +47,14 @@ pub struct TenantPlan {
 /// A tenant, its section, and the places of its hosts.
 pub(super) struct Read<'a> {
     pub(super) plan: TenantPlan,
-    section: Section<'a>,
+    pub(super) section: Section<'a>,
 }
 
-/// Reads every `[[tenant]]`. `session`, `limits`, `title` and `users` are those of the top, `None` where they could not be
-/// read, which is told then.
+/// Reads every `[[tenant]]`. `session`, `limits`, `title` and `users` are those of the top; `users` is `None` where there are
+/// none, or where they could not be read, which is told then.
 pub(super) fn read<'a>(
     root: &Section<'a>,
-    session: Option<&SessionPlan>,
+    session: &SessionPlan,
     limits: &LimitPlan,
     title: &str,
     users: Option<&LocalUsers>,
@@ -87,7 +89,7 @@ pub(super) fn read<'a>(
 
 fn read_one(
     section: &Section<'_>,
-    session: Option<&SessionPlan>,
+    session: &SessionPlan,
     limits: &LimitPlan,
     title: &str,
     users: Option<&LocalUsers>,
@@ -98,17 +100,7 @@ fn read_one(
     let keys = keys::read(section);
     let users = login::read(section).unwrap_or_else(|| users.cloned());
     let (limits, title) = (limits::of_tenant(section, limits), portal::read(section).unwrap_or_else(|| title.into()));
-    // Without what holds for everybody nothing can be compared with it, and that it could not be read has been said.
-    let (cookie, rules) = match session {
-        Some(session) => {
-            let (cookie, rules) = session::of_tenant(section, session);
-            (cookie?, rules)
-        }
-        None => {
-            section.leave_the_rest();
-            return None;
-        }
-    };
+    let (cookie, rules) = session::of_tenant(section, session);
     let (id, hosts) = (id?, hosts?.into_iter().map(|host| host.value).collect());
     Some(TenantPlan { id, hosts, keys, cookie, rules: SessionRules { tenant: id, ..rules }, limits, users, title })
 }
@@ -154,9 +146,9 @@ fn has(tenant: &Read<'_>, hosts: &HostPattern) -> bool {
 
 /// Refuses what would hand the cookie of one tenant to another, and a domain whose cookie browsers would not take from
 /// the tenant's hosts. That it would be worthless there is no reason to send it.
-pub(super) fn tell_of_domains(root: &Section<'_>, session: Option<&SessionPlan>, all: &[Read<'_>], routes: &[Route]) {
+pub(super) fn tell_of_domains(root: &Section<'_>, session: &SessionPlan, all: &[Read<'_>], routes: &[Route]) {
     let top = root.section_or_empty("session").section_or_empty("cookie");
-    if let Some(domain) = session.and_then(|session| session.cookie.domain.as_deref()) {
+    if let Some(domain) = session.cookie.domain.as_deref() {
         tell_of_others(&top, domain, None, all);
     }
     for tenant in all {

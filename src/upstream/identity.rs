@@ -189,6 +189,11 @@ impl IdentityHeaders {
             if is_taken {
                 return Err(format!("the header \"{name}\" has another meaning; choose another name"));
             }
+            if folded == fold(LEVEL) && !template.0.contains(&Part::Level) {
+                return Err(format!(
+                    "the header \"{name}\" tells the level of the session; write \"{{level}}\" or choose another name"
+                ));
+            }
             fields.retain(|(other, _)| fold(other.as_str()) != folded);
             fields.push((name, template));
         }

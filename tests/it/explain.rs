@@ -368,6 +368,103 @@ fn at_a_tenant_it_is_the_tenants_people_and_limits_that_count() {
     assert!(by("alice", there).stderr.contains("there is no user \"alice\" in acme.toml"), "{:?}", by("alice", there));
 }
 
+/// Whose line it is that counts: the tenant's where it is tighter, the one at the top where that is.
+#[test]
+fn at_a_tenant_the_lines_are_those_that_count() {
+    let folder = folder();
+    let acme = fs::read_to_string(folder.path().join("users.toml")).expect("users");
+    fs::write(folder.path().join("acme.toml"), acme).expect("written");
+    let lines = |top: &str, own: &str, user: &str| {
+        let tenant = format!(
+            "[[tenant]]\nname = \"globex\"\nhosts = [\"globex.test\"]\n[tenant.login.local]\nusers = \"acme.toml\"\n\
+             [[tenant]]\nname = \"acme\"\nhosts = [\"*.acme.test\"]\n[tenant.login.local]\nusers = \"acme.toml\"\n{own}\n"
+        );
+        let text = format!("{CONFIG}{top}\n{tenant}");
+        fs::write(folder.path().join("gateway.toml"), &text).expect("written");
+        let explained = seen(folder.path(), "GET https://shop.acme.test/", &["--user", user]);
+        let lines = step(&explained, "lifetime")["lines"].as_array().expect("lines").clone();
+        let told = lines.iter().map(|line| {
+            let key = line["key"].as_str().expect("a key");
+            if let Some(at) = line["at"].as_str() {
+                let number: usize = at.strip_prefix("gateway.toml:").expect("a line").parse().expect("a number");
+                let written = text.lines().nth(number - 1).expect("it is there");
+                assert_eq!(Some(written), line["text"].as_str(), "the line that is named");
+            }
+            format!("{key} {}", line["text"].as_str().and_then(|text| text.split_once(" = ")).expect("a value").1)
+        });
+        let host = step(&explained, "host");
+        assert_eq!(host["found"], "the tenant \"acme\"'s");
+        assert_eq!(host["lines"][0]["text"], "hosts = [\"*.acme.test\"]");
+        told.collect::<Vec<_>>()
+    };
+    let own = |table: &str, keys: &str| format!("[tenant.{table}]\n{keys}\n");
+    let (idle, absolute) = ("session.lifetime.idle \"20m\"", "session.lifetime.absolute \"12h\"");
+    let admin = "roles.admin.idle \"10m\"";
+    assert_eq!(lines("", "", "bob"), [idle, absolute], "nothing is the tenant's");
+    assert_eq!(lines("", "", "alice"), [idle, absolute, admin]);
+    let shorter = own("session.lifetime", "idle = \"15m\"\nabsolute = \"2h\"");
+    let [own_idle, own_absolute] =
+        ["tenant[1].session.lifetime.idle \"15m\"", "tenant[1].session.lifetime.absolute \"2h\""];
+    assert_eq!(lines("", &shorter, "bob"), [own_idle, own_absolute]);
+    assert_eq!(lines("", &own("session.lifetime", "absolute = \"2h\""), "bob"), [idle, own_absolute]);
+    assert_eq!(
+        lines("", &own("session.lifetime", "absolute = \"15m\""), "bob"),
+        ["tenant[1].session.lifetime.absolute \"15m\""],
+        "it is what the idle limit comes to as well"
+    );
+    // Of a role that both say something of, the tighter.
+    let roles = |limit: &str| [&*shorter, &*own("roles.admin", &format!("idle = \"{limit}\""))].concat();
+    assert_eq!(lines("", &roles("5m"), "alice"), [own_idle, own_absolute, "tenant[1].roles.admin.idle \"5m\""]);
+    assert_eq!(lines("", &roles("12m"), "alice"), [own_idle, own_absolute, admin]);
+    assert_eq!(lines("", &roles("5m"), "bob"), [own_idle, own_absolute], "she has the role");
+    // For people, without its number in the file.
+    let shown = told(folder.path(), "GET https://shop.acme.test/", &["--user", "bob"]);
+    assert!(
+        shown.contains("host        the tenant \"acme\"'s\n") || shown.contains("the tenant \"acme\"'s\n"),
+        "{shown}"
+    );
+    assert!(shown.contains("  tenant.session.lifetime.idle = \"15m\"\n") && !shown.contains("tenant[1]"), "{shown}");
+}
+
+/// Of a session that is remembered, by the running gateway.
+#[test]
+fn of_who_is_remembered_the_lines_are_those_that_make_them_so() {
+    use super::tenants::{ACME, ALICE_OF_ACME, at, edit, reload, setup, tenant};
+    let folder = tempfile::tempdir().expect("a folder");
+    let top =
+        format!("[admin]\nlisten = \"unix:{}\"\n[session.remember_me]\n", folder.path().join("admin.sock").display());
+    let own = "[tenant.session.remember_me]\nidle = \"2d\"\n";
+    let gateway = setup(own, "", "").extra(&top).start();
+    let client = at(&gateway, ACME);
+    let attempt = super::harness::hidden(&client.visit("/.vestibule/login").send(), "attempt");
+    let (name, password) = ALICE_OF_ACME;
+    let fields = [
+        ("username", name),
+        ("password", password),
+        ("attempt", &*attempt),
+        ("remember_offered", "1"),
+        ("remember", "1"),
+    ];
+    assert_eq!(client.post_form("/.vestibule/login", &fields).send().status, 303);
+    let handle = gateway.sessions_at(tenant("acme"), "alice")[0].handle().to_string();
+    let keys = || {
+        let explained = of_gateway(&gateway, folder.path(), &format!("https://{ACME}/"), &handle);
+        let lines = step(&explained, "lifetime")["lines"].as_array().expect("lines").clone();
+        lines.iter().map(|line| line["key"].as_str().expect("a key").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(), ["tenant[0].session.remember_me.idle", "session.remember_me.absolute"]);
+    let roles = "[tenant.roles.admin]\nremember_me = false\n";
+    edit(&gateway, "gateway.toml", |text| text.replacen(own, &format!("{own}{roles}"), 1));
+    reload(&gateway);
+    let of_all = ["session.lifetime.idle", "session.lifetime.absolute"];
+    assert_eq!(keys(), [&of_all[..], &["tenant[0].roles.admin.remember_me"]].concat());
+    edit(&gateway, "gateway.toml", |text| {
+        text.replacen(&format!("{own}{roles}"), "[tenant.session.remember_me]\noffered = false\n", 1)
+    });
+    reload(&gateway);
+    assert_eq!(keys(), [&of_all[..], &["tenant[0].session.remember_me.offered"]].concat());
+}
+
 #[test]
 fn a_websocket_of_another_site_is_explained_as_it_is_refused() {
     let folder = folder();

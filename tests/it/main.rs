@@ -71,6 +71,7 @@ mod smuggling;
 mod stolen;
 mod streams;
 mod taken_away;
+mod tenant_rules;
 mod tenants;
 mod told;
 mod upstream_faults;

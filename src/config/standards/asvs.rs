@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Look, Requirement, met, met_if, must, not_met, outside, shielded};
+use super::{Look, Requirement, few, met, met_if, must, not_met, outside, shielded};
 use crate::base::units;
 use crate::config::profile::YEAR;
 use crate::session::cookie::{SameSite, VALUE_LENGTH};
@@ -35,30 +35,30 @@ pub(super) const V7: &[Requirement] = &[
         met("each makes a new session, and ends the one that the browser had")
     }),
     must(ASVS, "7.3.1", "a session ends when nothing happens", |look| {
-        let all = look.plan.session.rules.lifetimes.all;
+        let all = look.rules().lifetimes.all;
         let longest = look.profile.longest().idle;
         if all.idle >= all.absolute {
             not_met(format!("{} is as long as {}, so it never counts", idle(look), absolute(look)))
         } else {
             let why = format!("{} is longer than NIST's AAL2 has it ({})", idle(look), units::shown(longest));
-            met_if(look.plan.session.rules.lifetimes.longest().idle <= longest, idle(look), why)
+            met_if(look.rules().lifetimes.longest().idle <= longest, idle(look), why)
         }
     }),
     must(ASVS, "7.3.2", "a session ends some time after sign-in, whatever happens", |look| {
         let longest = look.profile.longest().absolute;
         let why = format!("{} is longer than NIST's AAL2 has it ({})", absolute(look), units::shown(longest));
-        met_if(look.plan.session.rules.lifetimes.longest().absolute <= longest, absolute(look), why)
+        met_if(look.rules().lifetimes.longest().absolute <= longest, absolute(look), why)
     }),
     must(ASVS, "7.4.1", "a session that has ended is of no use any more", |_| {
         met("an end is in the store before it is answered, and the store is asked with every request; streams are cut")
     }),
-    must(ASVS, "7.4.2", "all sessions of somebody who is disabled or removed end", |look| match &look.plan.users {
+    must(ASVS, "7.4.2", "all sessions of somebody who is disabled or removed end", |look| match look.users() {
         Some(_) => {
             met(format!("within seconds of the change of the users file: {}", look.key("login.local.users", "none")))
         }
         None => outside("nobody can sign in here: there is no [login.local]"),
     }),
-    must(ASVS, "7.4.3", "who changes a factor can end their other sessions", |look| match &look.plan.users {
+    must(ASVS, "7.4.3", "who changes a factor can end their other sessions", |look| match look.users() {
         Some(_) => met("a new password ends all of them"),
         None => outside("nobody can sign in here: there is no [login.local]"),
     }),
@@ -88,12 +88,12 @@ pub(super) const V3: &[Requirement] = &[
     must(ASVS, "3.3.2", "SameSite is set to what the cookie is for", |look| {
         let key = look.key("session.cookie.same_site", "\"Lax\"");
         let why = format!("{key}: it comes with every request that another site causes");
-        met_if(look.plan.session.cookie.same_site != SameSite::None, key, why)
+        met_if(look.cookie().same_site != SameSite::None, key, why)
     }),
     must(ASVS, "3.3.3", "the name begins with __Host-, unless the cookie is shared across hosts on purpose", |look| {
-        let settings = &look.plan.session.cookie;
+        let settings = look.cookie();
         let by = match &settings.domain {
-            Some(_) => format!("{}, shared on purpose: {}", name(look), look.key("session.cookie.domain", "none")),
+            Some(_) => format!("{}, shared on purpose: {}", name(look), look.own_key("session.cookie.domain", "none")),
             None => name(look),
         };
         let why = format!("{}, and there is no domain that it is shared across", name(look));
@@ -103,7 +103,7 @@ pub(super) const V3: &[Requirement] = &[
         met("HttpOnly always; no page, log or answer of the operator's has it")
     }),
     must(ASVS, "3.3.5", "name and value are of 4096 bytes at most", |look| {
-        let length = look.plan.session.cookie.name.len() + VALUE_LENGTH;
+        let length = look.cookie().name.len() + VALUE_LENGTH;
         met_if(length <= LONGEST_COOKIE, format!("{length} bytes"), format!("{length} bytes"))
     }),
     must(ASVS, "3.4.1", "browsers are told to come back by https, for a year at least", |look| {
@@ -139,30 +139,45 @@ pub(super) fn absolute(look: &Look<'_>) -> String {
 
 /// Who is remembered may have longer ones.
 fn limit(look: &Look<'_>, key: &str, of: impl Fn(&Lifetime) -> Duration) -> String {
-    let lifetimes = &look.plan.session.rules.lifetimes;
+    let lifetimes = &look.rules().lifetimes;
     let longer = lifetimes.remembered.as_ref().filter(|remembered| of(remembered) > of(&lifetimes.all));
-    let (table, limits) = longer.map_or(("lifetime", &lifetimes.all), |remembered| ("remember_me", remembered));
-    look.key(&format!("session.{table}.{key}"), &format!("\"{}\"", units::shown(of(limits))))
+    let (tables, span): (&[&str], _) = match longer {
+        Some(remembered) => (&["remember_me", "lifetime"], of(remembered)),
+        None => (&["lifetime"], of(&lifetimes.all)),
+    };
+    // What a tenant says of all sessions makes those shorter as well that are remembered, and an idle limit is no longer than
+    // the absolute one.
+    let keys =
+        [key, "absolute"].into_iter().flat_map(|key| tables.iter().map(move |table| format!("session.{table}.{key}")));
+    let own: Vec<String> = keys.filter_map(|path| look.of_tenant(&path)).collect();
+    let own = look.lines.saying(&own, span).and_then(|path| look.written(path));
+    let top = || format!("session.{}.{key}", tables.first().copied().unwrap_or_default());
+    let default = || format!("\"{}\"", units::shown(span));
+    own.unwrap_or_else(|| look.written(&top()).unwrap_or_else(|| format!("{} = {} (default)", top(), default())))
 }
 
 /// How many sessions one person may have, as it is written.
 fn concurrency(look: &Look<'_>) -> String {
-    let Some(limits) = &look.plan.session.rules.concurrency else {
+    let Some(limits) = &look.rules().concurrency else {
         return "there is no limit ([session.concurrency])".to_owned();
     };
     let all = limits.all.map(|max| look.key("session.concurrency.max_sessions", &max.to_string()));
-    let roles =
-        limits.roles.iter().map(|(role, max)| look.key(&format!("roles.{role}.max_sessions"), &max.to_string()));
+    // Of a role that both the tenant and the top say something of, the tenant's line comes first.
+    let mut names: Vec<&str> = limits.roles.iter().map(|(role, _)| &**role).collect();
+    names.sort_unstable();
+    names.dedup();
+    let roles = names.into_iter().map(|role| look.key(&format!("roles.{role}.max_sessions"), "none"));
     let when_full = look.key("session.concurrency.when_full", &format!("\"{}\"", limits.when_full.name()));
     all.into_iter().chain(roles).chain([when_full]).collect::<Vec<_>>().join(", ")
 }
 
 /// The name of the cookie as it is written.
 pub(super) fn name(look: &Look<'_>) -> String {
-    look.key("session.cookie.name", &format!("\"{}\"", look.plan.session.cookie.name))
+    look.key("session.cookie.name", &format!("\"{}\"", look.cookie().name))
 }
 
-/// Whether several applications are below one host, whose scripts can then do what people may in each.
+/// Whether several upstreams are below one host: the scripts of each can then do what people may in the others. Whether they
+/// are applications that have nothing to do with one another, or the parts of one, nothing here can tell.
 fn one_host_each(look: &Look<'_>) -> super::Found {
     let mut hosts: BTreeMap<String, (usize, Vec<String>)> = BTreeMap::new();
     for (place, route) in look.plan.routes.iter().enumerate() {
@@ -171,10 +186,14 @@ fn one_host_each(look: &Look<'_>) -> super::Found {
             others.extend(look.place(&format!("route[{place}].upstream")));
         }
     }
-    match hosts.iter().find(|(_, (_, others))| !others.is_empty()) {
-        None => met("every host of a route leads to one application"),
-        Some((host, (_, others))) => {
-            not_met(format!("on the host \"{host}\" there is more than one application: {}", others.join(", ")))
-        }
+    let shared = hosts.into_iter().filter(|(_, (_, others))| !others.is_empty());
+    let shared: Vec<String> = shared.map(|(host, (_, others))| format!("\"{host}\" ({})", few(others))).collect();
+    if shared.is_empty() {
+        return met("every host of a route leads to one upstream");
     }
+    outside(format!(
+        "yours to judge: more than one upstream is reached by {}, whose pages can then do there what their people may; \
+         if they are not parts of one application, give each a host of its own",
+        few(shared)
+    ))
 }

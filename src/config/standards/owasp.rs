@@ -1,12 +1,9 @@
 //! OWASP's cheat sheet on session management, which is advice where it names numbers.
 
-use std::path::Path;
-
 use super::asvs::{absolute, idle, name};
 use super::{Look, Requirement, met, met_if, must, not_met, should};
 use crate::base::units;
 use crate::limit::guesses::DEFAULT_BAD_COOKIES;
-use crate::observe::sink::Destination;
 
 const SHEET: &str = "OWASP cheat sheet";
 
@@ -30,9 +27,11 @@ pub(super) const CHEAT_SHEET: &[Requirement] = &[
     }),
     must(SHEET, "ID exchange", "an ID is taken from a cookie and from nowhere else", |_| met("no other place is read")),
     must(SHEET, "ID name", "the name of the cookie tells nothing of what is behind it", |look| {
-        let lower = look.plan.session.cookie.name.to_ascii_lowercase();
-        let tells = TELLING.iter().any(|telling| lower.contains(telling));
-        met_if(!tells, name(look), format!("{}: write name = \"__Host-session\"", name(look)))
+        met_if(
+            !tells_what_is_behind(&look.cookie().name),
+            name(look),
+            format!("{}: write name = \"__Host-session\"", name(look)),
+        )
     }),
     must(SHEET, "renewal at sign-in", "another value after sign-in than before it", |_| {
         met("one name, and a new session with a new value")
@@ -42,7 +41,7 @@ pub(super) const CHEAT_SHEET: &[Requirement] = &[
         "renewal timeout",
         "the ID is renewed now and then, with a short time in which both are good",
         |look| {
-            let rule = look.plan.session.rules.rotation;
+            let rule = look.rules().rotation;
             let every = rule.every.map_or("off".to_owned(), units::shown);
             let key = look.key("session.rotation.every", &format!("\"{every}\""));
             let grace = look.key("session.rotation.grace", &format!("\"{}\"", units::shown(rule.grace)));
@@ -50,11 +49,11 @@ pub(super) const CHEAT_SHEET: &[Requirement] = &[
         },
     ),
     should(SHEET, "idle timeout", "15 to 30 minutes, and 2 to 5 where much is at stake", |look| {
-        let is_short = look.plan.session.rules.lifetimes.all.idle.as_secs() <= ADVISED_IDLE;
+        let is_short = look.rules().lifetimes.longest().idle.as_secs() <= ADVISED_IDLE;
         met_if(is_short, idle(look), idle(look))
     }),
     should(SHEET, "absolute timeout", "an office day, of 4 to 8 hours", |look| {
-        let is_short = look.plan.session.rules.lifetimes.all.absolute.as_secs() <= ADVISED_ABSOLUTE;
+        let is_short = look.rules().lifetimes.longest().absolute.as_secs() <= ADVISED_ABSOLUTE;
         met_if(is_short, absolute(look), absolute(look))
     }),
     must(SHEET, "caching", "an answer with an ID is kept by nobody; what was seen goes at sign-out", |_| {
@@ -65,9 +64,8 @@ pub(super) const CHEAT_SHEET: &[Requirement] = &[
         met_if(is_on, key.clone(), key)
     }),
     must(SHEET, "logging", "beginning, renewal and end of a session are logged, without its ID", |look| {
-        let nowhere = matches!(&look.plan.log.audit, Destination::File(file) if file == Path::new("/dev/null"));
         let key = look.key("log.audit", "\"stdout\"");
-        met_if(!nowhere, format!("by a handle that opens nothing: {key}"), key)
+        met_if(!look.plan.log.forgets_events(), format!("by a handle that opens nothing: {key}"), key)
     }),
     should(SHEET, "concurrent sign-in", "people are told of other sign-ins of theirs", |_| {
         not_met("they can look at /.vestibule/sessions, but nobody tells them")
@@ -80,6 +78,12 @@ pub(super) const CHEAT_SHEET: &[Requirement] = &[
         ))
     }),
 ];
+
+/// Whether the name of a cookie tells what an application is made with.
+pub(in crate::config) fn tells_what_is_behind(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    TELLING.iter().any(|telling| lower.contains(telling))
+}
 
 /// Whether guesses are counted, and the key that says so.
 fn bad_cookies(look: &Look<'_>) -> (bool, String) {
