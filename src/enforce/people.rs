@@ -83,7 +83,9 @@ enum Fate {
 }
 
 fn fate(tenant: Option<&Tenant>, name: &str) -> Fate {
-    let users: Option<&Users> = tenant.and_then(|tenant| tenant.users.as_deref());
+    // Their account may be as good as ever, should the tenant come back: it is the operator who has ended this.
+    let Some(tenant) = tenant else { return Fate::End(EndReason::Revoked) };
+    let users: Option<&Users> = tenant.users.as_deref();
     match users.and_then(|users| users.get(name)).filter(|user: &&User| !user.disabled) {
         None => Fate::End(EndReason::AccountDisabled),
         Some(now) => Fate::Have(Arc::new(now.principal())),

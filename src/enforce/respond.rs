@@ -270,8 +270,15 @@ pub fn refused(refusal: &Refusal, is_for_person: bool) -> Response<AnswerBody> {
         }
         None => {}
     }
-    let mut response =
-        if is_for_person { html(status, page.render()) } else { json(status, &error_json(refusal, page.message)) };
+    let mut response = if is_for_person {
+        html(status, page.render())
+    } else {
+        let message = match refusal.cross_site() {
+            Some(found) => found.sentence_for_programs(),
+            None => page.message,
+        };
+        json(status, &error_json(refusal, message))
+    };
     if refusal.is_before_sending() {
         response.extensions_mut().insert(Unsent);
     }

@@ -89,6 +89,21 @@ impl CrossSite {
         }
     }
 
+    /// What a program is told.
+    pub const fn sentence_for_programs(self) -> &'static str {
+        match self {
+            Self::Elsewhere | Self::WebSocket => self.sentence(),
+            Self::Unsaid => {
+                "The request came with a session cookie and does not say which page it is from, so it was not carried out. \
+                 Send an Origin header with this site's own origin, as browsers do."
+            }
+            Self::Token => {
+                "The request lacks the token of its session, so it was not carried out. Ask /.vestibule/api/csrf for it, and \
+                 send it as is said there."
+            }
+        }
+    }
+
     /// What they can do.
     pub const fn advice(self) -> &'static str {
         match self {

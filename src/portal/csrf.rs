@@ -2,7 +2,7 @@
 
 use http::{Response, StatusCode};
 
-use crate::enforce::authorize::{AnswerCookies, authorize};
+use crate::enforce::authorize::{AnswerCookies, Authorized, authorize};
 use crate::enforce::body::AnswerBody;
 use crate::enforce::lookup::COOKIE_LIMIT;
 use crate::enforce::respond::{self, Refusal};
@@ -16,19 +16,29 @@ use crate::session::csrf_token;
 pub async fn give(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Response<AnswerBody>, Refusal> {
     let Some(names) = &visit.snapshot.csrf_token else { return Err(Refusal::NoPage) };
     visit.only_same_origin()?;
-    // Decided on like a request for the application.
-    let route = RoutePolicy::new(Access::Optional, Vec::new());
-    let authorized = authorize(visit.shared, visit.tenant, &route, visit.facts, &visit.parts.headers, visit.now);
-    let authorized = authorized.await.map_err(|_| Refusal::Store)?;
+    // Decided on like a request for the application: a stranger's session has a token too.
+    let mut authorized = authorized(visit, Access::Authenticated).await?;
+    if matches!(authorized.verdict, Verdict::Challenge(Reason::Anonymous)) {
+        authorized = self::authorized(visit, Access::Optional).await?;
+    }
     if let Some(exceeded) = authorized.too_many {
         return Err(Refusal::TooMany(COOKIE_LIMIT, *exceeded));
     }
     *cookies = authorized.cookies;
-    let is_allowed = matches!(authorized.verdict, Verdict::Allow(_));
-    let Some(live) = authorized.live.filter(|_| is_allowed) else {
-        return Err(Refusal::Unauthenticated(Reason::NoSession));
+    let reason = match authorized.verdict {
+        Verdict::Allow(_) | Verdict::AllowWithNewSession(_) => None,
+        Verdict::Challenge(reason) | Verdict::Deny(reason) => Some(reason),
+    };
+    let Some(live) = authorized.live.filter(|_| reason.is_none()) else {
+        return Err(Refusal::Unauthenticated(reason.unwrap_or(Reason::NoSession)));
     };
     let token = csrf_token::token(live.seed(), &visit.shared.random);
     let answer = serde_json::json!({ "token": token, "header": names.header.as_str(), "field": names.field });
     Ok(respond::json(StatusCode::OK, &answer.to_string()))
+}
+
+async fn authorized(visit: &Visit<'_>, access: Access) -> Result<Authorized, Refusal> {
+    let route = RoutePolicy::new(access, Vec::new());
+    let authorized = authorize(visit.shared, visit.tenant, &route, visit.facts, &visit.parts.headers, visit.now);
+    authorized.await.map_err(|_| Refusal::Store)
 }

@@ -178,9 +178,12 @@ impl Document {
         }
     }
 
-    /// Notes what is wrong with another file that this one names.
+    /// Notes what is wrong with another file that this one names, be it several times.
     pub fn other_file(&self, mistakes: Mistakes) {
-        self.notes.borrow_mut().others.push(mistakes);
+        let others = &mut self.notes.borrow_mut().others;
+        if others.iter().all(|other| other.file() != mistakes.file()) {
+            others.push(mistakes);
+        }
     }
 
     /// Notes that another file is read because of this one, as it is now: to be called before it is read.

@@ -958,9 +958,9 @@ idel = "10m"
 "#;
     let shown = told(&format!("{GOOD}{more}"));
     for words in [
-        "every session ends when it is idle for so long or less, so this would never count",
+        "every session ends after \"20m\" without a request, or sooner, so this would never count",
         "write at most \"20m\", which [session.lifetime] says, or more there",
-        "every session ends that long after sign-in or sooner, so this would never count",
+        "every session ends \"12h\" after sign-in, or sooner, so this would never count",
         "write at most \"12h\", which [session.lifetime] says, or more there",
         "people would be asked to sign in between two clicks",
         "the idle limit is longer than the absolute one, so it would never count",
@@ -1051,18 +1051,93 @@ fn levels_are_in_their_order_and_can_be_reached() {
         (level("a", "after = \"12h\""), "nobody would ever reach this level"),
         (level("a", "after = \"5m\"\nidle = \"31m\""), "no session is idle for \"31m\""),
         (level("a", "after = \"5m\"") + &level("a", "after = \"6m\""), "there are two levels named \"a\""),
-        (level("a", "after = \"5m\"") + &level("b", "after = \"5m\""), "does not ask for more than \"a\""),
-        (level("a", "after = \"5m\"") + &level("b", "after = \"4m\""), "does not ask for more than \"a\""),
+        (
+            level("a", "after = \"5m\"") + &level("b", "after = \"5m\""),
+            "\"b\" is reached and lost with \"a\" before it",
+        ),
+        (level("a", "after = \"5m\"") + &level("b", "after = \"4m\""), "\"b\" is reached sooner than \"a\""),
+        (level("a", "after = \"5m\"") + &level("b", "after = \"4m\""), "write after = \"5m\" or more, or move it"),
         (
             level("a", "after = \"5m\"\nidle = \"5m\"") + &level("b", "after = \"6m\""),
-            "does not ask for more than \"a\"",
+            "\"b\" outlasts a pause by which \"a\" is lost",
+        ),
+        (
+            level("a", "after = \"5m\"\nidle = \"5m\"") + &level("b", "after = \"6m\"\nidle = \"6m\""),
+            "write idle = \"5m\" or less",
         ),
     ] {
         let words = told(&levels);
         assert!(words.contains(said), "{said} in:\n{words}");
     }
+    // Each of these is higher than the one before: it need not be later and shorter.
+    for higher in ["after = \"6m\"", "after = \"5m\"\nidle = \"20m\"", "after = \"6m\"\nidle = \"20m\""] {
+        let folder = folder(&format!("{GOOD}{}{}", level("a", "after = \"5m\""), level("b", higher)));
+        let checked = run(folder.path(), &["check"], "");
+        assert_eq!((checked.code(), checked.stderr.as_str()), (Some(0), ""), "{higher}");
+    }
+    // Two of one name are not asked about by both.
+    let twice = [level("fresh", "after = \"5m\""), level("fresh", "after = \"6m\"")].concat();
+    let words = told(&format!("level = \"other\"\n{twice}"));
+    assert!(words.contains("write \"fresh\", or add [[session.level]]"), "{words}");
     let of_route = |keys: &str| told(&format!("{keys}\n{}", level("a", "after = \"5m\"")));
     let never = of_route("level = \"a\"\nmax_auth_age = \"5m\"");
     assert!(never.contains("the password would be asked for before \"a\" is reached, so nobody could pass"), "{never}");
     assert!(of_route("level = \"a\"\naccess = \"optional\"").contains("need not have signed in"));
+}
+
+/// A tenant that is beside it changes nothing of what is told of a mistake in another table.
+#[test]
+fn with_a_tenant_a_mistake_at_the_top_is_told_once() {
+    let tenant = "[[tenant]]\nname = \"acme\"\nhosts = [\"acme.test\"]\n[tenant.login.local]\nusers = \"users.toml\"\n\
+                  [tenant.session.lifetime]\nidle = \"10m\"\nabsolute = \"1h\"\n[tenant.session.cookie]\nsame_site = \
+                  \"Strict\"\n[tenant.roles.admin]\nidle = \"5m\"\n";
+    for top in [
+        "[session.lifetime]\nidle = \"5s\"",
+        "[session.lifetime]\nidle = \"45m\"\nabsolute = \"30m\"",
+        "[session.lifetime]\nabsolute = \"500d\"",
+        "[session.lifetime]\nidle = \"30\"",
+        "[session.remember_me]\nidle = \"20m\"",
+        "[session.cookie]\nname = \"session\"",
+        "[session.cookie]\npath = \"/x\"",
+        "[session.cookie]\nname = \"__Host-x\"\ndomain = \"other.test\"",
+        "[session.store]\nkind = \"disc\"",
+        "[session.concurrency]\nmax_sessions = 0",
+        "[roles.\"a b\"]\nidle = \"5m\"",
+        "[limits]\nlogin = \"20\"",
+        "[[session.level]]\nname = \"a b\"\nafter = \"5m\"",
+    ] {
+        let shown = told(&format!("{GOOD}{top}\n{tenant}"));
+        assert_eq!(shown, told(&format!("{GOOD}{top}\n")), "{top}");
+        assert!(shown.ends_with("\n1 mistake in gateway.toml\n"), "{top}: {shown}");
+    }
+    // Nor is a users file that both name.
+    let folder = folder(&format!("{GOOD}{tenant}"));
+    fs::write(folder.path().join("users.toml"), "[[user]]\nname = \"a\"\npasword = \"b\"\n").expect("written");
+    let shown = told_in(folder.path());
+    assert!(shown.ends_with("\n2 mistakes in users.toml\n") && shown.matches("pasword").count() == 2, "{shown}");
+}
+
+/// One mistake hides no other: what stands beside it is read all the same.
+#[test]
+fn a_bad_name_of_the_cookie_hides_nothing_else() {
+    let text = GOOD.replace("upstream = \"app\"\n", "upstream = \"app\"\nlevel = \"frehs\"\nidle = \"2h\"\n");
+    let more = "[session.cookie]\nname = \"session\"\n[session.lifetime]\nidle = \"2h\"\n[[session.level]]\nname = \"fresh\"\n\
+                after = \"5m\"\n";
+    let shown = told(&format!("profile = \"nist-aal2\"\n{text}{more}"));
+    for words in ["did you mean \"fresh\"?", "allows at most \"1h\"", "\"session\" can be set by", "\n3 mistakes in"] {
+        assert!(shown.contains(words), "{words} is not in:\n{shown}");
+    }
+}
+
+#[test]
+fn the_header_of_the_level_is_its_own() {
+    for name in ["X-Session-Level", "x_session_level", "X-SESSION-LEVEL"] {
+        let shown = told(&format!("{GOOD}[identity.headers]\n{name} = \"{{user}}\"\n"));
+        assert!(shown.contains("tells the level of the session"), "{shown}");
+        assert!(shown.contains("write \"{level}\" or choose another name"), "{shown}");
+    }
+    for line in ["X-Session-Level = \"{level}\"", "X-Session-Level = \"level {level}\"", "X-Level = \"{user}\""] {
+        let folder = folder(&format!("{GOOD}[identity.headers]\n{line}\n"));
+        assert_eq!(run(folder.path(), &["check"], "").code(), Some(0), "{line}");
+    }
 }

@@ -152,6 +152,8 @@ fn who_says_nothing_of_where_it_is_from_may_have_no_session() {
         for (client, path) in [(&alice, "/x"), (&alice, "/optional/x"), (&junk, "/x"), (&junk, "/anonymous/x")] {
             let answer = post(client, path, &[], "a=b");
             assert_eq!((answer.status, reason(&answer).as_str()), (403, "no_origin"), "{path}");
+            let message = answer.json()["message"].as_str().expect("words").to_owned();
+            assert!(message.contains("Send an Origin header with this site's own origin"), "{message}");
         }
         let program = gateway.client().speaking(version);
         let answers = ["/x", "/optional/x", "/anonymous/x", "/public/x"].map(|path| {
@@ -515,6 +517,31 @@ fn scripts_are_given_the_token_and_only_the_applications_own() {
         let stranger = gateway.client().speaking(version);
         assert_eq!((ask(&stranger, &same).status, ask(&stranger, FOREIGN[0]).status), (401, 403));
         assert_eq!(alice.request(Method::POST, "/.vestibule/api/csrf").send().status, 405);
+    }
+}
+
+/// As `api/session` tells them apart.
+#[test]
+fn scripts_without_a_token_are_told_why() {
+    let gateway = tokens().extra("[session.lifetime]\nidle = \"10m\"\non_idle = \"lock\"\n").start();
+    let asked = |client: &Client, path: &str| client.get(path).header("sec-fetch-site", "same-origin").send();
+    for version in BOTH {
+        let (locked, ended, junk) = (gateway.signed_in(ALICE), gateway.signed_in(BOB), gateway.client());
+        gateway.revoke("bob");
+        junk.set_session("junk");
+        gateway.advance(10 * 60);
+        let (nobody, stranger) = (gateway.client(), gateway.client().speaking(version));
+        assert_eq!(stranger.get("/anonymous/x").send().status, 200);
+        for (client, expected) in
+            [(locked, "locked"), (ended, "revoked"), (junk, "invalid_cookie"), (nobody, "no_session")]
+        {
+            let client = client.speaking(version);
+            for path in ["/.vestibule/api/session", "/.vestibule/api/csrf"] {
+                let answer = asked(&client, path);
+                assert_eq!((answer.status, answer.json()["reason"].as_str()), (401, Some(expected)), "{path}");
+            }
+        }
+        assert_eq!(asked(&stranger, "/.vestibule/api/csrf").status, 200, "a stranger's session has a token too");
     }
 }
 
