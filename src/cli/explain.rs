@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use http::Method;
-use http::header::USER_AGENT;
+use http::header::{HOST, USER_AGENT};
 use http::request::Parts;
 
 use crate::base::clock::Clock;
@@ -92,7 +92,8 @@ pub(super) fn run(command: &ExplainCommand) -> Result<(), String> {
         let told = serde_json::to_string_pretty(&told).map_err(|error| error.to_string())?;
         return say(&told);
     }
-    say(&shown(&told))
+    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    say(&shown(&told, host))
 }
 
 /// Asks the running gateway.
@@ -159,7 +160,8 @@ fn user<'plan>(plan: &'plan Plan, tenant: Option<&'plan TenantPlan>, name: &str)
     local.users.get(name).ok_or_else(|| {
         let near = nearest(name, local.users.iter().map(|user| user.name.as_str()));
         let near = near.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
-        format!("there is no user \"{name}\" in {}{near}", local.file.display())
+        let whose = tenant.map(|tenant| format!(", where the users of the tenant \"{}\" are", tenant.id.name()));
+        format!("there is no user \"{name}\" in {}{}{near}", local.file.display(), whose.unwrap_or_default())
     })
 }
 
@@ -184,8 +186,8 @@ fn session_of(
     Live::new(record)
 }
 
-/// It, for people.
-fn shown(told: &Explanation) -> String {
+/// It, for people. `host` is the one that is asked for, with its port.
+fn shown(told: &Explanation, host: &str) -> String {
     let mut text = format!("{}\nby {}\n", plain(&told.request), plain(&told.who));
     for assumed in &told.assumed {
         let _ = writeln!(text, "  taken to be so: {}", plain(assumed));
@@ -199,6 +201,15 @@ fn shown(told: &Explanation) -> String {
         text.push('\n');
     }
     push_outcome(&mut text, told);
+    if told.reason.as_deref() == Some("no_origin") {
+        // Nothing is taken to be so that decides: who asks about a form most often means one of the application's own.
+        let _ = writeln!(
+            text,
+            "A browser says which page a request is from. To explain one from a page of this site, add:\n  --header 'Origin: \
+             https://{}'",
+            plain(host)
+        );
+    }
     text.trim_end().to_owned()
 }
 
