@@ -84,7 +84,7 @@ const RESTRICTED: &[Restricted] = &[
         what: "sleeping in a test",
         words: &["thread::sleep", "time::sleep", "time::interval"],
         inside: &["tests/"],
-        allowed: &[("tests/it/harness/application.rs", "the application drips and delays, which is what it is for")],
+        allowed: &[],
     },
     Restricted {
         what: "a test that is not run",

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use rustls::{ClientConnection, StreamOwned};
 
-use super::harness::{ALICE, BOB, Client, Gateway, Setup, Stream, Version, eventually};
+use super::harness::{ALICE, BOB, Client, Gateway, Setup, Stream, Version, advance_until, eventually};
 
 /// Opens the endless answer and reads its first piece.
 fn streaming<'a>(client: &'a Client, path: &str) -> Stream<'a> {
     let (answer, mut stream) = client.get(path).open();
     assert_eq!(answer.status, 200);
     let first = stream.next().expect("a piece").expect("data");
-    assert_eq!(&first[..], b"piece 0\n");
+    assert!(first.starts_with(b"piece "), "{first:?}");
     stream
 }
 
@@ -57,8 +57,8 @@ fn a_streaming_answer_is_cut_when_the_session_is_revoked_and_no_other_is() {
         gateway.revoke("alice");
         assert_cut(&mut hers);
         for stream in [&mut his, &mut public] {
-            for _ in 0..5 {
-                assert!(stream.next().is_some_and(|piece| piece.is_ok()));
+            for _ in 0..2 {
+                assert!(gateway.application.goes_on(stream));
             }
         }
         drop((his, public));
@@ -97,9 +97,7 @@ fn a_streaming_answer_is_cut_at_the_idle_limit() {
         let client = gateway.signed_in(ALICE).speaking(version);
         let mut stream = streaming(&client, "/stream");
         gateway.advance(30 * 60 - 1);
-        for _ in 0..3 {
-            assert!(stream.next().is_some_and(|piece| piece.is_ok()), "not before");
-        }
+        assert!(gateway.application.goes_on(&mut stream), "not before");
         gateway.advance(1);
         assert_cut(&mut stream);
         assert_nothing_left(&gateway);
@@ -117,9 +115,7 @@ fn a_streaming_answer_goes_on_while_its_person_works_and_ends_at_the_absolute_li
         gateway.advance(20 * 60);
         assert_eq!(client.get("/").send().status, 200);
     }
-    for _ in 0..3 {
-        assert!(stream.next().is_some_and(|piece| piece.is_ok()));
-    }
+    assert!(gateway.application.goes_on(&mut stream));
     gateway.advance(20 * 60);
     assert_cut(&mut stream);
     gateway.log.wait_for(&["audit session.ended", "reason=absolute"]);
@@ -239,7 +235,8 @@ fn whoever_goes_away_leaves_nothing_behind() {
         eventually("it is known", || gateway.open_streams() > 0);
         drop(stream);
         drop(reader);
-        assert_nothing_left(&gateway);
+        // Nothing is said there, so it is found when it is next looked for.
+        advance_until(&gateway, "no stream is left behind", || gateway.open_streams() == 0);
     }
     drop(uploading(&gateway, &client));
     assert_nothing_left(&gateway);

@@ -169,14 +169,14 @@ fn a_session_has_so_many_requests_under_way_and_no_more() {
         assert_eq!(client.get("/public").send().status, 200);
         // One that its client leaves makes room, however it ends.
         drop(held.pop());
-        super::harness::eventually("there is room", || client.get("/").send().status == 200);
+        super::harness::advance_until(&gateway, "there is room", || client.get("/").send().status == 200);
         // What is done leaves nothing behind.
         for path in ["/", "/echo", "/status-404", "/close", "/cached"].iter().cycle().take(25) {
             assert_ne!(client.get(path).send().status, 429, "{path}");
             assert_ne!(client.request(http::Method::HEAD, path).send().status, 429, "{path}");
         }
         drop(held);
-        super::harness::eventually("nothing is under way", || {
+        super::harness::advance_until(&gateway, "nothing is under way", || {
             let sessions = gateway.sessions_of("alice");
             sessions.iter().all(|live| live.under_way().load(std::sync::atomic::Ordering::Relaxed) == 0)
         });

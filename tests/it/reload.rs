@@ -286,7 +286,7 @@ fn whoever_is_taken_away_or_disabled_is_out_at_once_and_nobody_else() {
         assert_ended(&alice, EndReason::AccountDisabled);
         assert_ended(&elsewhere, EndReason::AccountDisabled);
         assert_eq!(alice.sign_in(ALICE, "/").status, 401);
-        assert!((0..5).all(|_| his.next().is_some_and(|piece| piece.is_ok())), "his goes on");
+        assert!(gateway.application.goes_on(&mut his), "his goes on");
         gateway.log.wait_for(&["session.ended", "account_disabled"]);
         drop(his);
         edit(&users_file(&gateway), "name = \"bob\"", "name = \"robert\"");
@@ -325,7 +325,7 @@ fn other_rights_hold_at_once_in_sessions_that_are_there() {
         let reloaded = reload(&gateway);
         assert_eq!((reloaded.ended, reloaded.changed), (0, 1), "carol has no session, alice no other rights");
         assert!(is_cut(&mut stream), "its application was told of other rights");
-        assert!((0..5).all(|_| hers.next().is_some_and(|piece| piece.is_ok())));
+        assert!(gateway.application.goes_on(&mut hers));
         drop((stream, hers));
         let (his, handle) = (bob.session(), gateway.sessions_of("bob")[0].handle());
         assert_eq!(bob.get("/admin").send().status, 200);
@@ -343,7 +343,7 @@ fn other_rights_hold_at_once_in_sessions_that_are_there() {
         let mut stream = streaming(&bob, "/stream");
         gateway.revoke("bob");
         assert!(is_cut(&mut stream));
-        eventually("no stream is left behind", || gateway.open_streams() == 0);
+        advance_until(&gateway, "no stream is left behind", || gateway.open_streams() == 0);
     }
     gateway.log.wait_for(&["session.changed", "user=bob"]);
 }
@@ -548,7 +548,7 @@ fn a_hundred_reloads_under_load_fail_no_request_lose_no_session_and_leave_nothin
             }
             eventually("requests go on", || sent.load(Ordering::SeqCst) > before);
         }
-        assert!((0..3).all(|_| stream.next().is_some_and(|piece| piece.is_ok())), "a stream goes on all the while");
+        assert!(gateway.application.goes_on(&mut stream), "a stream goes on all the while");
         over.store(true, Ordering::SeqCst);
     });
     assert!(sent.load(Ordering::SeqCst) > 300, "{sent:?} requests");
@@ -710,7 +710,7 @@ fn an_upstream_that_changes_gets_no_more_connections_than_it_may_have() {
         assert_eq!(gateway.client().get("/public").send().status, 503, "two streams are from before, and one from now");
         drop(held);
         drop(third);
-        eventually("it has ended", || to_application(&gateway) == 2);
+        advance_until(&gateway, "it has ended", || to_application(&gateway) == 2);
     }
     edit(&config(&gateway), "max_connections = 3", "max_connections = 1");
     reload(&gateway);

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
@@ -15,7 +14,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+
+use super::{Stream, note_secret};
 
 /// A request as the application received it.
 #[derive(Clone, Debug)]
@@ -44,9 +45,16 @@ impl Received {
 /// The application. Ends when dropped.
 pub struct Application {
     address: SocketAddr,
-    received: Arc<Mutex<Vec<Received>>>,
-    gate: Arc<Semaphore>,
+    inside: Arc<Inside>,
     _runtime: Runtime,
+}
+
+/// What those who answer share with the test.
+struct Inside {
+    received: Mutex<Vec<Received>>,
+    gate: Semaphore,
+    /// The number of the newest piece that the test has asked for.
+    pieces: watch::Sender<u64>,
 }
 
 impl Application {
@@ -56,10 +64,10 @@ impl Application {
         let runtime = runtime.expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
         let address = listener.local_addr().expect("an address");
-        let received = Arc::new(Mutex::new(Vec::new()));
-        let gate = Arc::new(Semaphore::new(0));
-        runtime.spawn(serve(listener, Arc::clone(&received), Arc::clone(&gate)));
-        Self { address, received, gate, _runtime: runtime }
+        let inside = Inside { received: Mutex::default(), gate: Semaphore::new(0), pieces: watch::Sender::new(0) };
+        let inside = Arc::new(inside);
+        runtime.spawn(serve(listener, Arc::clone(&inside)));
+        Self { address, inside, _runtime: runtime }
     }
 
     /// Where it listens.
@@ -69,7 +77,7 @@ impl Application {
 
     /// Everything it has received, oldest first.
     pub fn received(&self) -> Vec<Received> {
-        self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inside.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The newest request, which must exist.
@@ -79,12 +87,30 @@ impl Application {
 
     /// Lets one request for `gate` go on.
     pub fn open_gate(&self) {
-        self.gate.add_permits(1);
+        self.inside.gate.add_permits(1);
+    }
+
+    /// Has all streams say one more piece, and reads this one until it has come: whether it still goes on.
+    pub fn goes_on(&self, stream: &mut Stream<'_>) -> bool {
+        let mut number = 0;
+        self.inside.pieces.send_modify(|newest| {
+            *newest += 1;
+            number = *newest;
+        });
+        let piece = piece(number);
+        let mut read = Vec::new();
+        while !read.ends_with(&piece) {
+            match stream.next() {
+                Some(Ok(more)) => read.extend_from_slice(&more),
+                Some(Err(_)) | None => return false,
+            }
+        }
+        true
     }
 
     /// Forgets what it has received.
     pub fn forget(&self) {
-        self.received.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.inside.received.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Asserts that nothing has reached it since it last forgot.
@@ -94,12 +120,12 @@ impl Application {
     }
 }
 
-async fn serve(listener: TcpListener, received: Arc<Mutex<Vec<Received>>>, gate: Arc<Semaphore>) {
+async fn serve(listener: TcpListener, inside: Arc<Inside>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { return };
-        let (received, gate) = (Arc::clone(&received), Arc::clone(&gate));
+        let inside = Arc::clone(&inside);
         tokio::spawn(async move {
-            let service = service_fn(|request| answer(request, &received, &gate));
+            let service = service_fn(|request| answer(request, &inside));
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
@@ -124,22 +150,23 @@ const PAGE: &str = r#"<!doctype html>
 </form>
 "#;
 
-/// The last segment of the path says how to answer: `echo` gives the body back, `stream` sends a piece and then waits
-/// for ever, `slow` waits for ever, `gate` waits for the test, `cached` may be kept by anybody, `cookies` sets some, `page`
-/// is a page with forms, `status-NNN` answers so, `close` closes the connection.
+/// The last segment of the path says how to answer: `echo` gives the body back, `stream` sends a piece and then one
+/// whenever the test asks for it, `slow` waits for ever, `gate` waits for the test, `cached` may be kept by anybody,
+/// `cookies` sets some, `page` is a page with forms, `token` one whose form has the token, `status-NNN` answers so, `close`
+/// closes the connection.
 async fn answer(
     request: Request<Incoming>,
-    received: &Mutex<Vec<Received>>,
-    gate: &Semaphore,
+    inside: &Inside,
 ) -> Result<Response<Body>, Box<dyn std::error::Error + Send + Sync>> {
     let (parts, body) = request.into_parts();
     let what = parts.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
     let collected = body.collect().await.map(http_body_util::Collected::to_bytes);
     let body = collected.as_ref().map(Clone::clone).unwrap_or_default();
     let seen = Received { method: parts.method, uri: parts.uri, headers: parts.headers, body: body.clone() };
+    let token = seen.headers.get(TOKEN).and_then(|token| token.to_str().ok()).unwrap_or_default().to_owned();
     // Browsers ask for it whenever they like, which is no test's concern.
     if what != "favicon.ico" {
-        received.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+        inside.received.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
     }
     let mut response = match what.as_str() {
         "echo" => Response::new(full(body)),
@@ -150,7 +177,7 @@ async fn answer(
             return Err("never".into());
         }
         "gate" => {
-            gate.acquire().await?.forget();
+            inside.gate.acquire().await?.forget();
             Response::new(full("through the gate"))
         }
         "cached" => {
@@ -158,11 +185,12 @@ async fn answer(
             response.headers_mut().insert("cache-control", HeaderValue::from_static("public, max-age=3600"));
             response
         }
-        "stream" => Response::new(BodyExt::boxed(StreamBody::new(endless()))),
-        "page" => {
-            let mut response = Response::new(full(PAGE));
-            response.headers_mut().insert("content-type", HeaderValue::from_static("text/html; charset=utf-8"));
-            response
+        "stream" => Response::new(BodyExt::boxed(StreamBody::new(endless(inside.pieces.subscribe())))),
+        "page" => page(PAGE.to_owned()),
+        "token" => {
+            note_secret(&token);
+            let field = format!("<input type=\"hidden\" name=\"vestibule_csrf\" value=\"{token}\">");
+            page(PAGE.replace("<button>Send plainly", &format!("{field}<button>Send plainly")))
         }
         "cookies" => {
             let mut response = Response::new(full("cookies"));
@@ -187,12 +215,26 @@ async fn answer(
     Ok(response)
 }
 
-/// One piece at once, and then one every tenth of a second.
-fn endless() -> impl futures_core::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + Sync {
-    futures_util::stream::unfold(0_u32, |at| async move {
-        if at > 0 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        Some((Ok(Frame::data(Bytes::from(format!("piece {at}\n")))), at + 1))
+/// The header by which an application is told the token of a session.
+const TOKEN: &str = "x-vestibule-csrf";
+
+fn page(text: String) -> Response<Body> {
+    let mut response = Response::new(full(text));
+    response.headers_mut().insert("content-type", HeaderValue::from_static("text/html; charset=utf-8"));
+    response
+}
+
+fn piece(number: u64) -> Vec<u8> {
+    format!("piece {number}\n").into_bytes()
+}
+
+/// One piece at once, and then every one that the test asks for.
+fn endless(
+    newest: watch::Receiver<u64>,
+) -> impl futures_core::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + Sync {
+    let first = *newest.borrow();
+    futures_util::stream::unfold((first, newest), |(at, mut newest)| async move {
+        newest.wait_for(|newest| *newest >= at).await.ok()?;
+        Some((Ok(Frame::data(Bytes::from(piece(at)))), (at + 1, newest)))
     })
 }
