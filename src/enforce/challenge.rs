@@ -30,7 +30,11 @@ pub fn challenge(
     let to = back_to(parts, asked.facts.authority).unwrap_or_else(ReturnTo::start);
     let back = Return { to, notice: outcome.notice(&reason.notice().unwrap_or_default()), kept: outcome.kept() };
     let link = tenant.attempts.link(&shared.random, &back, asked.now);
-    respond::redirect(status_of(&parts.method), &format!("{PREFIX}login?return={link}"))
+    let mut led = respond::redirect(status_of(&parts.method), &format!("{PREFIX}login?return={link}"));
+    if reason.is_end() {
+        respond::forget_pages(&mut led);
+    }
+    led
 }
 
 /// What a navigation is answered that somebody must sign in for.

@@ -424,6 +424,12 @@ pub fn redirect(status: StatusCode, to: &str) -> Response<AnswerBody> {
     }
 }
 
+/// Has the browser forget the pages it keeps of this origin: what a person saw must not come back by its Back button when
+/// their session is over. Not "cookies": the whole domain's would go.
+pub fn forget_pages(response: &mut Response<AnswerBody>) {
+    response.headers_mut().insert("clear-site-data", HeaderValue::from_static("\"cache\""));
+}
+
 fn own(status: StatusCode, content: impl Into<Bytes>, kind: &'static str) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody::own(content));
     *response.status_mut() = status;

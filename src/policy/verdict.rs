@@ -176,6 +176,23 @@ impl Reason {
         }
     }
 
+    /// Whether there was a session and nothing passes with it any more.
+    pub const fn is_end(self) -> bool {
+        match self {
+            Self::UnknownSession | Self::Ended(_) | Self::Locked(_) => true,
+            Self::NoSession
+            | Self::InvalidCookie
+            | Self::SeveralSessions
+            | Self::InvalidProof
+            | Self::Elsewhere(_)
+            | Self::Stale(_)
+            | Self::Anonymous
+            | Self::MissingRole
+            | Self::CrossSite(_)
+            | Self::Level(_) => false,
+        }
+    }
+
     /// What the person is told on the login page; `None` when there is nothing to explain.
     pub fn notice(self) -> Option<Cow<'static, str>> {
         if let Self::Locked(idle) = self {

@@ -1,6 +1,6 @@
 //! Signing out. A GET only asks; a POST from our own origin ends the session.
 
-use http::{HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use crate::enforce::authorize::{AnswerCookies, authorize};
 use crate::enforce::body::AnswerBody;
@@ -52,7 +52,6 @@ pub async fn take(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Resp
     } else {
         respond::json(StatusCode::OK, "{\"signed_out\":true}")
     };
-    // What the person saw must not come back from the browser's cache. Not "cookies": the whole domain's would go.
-    response.headers_mut().insert("clear-site-data", HeaderValue::from_static("\"cache\""));
+    respond::forget_pages(&mut response);
     Ok(response)
 }

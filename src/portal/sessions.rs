@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use http::{HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::base::deadline::Deadline;
@@ -142,7 +142,7 @@ fn signed_out(visit: &Visit<'_>, end: &str, count: usize) -> Response<AnswerBody
     } else {
         respond::json(StatusCode::OK, &json!({ "signed_out": true, "ended": count }).to_string())
     };
-    response.headers_mut().insert("clear-site-data", HeaderValue::from_static("\"cache\""));
+    respond::forget_pages(&mut response);
     response
 }
 

@@ -235,3 +235,32 @@ fn nobody_is_told_of_the_end_of_a_session_that_they_have_no_proof_of() {
     assert!(!page.contains(EndReason::Revoked.sentence()), "{page}");
     assert_eq!(client.visit("/.vestibule/login").send().status, 200);
 }
+
+/// Browsers show what they keep without asking anybody. Who is led to sign in because their session is over is told to keep
+/// nothing of it; nobody else's is cleared, and no script's.
+#[test]
+fn what_a_browser_keeps_goes_when_its_person_is_told_that_their_session_is_over() {
+    let lock = "[session.lifetime]\non_idle = \"lock\"";
+    let mut setup = Setup::new().extra(lock);
+    setup.routes += "[[route]]\npath = \"/vault\"\nupstream = \"app\"\nmax_auth_age = \"5m\"\n";
+    let gateway = setup.start();
+    let cleared = |client: &Client, path: &str| {
+        let led = client.visit(path).send();
+        assert_eq!(led.status, 302, "{}", led.text());
+        led.header("clear-site-data").to_owned()
+    };
+    let client = gateway.signed_in(ALICE);
+    assert_eq!(client.visit("/").send().header("clear-site-data"), "");
+    gateway.advance(5 * 60);
+    assert_eq!(cleared(&client, "/vault"), "", "only their password is asked for");
+    gateway.advance(30 * 60);
+    assert_eq!(cleared(&client, "/"), "\"cache\"", "locked");
+    gateway.revoke("alice");
+    assert_eq!(cleared(&client, "/"), "\"cache\"", "ended");
+    let script = client.get("/").send();
+    assert_eq!((script.status, script.header("clear-site-data")), (401, ""), "a script may ask every second");
+    let stranger = gateway.client();
+    assert_eq!(cleared(&stranger, "/"), "", "who comes for the first time has seen nothing");
+    stranger.set_session("junk");
+    assert_eq!(cleared(&stranger, "/"), "");
+}

@@ -57,7 +57,7 @@ pub(super) const CHEAT_SHEET: &[Requirement] = &[
         met_if(is_short, absolute(look), absolute(look))
     }),
     must(SHEET, "caching", "an answer with an ID is kept by nobody; what was seen goes at sign-out", |_| {
-        met("Cache-Control: no-store with every ID that is handed out, Clear-Site-Data: \"cache\" at sign-out")
+        met("Cache-Control: no-store with every ID that is handed out, Clear-Site-Data: \"cache\" when it is over")
     }),
     must(SHEET, "guessing", "guesses of an ID are noticed by the address that they come from", |look| {
         let (is_on, key) = bad_cookies(look);
