@@ -22,7 +22,7 @@ pub(super) type Socket = WebSocket<StreamOwned<ClientConnection, TcpStream>>;
 /// An application that says everything back, in text or binary as it came, and shows with what headers it was asked.
 pub(super) struct Echo {
     pub(super) server: Scripted,
-    asked: Receiver<HeaderMap>,
+    pub(super) asked: Receiver<HeaderMap>,
     ended: Receiver<()>,
 }
 

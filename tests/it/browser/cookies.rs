@@ -2,16 +2,13 @@
 
 use super::super::harness::{ALICE, Scripted, Setup};
 use super::driver::Cookie;
-use super::{Browser, SESSION};
+use super::{Browser, PAGE, SESSION, Tab, signed_in};
 
 #[test]
 fn no_script_reads_the_session_replaces_it_or_puts_another_beside_it() {
     let gateway = Setup::new().start();
     let browser = Browser::start(&gateway);
-    let tab = browser.tab();
-    tab.open("/page");
-    tab.sign_in(ALICE);
-    tab.shows("a page of the application");
+    let tab = signed_in(&browser, "/page", ALICE);
     let before = tab.cookie(SESSION).expect("a session");
     let expected = Cookie {
         name: SESSION.to_owned(),
@@ -40,7 +37,7 @@ fn no_script_reads_the_session_replaces_it_or_puts_another_beside_it() {
         || tab.cookies().into_iter().filter(|cookie| cookie.name.eq_ignore_ascii_case(SESSION)).collect::<Vec<_>>();
     assert!(ours().contains(&before), "{:?}", ours());
     tab.reload();
-    tab.shows("a page of the application");
+    tab.shows(PAGE);
     assert_eq!(gateway.application.last().header("x-forwarded-user"), Some("alice"));
     assert!(!gateway.application.received().iter().any(|request| request.mentions(&before.value)));
 }
@@ -49,10 +46,7 @@ fn no_script_reads_the_session_replaces_it_or_puts_another_beside_it() {
 fn another_site_does_nothing_in_the_name_of_who_is_signed_in() {
     let gateway = Setup::new().start();
     let browser = Browser::start(&gateway);
-    let tab = browser.tab();
-    tab.open("/page");
-    tab.sign_in(ALICE);
-    tab.shows("a page of the application");
+    let tab = signed_in(&browser, "/page", ALICE);
     let ours = browser.url("localhost", "");
     let page = format!(
         "<!doctype html><title>evil</title><p>evil\n<form method=post action='{ours}/transfer'><button>Win</button></form>\n\
@@ -70,7 +64,7 @@ fn another_site_does_nothing_in_the_name_of_who_is_signed_in() {
     }
     gateway.application.assert_untouched();
     // Our pages are not shown in its frame.
-    let framed = tab.text_of_frame();
+    let framed = tab.in_frame(Tab::text);
     assert!(framed.contains("\"cross_site\"") && !framed.contains("Sign in"), "{framed}");
     // Its form arrives without the session, and is refused whoever sends it.
     tab.press("Win");
@@ -79,20 +73,17 @@ fn another_site_does_nothing_in_the_name_of_who_is_signed_in() {
     // A link of it leads to the page as it is: that is what links are for.
     tab.open(&format!("http://evil.test:{}/", evil.address().port()));
     tab.press("A link");
-    tab.shows("a page of the application");
+    tab.shows(PAGE);
 }
 
 #[test]
 fn a_neighbour_whose_forms_bring_the_session_is_refused_all_the_same() {
     let gateway = Setup::new().start();
     let browser = Browser::start(&gateway);
-    let tab = browser.tab();
-    tab.open(&browser.url("app.example.test", "/page"));
-    tab.sign_in(ALICE);
-    tab.shows("a page of the application");
+    let tab = signed_in(&browser, &browser.url("app.example.test", "/page"), ALICE);
     // For a browser this is the same site: SameSite holds nothing back.
     tab.open(&browser.url("evil.example.test", "/public/page"));
-    tab.shows("a page of the application");
+    tab.shows(PAGE);
     gateway.application.forget();
     let target = browser.url("app.example.test", "/transfer");
     let fetch = "method: 'POST', mode: 'no-cors', credentials: 'include'";

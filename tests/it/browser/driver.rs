@@ -314,12 +314,12 @@ impl<'a> Tab<'a> {
         read.ok().and_then(|text| text.as_str().map(str::to_owned)).unwrap_or_default()
     }
 
-    /// What a person reads in its first frame.
-    pub fn text_of_frame(&self) -> String {
+    /// Does something in its first frame.
+    pub fn in_frame<T>(&self, act: impl FnOnce(&Self) -> T) -> T {
         self.call(Method::POST, "frame", &json!({ "id": 0 }));
-        let text = self.text();
+        let done = act(self);
         self.call(Method::POST, "frame/parent", &json!({}));
-        text
+        done
     }
 
     /// Waits until the page says `words`.
@@ -436,6 +436,14 @@ impl<'a> Tab<'a> {
     pub fn cookie(&self, name: &str) -> Option<Cookie> {
         let found = self.cookies().into_iter().find(|cookie| cookie.name == name);
         found.inspect(|cookie| note_secret(&cookie.value))
+    }
+
+    /// Puts a cookie among those of the host of `url`, as its person can by hand and no script can.
+    pub fn put_cookie(&self, url: &str, name: &str, value: &str) {
+        let cookie = json!({
+            "url": url, "name": name, "value": value, "path": "/", "secure": true, "httpOnly": true, "sameSite": "Lax",
+        });
+        assert_eq!(self.devtools("Network.setCookie", cookie)["success"], true, "the browser takes it");
     }
 
     /// Takes pictures of the page into `target/screenshots`: in the light, in the dark, and on a phone. Each time what

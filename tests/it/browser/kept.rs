@@ -1,19 +1,16 @@
 //! A form that is sent when the session is over, from a real page with a real file, and what becomes of it.
 
 use super::super::harness::{ALICE, BOB, Gateway, Setup};
-use super::{Browser, Tab};
-
-/// Longer than a session may be idle.
-const LUNCH: u64 = 30 * 60 + 1;
+use super::{Browser, IDLE, PAGE, Tab, sign_out};
 
 /// Signs Alice in, has her fill in a form, lets her session run out, and has her send it.
 fn send_too_late(gateway: &Gateway, browser: &Browser, tab: &Tab<'_>) {
     tab.open("/orders/page");
     tab.sign_in(ALICE);
-    tab.shows("a page of the application");
+    tab.shows(PAGE);
     tab.fill("note", "the crane, on Tuesday \u{e9}");
     tab.choose_file("plan", &browser.file("plan.txt", "the crane stands here\n"));
-    gateway.advance(LUNCH);
+    gateway.advance(IDLE);
     gateway.application.forget();
     tab.press("Send with a file");
     tab.shows("What you sent is kept for you.");
@@ -62,10 +59,8 @@ fn somebody_else_who_signs_in_there_does_not_see_it_and_its_person_can_throw_it_
     send_too_late(&gateway, &browser, &tab);
     tab.sign_in(BOB);
     tab.is_at("/orders/page");
-    tab.shows("a page of the application");
-    tab.open("/.vestibule/logout");
-    tab.press("Sign out");
-    tab.shows("You are signed out");
+    tab.shows(PAGE);
+    sign_out(&tab);
     send_too_late(&gateway, &browser, &tab);
     tab.sign_in(ALICE);
     tab.shows("Send this now?");

@@ -2,7 +2,7 @@
 //! stays locked until its person is back.
 
 use super::super::harness::{ALICE, BOB, Setup};
-use super::{Browser, SESSION};
+use super::{Browser, IDLE, PAGE, SESSION, in_new_tab, sign_out, signed_in};
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -21,7 +21,7 @@ fn who_asks_to_be_remembered_is_when_their_browser_comes_back() {
     tab.picture("login-remember-wrong-password");
     // What was asked for is not forgotten for a password that was mistyped.
     tab.sign_in(BOB);
-    tab.shows("a page of the application");
+    tab.shows(PAGE);
     let first = tab.cookie(SESSION).expect("a session");
     assert!(first.is_persistent && first.is_http_only && first.is_secure && first.same_site == "Lax", "{first:?}");
     gateway.advance(6 * DAY);
@@ -29,7 +29,7 @@ fn who_asks_to_be_remembered_is_when_their_browser_comes_back() {
     let tab = browser.tab();
     gateway.application.forget();
     tab.open("/page");
-    tab.shows("a page of the application");
+    tab.shows(PAGE);
     assert_eq!(gateway.application.received()[0].header("x-forwarded-user"), Some("bob"));
     // The secret has changed in the meantime, and what is kept now is the new one.
     let second = tab.cookie(SESSION).expect("a session");
@@ -39,7 +39,7 @@ fn who_asks_to_be_remembered_is_when_their_browser_comes_back() {
     browser.restart();
     let tab = browser.tab();
     tab.open("/page");
-    tab.shows("a page of the application");
+    tab.shows(PAGE);
     assert_eq!(gateway.sessions_of("bob").len(), 1);
     // Nobody is remembered for ever.
     gateway.advance(7 * DAY);
@@ -60,7 +60,7 @@ fn who_does_not_ask_or_may_not_is_forgotten_with_their_browser() {
             tab.tick("remember");
         }
         tab.sign_in(who);
-        tab.shows("a page of the application");
+        tab.shows(PAGE);
         assert!(!tab.cookie(SESSION).expect("a session").is_persistent, "{}", who.0);
         browser.restart();
         let tab = browser.tab();
@@ -78,10 +78,8 @@ fn who_is_remembered_and_signs_out_is_forgotten_at_once() {
     tab.open("/page");
     tab.tick("remember");
     tab.sign_in(BOB);
-    tab.shows("a page of the application");
-    tab.open("/.vestibule/logout");
-    tab.press("Sign out");
-    tab.shows("You are signed out");
+    tab.shows(PAGE);
+    sign_out(&tab);
     browser.restart();
     let tab = browser.tab();
     tab.open("/page");
@@ -93,13 +91,8 @@ fn who_is_remembered_and_signs_out_is_forgotten_at_once() {
 fn a_locked_session_waits_for_its_person_in_every_tab() {
     let gateway = Setup::new().extra("[session.lifetime]\non_idle = \"lock\"").start();
     let browser = Browser::start(&gateway);
-    let tabs = [browser.tab(), browser.new_tab()];
-    tabs[0].open("/first/page");
-    tabs[0].sign_in(ALICE);
-    tabs[0].shows("a page of the application");
-    tabs[1].open("/second/page");
-    tabs[1].shows("a page of the application");
-    gateway.advance(30 * 60);
+    let tabs = [signed_in(&browser, "/first/page", ALICE), in_new_tab(&browser, "/second/page")];
+    gateway.advance(IDLE);
     gateway.application.forget();
     for tab in &tabs {
         tab.press("another one");

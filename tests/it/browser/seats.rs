@@ -1,7 +1,7 @@
 //! Where a person is signed in: the page that shows it, and the one that asks which session ends for a new one.
 
 use super::super::harness::{ALICE, Client, Gateway, Setup};
-use super::{Browser, SESSION, Tab};
+use super::{Browser, PAGE, SESSION, signed_in};
 
 const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) Version/18.0 Mobile/15E148 Safari/604.1";
 
@@ -13,15 +13,6 @@ fn phone(gateway: &Gateway) -> Client {
     client
 }
 
-/// Opens a page, signs in, and sees it.
-fn signed_in(browser: &Browser) -> Tab<'_> {
-    let tab = browser.tab();
-    tab.open("/page");
-    tab.sign_in(ALICE);
-    tab.shows("a page of the application");
-    tab
-}
-
 /// The entry of the list that says these words.
 fn entry(words: &str) -> String {
     format!("//li[contains(normalize-space(), '{words}')]")
@@ -31,7 +22,7 @@ fn entry(words: &str) -> String {
 fn who_has_as_many_sessions_as_they_may_chooses_which_one_ends() {
     let gateway = Setup::new().extra("[session.concurrency]\nmax_sessions = 2\nwhen_full = \"ask\"").start();
     let (first, second) = (Browser::start(&gateway), Browser::start(&gateway));
-    let old = signed_in(&first);
+    let old = signed_in(&first, "/page", ALICE);
     gateway.advance(3 * 60);
     let phone = phone(&gateway);
     gateway.advance(5 * 60);
@@ -48,12 +39,12 @@ fn who_has_as_many_sessions_as_they_may_chooses_which_one_ends() {
     new.press("Do not sign in here");
     new.is_at("/.vestibule/login");
     old.reload();
-    old.shows("a page of the application");
+    old.shows(PAGE);
     new.open("/yard/page?of=7");
     new.sign_in(ALICE);
     new.press_in(&entry("Chrome on Linux"), "End it and sign in here");
     new.is_at("/yard/page?of=7");
-    new.shows("a page of the application");
+    new.shows(PAGE);
     old.reload();
     old.shows("You were signed out here because only so many sessions at once are allowed");
     old.picture("login-displaced");
@@ -77,7 +68,7 @@ fn who_finds_no_room_is_told_what_they_can_do() {
     assert_eq!(phone.post_form("/.vestibule/logout", &[]).send().status, 200);
     tab.sign_in(ALICE);
     tab.is_at("/page");
-    tab.shows("a page of the application");
+    tab.shows(PAGE);
 }
 
 #[test]
@@ -85,7 +76,7 @@ fn a_person_sees_where_they_are_signed_in_and_ends_what_they_do_not_need() {
     let gateway = Setup::new().start();
     let (here, there) = (Browser::start(&gateway), Browser::start(&gateway));
     let phones = [phone(&gateway), phone(&gateway)];
-    let (tab, other) = (signed_in(&here), signed_in(&there));
+    let (tab, other) = (signed_in(&here, "/page", ALICE), signed_in(&there, "/page", ALICE));
     gateway.advance(60);
     tab.open("/.vestibule/logout");
     tab.press("See where you are signed in");
@@ -110,7 +101,7 @@ fn a_person_sees_where_they_are_signed_in_and_ends_what_they_do_not_need() {
     other.reload();
     other.shows("you ended this session from another one");
     other.sign_in(ALICE);
-    other.shows("a page of the application");
+    other.shows(PAGE);
     tab.press("Sign out everywhere, here too");
     tab.shows("All your sessions have ended");
     tab.picture("signed-out-everywhere");

@@ -1,7 +1,7 @@
 //! Signing in and out as people do it: by keyboard, with the back button, in a browser that is closed and opened again.
 
 use super::super::harness::{ALICE, BOB, Setup};
-use super::{Browser, SESSION};
+use super::{Browser, IDLE, PAGE, SESSION, in_new_tab, sign_out, signed_in};
 
 const QUARTER: u64 = 15 * 60;
 const ENTER: &str = "\u{e007}";
@@ -28,7 +28,7 @@ fn a_person_is_asked_for_their_password_and_led_to_where_they_wanted_to_go() {
     ALICE.1.chars().for_each(|key| tab.press_key(&key.to_string()));
     tab.press_key(ENTER);
     tab.is_at("/yard/page?of=7");
-    tab.shows("a page of the application");
+    tab.shows(PAGE);
     let page = |uri: &str| gateway.application.received().into_iter().find(|request| request.uri == uri);
     assert_eq!(page("/yard/page?of=7").expect("asked for").header("x-forwarded-user"), Some("alice"));
     tab.press("another one");
@@ -43,24 +43,19 @@ fn a_person_is_asked_for_their_password_and_led_to_where_they_wanted_to_go() {
 fn who_has_signed_out_cannot_go_back_to_what_they_saw() {
     let gateway = Setup::new().start();
     let browser = Browser::start(&gateway);
-    let tab = browser.tab();
-    tab.open("/yard/page");
-    tab.sign_in(ALICE);
-    tab.shows("a page of the application");
+    let tab = signed_in(&browser, "/yard/page", ALICE);
     tab.open("/.vestibule/logout");
     tab.shows("You are signed in as alice.");
     tab.press("Stay signed in");
     tab.shows("hello from the application");
-    tab.open("/.vestibule/logout");
-    tab.press("Sign out");
-    tab.shows("You are signed out");
+    sign_out(&tab);
     assert_eq!(tab.cookie(SESSION), None);
     assert!(gateway.sessions_of("alice").is_empty());
     gateway.application.forget();
     // Past the question, the start page and the question, to the page.
     (0..4).for_each(|_| tab.back());
     tab.is_at("/.vestibule/login");
-    assert!(!tab.text().contains("a page of the application"), "{}", tab.text());
+    assert!(!tab.text().contains(PAGE), "{}", tab.text());
     gateway.application.assert_untouched();
     tab.sign_in(BOB);
     tab.is_at("/yard/page");
@@ -70,11 +65,8 @@ fn who_has_signed_out_cannot_go_back_to_what_they_saw() {
 fn who_was_away_is_told_so_and_goes_on_where_they_were() {
     let gateway = Setup::new().start();
     let browser = Browser::start(&gateway);
-    let tab = browser.tab();
-    tab.open("/yard/page");
-    tab.sign_in(ALICE);
-    tab.shows("a page of the application");
-    gateway.advance(30 * 60);
+    let tab = signed_in(&browser, "/yard/page", ALICE);
+    gateway.advance(IDLE);
     gateway.application.forget();
     tab.press("another one");
     tab.shows("You were signed out because nothing happened for a while.");
@@ -88,15 +80,12 @@ fn who_was_away_is_told_so_and_goes_on_where_they_were() {
 fn whose_session_is_ended_by_somebody_is_told_by_whom() {
     let gateway = Setup::new().start();
     let browser = Browser::start(&gateway);
-    let tab = browser.tab();
-    tab.open("/yard/page");
-    tab.sign_in(ALICE);
-    tab.shows("a page of the application");
+    let tab = signed_in(&browser, "/yard/page", ALICE);
     gateway.revoke("alice");
     tab.reload();
     tab.shows("Your session was ended by an administrator.");
     tab.sign_in(ALICE);
-    tab.shows("a page of the application");
+    tab.shows(PAGE);
 }
 
 #[test]
@@ -105,10 +94,7 @@ fn a_route_that_asks_for_a_recent_password_gets_it_and_the_person_goes_on() {
     setup.routes += "[[route]]\npath = \"/vault\"\nupstream = \"app\"\nmax_auth_age = \"5m\"\n";
     let gateway = setup.start();
     let browser = Browser::start(&gateway);
-    let tab = browser.tab();
-    tab.open("/yard/page");
-    tab.sign_in(ALICE);
-    tab.shows("a page of the application");
+    let tab = signed_in(&browser, "/yard/page", ALICE);
     let before = tab.cookie(SESSION).expect("a session");
     gateway.advance(5 * 60);
     tab.open("/vault/page?of=7");
@@ -119,13 +105,13 @@ fn a_route_that_asks_for_a_recent_password_gets_it_and_the_person_goes_on() {
     tab.press_key(ENTER);
     tab.shows("The user name or the password is not right.");
     tab.open("/yard/page");
-    tab.shows("a page of the application");
+    tab.shows(PAGE);
     assert_eq!(tab.cookie(SESSION).as_ref(), Some(&before), "the session is as it was");
     tab.open("/vault/page?of=7");
     tab.fill("password", ALICE.1);
     tab.press_key(ENTER);
     tab.is_at("/vault/page?of=7");
-    tab.shows("a page of the application");
+    tab.shows(PAGE);
     assert_ne!(tab.cookie(SESSION).expect("a session"), before);
     assert_eq!(gateway.sessions_of("alice").len(), 1);
 }
@@ -135,9 +121,7 @@ fn two_people_in_two_browsers_have_the_limits_of_their_own_roles() {
     let gateway = Setup::new().extra("[roles.admin]\nidle = \"10m\"").start();
     let (hers, his) = (Browser::start(&gateway), Browser::start(&gateway));
     for (browser, who) in [(&hers, ALICE), (&his, BOB)] {
-        browser.tab().open("/page");
-        browser.tab().sign_in(who);
-        browser.tab().shows("a page of the application");
+        signed_in(browser, "/page", who);
     }
     gateway.advance(10 * 60);
     his.tab().press("another one");
@@ -152,18 +136,13 @@ fn two_people_in_two_browsers_have_the_limits_of_their_own_roles() {
 fn a_session_ends_with_its_browser_and_a_tab_does_not_end_it() {
     let gateway = Setup::new().start();
     let mut browser = Browser::start(&gateway);
-    let tab = browser.tab();
-    tab.open("/page");
-    tab.sign_in(ALICE);
-    tab.shows("a page of the application");
+    let tab = signed_in(&browser, "/page", ALICE);
     let kept = tab.cookie("__Host-device").expect("a device");
     assert!(kept.is_persistent && !tab.cookie(SESSION).expect("a session").is_persistent);
-    let other = browser.new_tab();
-    other.open("/page");
-    other.shows("a page of the application");
+    let other = in_new_tab(&browser, "/page");
     tab.close();
     other.reload();
-    other.shows("a page of the application");
+    other.shows(PAGE);
     gateway.advance(QUARTER / 2);
     browser.restart();
     let tab = browser.tab();

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::harness::{ALICE, Gateway, Setup, eventually};
-use super::{Browser, SESSION, Tab};
+use super::{Browser, IDLE, PAGE, SESSION, Tab, in_new_tab, sign_out, signed_in};
 
 const QUARTER: u64 = 15 * 60;
 
@@ -30,12 +30,7 @@ fn changes(gateway: &Gateway) -> u32 {
 fn two_busy_tabs_are_one_session_while_its_secret_changes() {
     let gateway = Setup::new().start();
     let browser = Browser::start(&gateway);
-    let tabs = [browser.tab(), browser.new_tab()];
-    tabs[0].open("/page");
-    tabs[0].sign_in(ALICE);
-    tabs[0].shows("a page of the application");
-    tabs[1].open("/page");
-    tabs[1].shows("a page of the application");
+    let tabs = [signed_in(&browser, "/page", ALICE), in_new_tab(&browser, "/page")];
     let mut before = tabs[0].cookie(SESSION).expect("a session").value;
     for turn in 1..=4 {
         gateway.advance(QUARTER);
@@ -53,7 +48,7 @@ fn two_busy_tabs_are_one_session_while_its_secret_changes() {
         for tab in &tabs {
             assert_eq!(answers(tab), Value::from([200; 10]), "turn {turn}");
             tab.reload();
-            tab.shows("a page of the application");
+            tab.shows(PAGE);
         }
         before = now;
     }
@@ -67,10 +62,7 @@ fn an_answer_that_was_on_its_way_for_long_does_not_bring_back_the_secret_of_then
     setup.upstream = "first_byte_timeout = \"1h\"".to_owned();
     let gateway = setup.start();
     let browser = Browser::start(&gateway);
-    let (slow, quick) = (browser.tab(), browser.new_tab());
-    slow.open("/page");
-    slow.sign_in(ALICE);
-    slow.shows("a page of the application");
+    let (slow, quick) = (signed_in(&browser, "/page", ALICE), browser.new_tab());
     gateway.advance(QUARTER);
     // It is due to change when this is asked, and has changed when it is answered.
     slow.run("window.answer = fetch('/gate').then(answer => answer.status); return null");
@@ -78,7 +70,7 @@ fn an_answer_that_was_on_its_way_for_long_does_not_bring_back_the_secret_of_then
     for turn in 1..=2 {
         for _ in 0..2 {
             quick.open("/page");
-            quick.shows("a page of the application");
+            quick.shows(PAGE);
         }
         eventually("it has changed", || changes(&gateway) == turn);
         gateway.advance(QUARTER);
@@ -90,7 +82,7 @@ fn an_answer_that_was_on_its_way_for_long_does_not_bring_back_the_secret_of_then
     gateway.advance(61);
     for tab in [&slow, &quick] {
         tab.reload();
-        tab.shows("a page of the application");
+        tab.shows(PAGE);
     }
     assert_eq!(gateway.sessions_of("alice").len(), 1);
     assert!(!gateway.log.text().contains("session.ended"));
@@ -100,13 +92,8 @@ fn an_answer_that_was_on_its_way_for_long_does_not_bring_back_the_secret_of_then
 fn two_tabs_whose_session_ran_out_are_both_told_and_both_go_on() {
     let gateway = Setup::new().start();
     let browser = Browser::start(&gateway);
-    let tabs = [browser.tab(), browser.new_tab()];
-    tabs[0].open("/first/page");
-    tabs[0].sign_in(ALICE);
-    tabs[0].shows("a page of the application");
-    tabs[1].open("/second/page");
-    tabs[1].shows("a page of the application");
-    gateway.advance(30 * 60);
+    let tabs = [signed_in(&browser, "/first/page", ALICE), in_new_tab(&browser, "/second/page")];
+    gateway.advance(IDLE);
     gateway.application.forget();
     // A script is told in words that it can read, and where to sign in.
     tabs.iter().for_each(ask_ten_times);
@@ -141,7 +128,7 @@ fn signing_out_in_one_tab_is_signing_out_in_all_and_cuts_what_they_hear() {
     let tabs = [browser.tab(), browser.new_tab()];
     tabs[0].open("/page");
     tabs[0].sign_in(ALICE);
-    tabs[0].shows("a page of the application");
+    tabs[0].shows(PAGE);
     tabs[1].open("/page");
     tabs[1].run(
         "window.heard = fetch('/stream').then(async answer => { \
@@ -150,9 +137,7 @@ fn signing_out_in_one_tab_is_signing_out_in_all_and_cuts_what_they_hear() {
          }); return null",
     );
     eventually("it hears", || gateway.open_streams() == 1);
-    tabs[0].open("/.vestibule/logout");
-    tabs[0].press("Sign out");
-    tabs[0].shows("You are signed out");
+    sign_out(&tabs[0]);
     assert_eq!(tabs[1].run("return window.heard"), "cut");
     tabs[1].press("another one");
     tabs[1].is_at("/.vestibule/login");
