@@ -2,7 +2,7 @@
 
 use super::super::harness::{ALICE, Scripted, Setup};
 use super::driver::Cookie;
-use super::{Browser, PAGE, SESSION, Tab, signed_in};
+use super::{Browser, PAGE, SESSION, signed_in};
 
 #[test]
 fn no_script_reads_the_session_replaces_it_or_puts_another_beside_it() {
@@ -64,7 +64,7 @@ fn another_site_does_nothing_in_the_name_of_who_is_signed_in() {
     }
     gateway.application.assert_untouched();
     // Our pages are not shown in its frame.
-    let framed = tab.in_frame(Tab::text);
+    let framed = tab.text_of_frame();
     assert!(framed.contains("\"cross_site\"") && !framed.contains("Sign in"), "{framed}");
     // Its form arrives without the session, and is refused whoever sends it.
     tab.press("Win");

@@ -314,11 +314,18 @@ impl<'a> Tab<'a> {
         read.ok().and_then(|text| text.as_str().map(str::to_owned)).unwrap_or_default()
     }
 
+    /// What a person reads in its first frame.
+    pub fn text_of_frame(&self) -> String {
+        self.in_frame(Self::text)
+    }
+
     /// Does something in its first frame.
     pub fn in_frame<T>(&self, act: impl FnOnce(&Self) -> T) -> T {
-        self.call(Method::POST, "frame", &json!({ "id": 0 }));
+        let enter = || self.try_call(Method::POST, "frame", &json!({ "id": 0 })).is_ok();
+        wait("there is a frame", enter, || self.text());
         let done = act(self);
-        self.call(Method::POST, "frame/parent", &json!({}));
+        // To the whole page: the frame may be gone by then.
+        self.call(Method::POST, "frame", &json!({ "id": null }));
         done
     }
 

@@ -48,7 +48,7 @@ fn somebody_else_who_opens_a_locked_screen_gets_a_session_of_their_own() {
     tab.shows("What you sent is kept for you.");
     gateway.application.forget();
     tab.sign_in(BOB);
-    tab.shows(PAGE);
+    tab.shows("the application");
     let received = gateway.application.received();
     assert!(
         received.iter().all(|request| request.method == "GET" && request.header("x-forwarded-user") == Some("bob"))
