@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Look, Requirement, few, met, met_if, must, not_met, outside, shielded};
+use super::{Look, Requirement, few, met, met_if, must, not_met, nothing_of_its_own, outside, shielded};
 use crate::base::units;
 use crate::config::profile::YEAR;
 use crate::session::cookie::{SameSite, VALUE_LENGTH};
@@ -179,6 +179,9 @@ pub(super) fn name(look: &Look<'_>) -> String {
 /// Whether several upstreams are below one host: the scripts of each can then do what people may in the others. Whether they
 /// are applications that have nothing to do with one another, or the parts of one, nothing here can tell.
 fn one_host_each(look: &Look<'_>) -> super::Found {
+    if look.tenant.is_some() {
+        return nothing_of_its_own();
+    }
     let mut hosts: BTreeMap<String, (usize, Vec<String>)> = BTreeMap::new();
     for (place, route) in look.plan.routes.iter().enumerate() {
         let (first, others) = hosts.entry(route.host.to_string()).or_insert((route.upstream, Vec::new()));

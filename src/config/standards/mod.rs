@@ -89,6 +89,11 @@ fn outside(whose: impl Into<String>) -> Found {
     Found(State::Outside, whose.into())
 }
 
+/// What is found at a tenant where it has nothing of its own: routes are everybody's.
+fn nothing_of_its_own() -> Found {
+    met("")
+}
+
 /// Met if it `is`, by the one thing; otherwise not, for the other.
 fn met_if(is: bool, by: impl Into<String>, why_not: impl Into<String>) -> Found {
     if is { met(by) } else { not_met(why_not) }
@@ -101,6 +106,9 @@ pub(super) fn is_bare(policy: &RoutePolicy) -> bool {
 
 /// Whether every route where somebody's session counts refuses what other sites cause.
 fn shielded(look: &Look<'_>) -> Found {
+    if look.tenant.is_some() {
+        return nothing_of_its_own();
+    }
     let mode = look.key("csrf.mode", "\"enforce\"");
     let (mut by_own, mut by_mode) = (Vec::new(), Vec::new());
     for (place, route) in look.plan.routes.iter().enumerate().filter(|(_, route)| is_bare(&route.policy)) {
@@ -222,7 +230,7 @@ fn everywhere(look: &Look<'_>, judge: fn(&Look<'_>) -> Found) -> Found {
     let mut others = Vec::new();
     for (place, tenant) in look.plan.tenants.iter().enumerate() {
         let found = judge(&Look { tenant: Some((place, tenant)), ..*look });
-        if found != all {
+        if found != all && found != nothing_of_its_own() {
             others.push((tenant.id.name(), found));
         }
     }
