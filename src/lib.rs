@@ -85,6 +85,7 @@
 //! | signing somebody out by a link | [`portal::logout`]: a GET ends nothing |
 //! | guessing passwords, and names by the time it takes | [`limit::rate`], [`limit::wrong_passwords`], [`login::password`] |
 //! | shutting somebody out by guessing their password | [`limit::wrong_passwords`]: who has signed in before is no stranger |
+//! | going back to what somebody saw whose session is over | [`enforce::challenge`], [`portal::logout`]: browsers are told to forget; one that has asked for nothing since does not know |
 //! | somebody else at a screen that was left signed in | [`session::timeouts`], and where it matters [`policy::check::recency`] |
 //! | more sessions than somebody may have, by many sign-ins at once | [`session::store`]: counting, making room and adding are one step |
 //! | ending somebody else's session by its handle | [`portal::sessions`]: whatever is not one's own is not there |
