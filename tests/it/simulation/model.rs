@@ -1,99 +1,28 @@
 //! The naive model: plain lists and plain rules, written from the specification and not from the code.
 
-use std::net::IpAddr;
-
-/// What a binding difference leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Answer {
-    Log,
-    StepUp,
-    End,
-}
-
-/// How something is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compared {
-    Not,
-    Exactly,
-    Roughly,
-}
-
-/// The rules of one run. Times are milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    pub idle: u64,
-    pub absolute: u64,
-    /// What who asks to be remembered has in place of these two, where that is offered.
-    pub offered: Option<(u64, u64)>,
-    /// Whether `root` is not remembered.
-    pub forgets_root: bool,
-    /// Whether what is idle is locked.
-    pub locks: bool,
-    /// How old a session is that has reached the level that some requests ask for, and by what pause it has lost it.
-    pub level: (u64, Option<u64>),
-    pub every: Option<u64>,
-    pub grace: u64,
-    pub address: (Compared, Answer),
-    pub agent: (Compared, Answer),
-    /// How many sessions one person may have, and whether the least recently used one ends for another.
-    pub max: Option<(usize, bool)>,
-    /// How many `root` may have, if that is less.
-    pub max_of_root: Option<usize>,
-    /// Whether the store has to be waited for when a session is looked up.
-    pub lookup_waits: bool,
-}
-
-/// Where a request comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub address: &'static str,
-    pub agent: &'static str,
-}
+pub use super::requests::{Asks, Cookie, Head, Place, Request, Sent};
+use super::rules::{Answer, Config, Rules, Shield, same_address, same_agent};
 
 /// A session as the model knows it.
 #[derive(Clone, Debug)]
 pub struct Session {
+    pub tenant: usize,
     pub user: Option<&'static str>,
+    pub is_admin: bool,
+    pub password: u8,
     pub made: u64,
     pub active: u64,
     pub place: Place,
     pub generation: u32,
     pub since: u64,
+    /// Its person may do other things than when its secret was handed out.
+    pub renew: bool,
     pub ended: Option<(&'static str, u64)>,
     pub forgotten: bool,
     pub remembered: bool,
     pub locked: bool,
-    /// The longest time without activity, in milliseconds, begun seconds as whole.
+    /// The longest time without activity.
     pub pause: u64,
-}
-
-/// A cookie as the model knows it.
-#[derive(Clone, Copy, Debug)]
-pub enum Cookie {
-    /// Opens to nothing.
-    Garbage,
-    /// Was sealed here.
-    Sealed { session: usize, generation: u32, day: u64, is_proven: bool },
-}
-
-/// What a route asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asks {
-    Public,
-    Optional,
-    Anonymous,
-    User,
-    Admin,
-    Level,
-}
-
-/// A request that arrived.
-#[derive(Clone, Debug)]
-pub struct Request {
-    pub now: u64,
-    pub asks: Asks,
-    pub place: Place,
-    pub cookies: Vec<Cookie>,
 }
 
 /// What a request is told.
@@ -104,13 +33,17 @@ pub enum Said {
     User(usize),
     New,
     Ask(&'static str),
-    Deny,
+    Deny(&'static str),
 }
 
 /// What came of a request, and what its answer will say in `Set-Cookie` if that still holds when it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub said: Said,
+    /// Whether somebody passes with the rights of an admin: those of the moment that it was decided in.
+    pub is_admin: bool,
+    /// Whether the application is told that somebody has reached the level; a stranger never has.
+    pub has_level: bool,
     pub offer: Option<(usize, u32)>,
     pub deletes: bool,
 }
@@ -135,6 +68,8 @@ const DAY: u64 = 86_400_000;
 /// All sessions there ever were.
 pub struct Model {
     pub rules: Rules,
+    /// What each gateway was told last.
+    pub configs: Vec<Config>,
     pub sessions: Vec<Session>,
     /// What the sessions are called: of several that were begun and used at once, the lowest goes first.
     pub names: Vec<[u8; 16]>,
@@ -142,32 +77,30 @@ pub struct Model {
 
 impl Model {
     /// A session begins.
-    pub fn begin(&mut self, user: Option<&'static str>, remembered: bool, place: Place, now: u64) -> usize {
-        self.sessions.push(Session {
-            user,
-            made: now,
-            active: now,
-            place,
-            generation: 0,
-            since: now,
-            ended: None,
-            forgotten: false,
-            remembered,
-            locked: false,
-            pause: 0,
-        });
+    pub fn begin(&mut self, session: Session) -> usize {
+        self.sessions.push(session);
         self.sessions.len() - 1
     }
 
-    /// Which sessions of a user end, and why, for another one that takes the place of `before`; `None` when it may not
-    /// begin.
-    pub fn room(&self, user: &str, before: Option<usize>, now: u64) -> Option<Vec<(usize, &'static str)>> {
-        let before = before.filter(|at| self.sessions[*at].user == Some(user));
+    /// Which sessions of a person end, and why, for another one that takes the place of `before`, or of one that they have
+    /// chosen; `None` when it may not begin.
+    pub fn room(
+        &self,
+        config: &Config,
+        (tenant, user, is_admin): (usize, &str, bool),
+        before: Option<usize>,
+        chosen: Option<usize>,
+        now: u64,
+    ) -> Option<Vec<(usize, &'static str)>> {
+        let all: Vec<usize> = self.lasting(tenant, user).collect();
+        let before = before.filter(|at| all.contains(at));
         let mut ends: Vec<_> = before.into_iter().map(|at| (at, "replaced")).collect();
-        let Some((max, ends_oldest)) = self.rules.max else { return Some(ends) };
-        let max = self.rules.max_of_root.filter(|_| user == "root").map_or(max, |less| less.min(max));
-        let mut others: Vec<usize> = self.lasting(user).filter(|at| Some(*at) != before).collect();
-        others.retain(|at| match self.over(&self.sessions[*at], now).filter(|why| *why != "locked") {
+        let limits = config.limits(tenant);
+        let (Some(max), Some((_, ends_oldest))) = (limits.most(is_admin), limits.max) else { return Some(ends) };
+        let chosen = chosen.filter(|at| all.contains(at) && Some(*at) != before);
+        ends.extend(chosen.map(|at| (at, "displaced")));
+        let mut others: Vec<usize> = all.into_iter().filter(|at| Some(*at) != before && Some(*at) != chosen).collect();
+        others.retain(|at| match self.over(config, &self.sessions[*at], now).filter(|why| *why != "locked") {
             Some(why) => {
                 ends.push((*at, why));
                 false
@@ -178,14 +111,17 @@ impl Model {
             if !ends_oldest {
                 return None;
             }
-            let used = |at: &usize| (self.sessions[*at].active, self.sessions[*at].made);
-            let least = others.iter().map(used).min().expect("at least one");
-            let oldest: Vec<usize> = others.iter().copied().filter(|at| used(at) == least).collect();
-            let chosen = oldest.into_iter().min_by_key(|at| self.names[*at]).expect("one");
-            others.retain(|at| *at != chosen);
-            ends.push((chosen, "displaced"));
+            let oldest = self.least_recent(&others);
+            others.retain(|at| *at != oldest);
+            ends.push((oldest, "displaced"));
         }
         Some(ends)
+    }
+
+    fn least_recent(&self, among: &[usize]) -> usize {
+        let used = |at: &usize| (self.sessions[*at].active, self.sessions[*at].made);
+        let least = among.iter().map(used).min().expect("at least one");
+        among.iter().copied().filter(|at| used(at) == least).min_by_key(|at| self.names[*at]).expect("one")
     }
 
     /// A session ends, once. Of a stranger's nothing is kept.
@@ -197,25 +133,63 @@ impl Model {
         }
     }
 
-    /// What is over ends, and what ended a day ago is forgotten.
-    pub fn sweep(&mut self, now: u64) {
+    /// What is over ends, what ended a day ago is forgotten, and nobody keeps more than they may have.
+    pub fn sweep(&mut self, config: &Config, now: u64) -> usize {
         for at in 0..self.sessions.len() {
             match self.sessions[at].ended {
                 Some((_, ended)) if now >= ended + DAY => self.sessions[at].forgotten = true,
                 Some(_) => {}
-                None => match self.over(&self.sessions[at], now) {
+                None => match self.over(config, &self.sessions[at], now) {
                     Some("locked") => self.sessions[at].locked = true,
                     Some(why) => self.end(at, why, now),
                     None => {}
                 },
             }
         }
+        let mut displaced = 0;
+        for (tenant, user) in people() {
+            let mut all: Vec<usize> = self.lasting(tenant, user).collect();
+            let is_admin = all.iter().any(|at| self.sessions[*at].is_admin);
+            while config.limits(tenant).most(is_admin).is_some_and(|most| all.len() > most) {
+                let oldest = self.least_recent(&all);
+                all.retain(|at| *at != oldest);
+                self.end(oldest, "displaced", now);
+                displaced += 1;
+            }
+        }
+        displaced
     }
 
-    /// The sessions of a user that last.
-    pub fn lasting<'a>(&'a self, user: &'a str) -> impl Iterator<Item = usize> + 'a {
-        let of_user = |session: &Session| session.user == Some(user) && session.ended.is_none();
-        self.sessions.iter().enumerate().filter(move |(_, session)| of_user(session)).map(|(at, _)| at)
+    /// Sessions follow the users: how many end, and how many have other rights.
+    pub fn follow(&mut self, config: &Config, now: u64) -> (usize, usize) {
+        let all = people().flat_map(|(tenant, user)| self.lasting(tenant, user).collect::<Vec<_>>());
+        let came: Vec<_> = all.collect::<Vec<_>>().into_iter().map(|at| self.follow_one(config, at, now)).collect();
+        let count = |wanted| came.iter().filter(|came| **came == Some(wanted)).count();
+        (count("ended"), count("changed"))
+    }
+
+    /// The same of one of them.
+    pub fn follow_one(&mut self, config: &Config, at: usize, now: u64) -> Option<&'static str> {
+        let session = &mut self.sessions[at];
+        let (why, came) = match config.user(session.tenant, session.user?) {
+            _ if config.limits[session.tenant].is_none() => ("revoked", "ended"),
+            None => ("account_disabled", "ended"),
+            Some(entry) if entry.password != session.password => ("password_changed", "ended"),
+            Some(entry) if entry.is_admin != session.is_admin => {
+                (session.is_admin, session.renew) = (entry.is_admin, true);
+                return Some("changed");
+            }
+            Some(_) => return None,
+        };
+        self.end(at, why, now);
+        Some(came)
+    }
+
+    /// The sessions of somebody that last.
+    pub fn lasting<'a>(&'a self, tenant: usize, user: &'a str) -> impl Iterator<Item = usize> + 'a {
+        let is_theirs = move |session: &Session| session.tenant == tenant && session.user == Some(user);
+        let all = self.sessions.iter().enumerate();
+        all.filter(move |(_, session)| is_theirs(session) && session.ended.is_none()).map(|(at, _)| at)
     }
 
     /// How many sessions last.
@@ -224,8 +198,8 @@ impl Model {
     }
 
     /// The session that our own pages see: whatever its limits, if it has not ended.
-    pub fn current(&self, cookies: &[Cookie], now: u64) -> Option<usize> {
-        self.find(cookies, now).ok().map(|(at, _)| at).filter(|at| self.sessions[*at].ended.is_none())
+    pub fn current(&self, request: &Request) -> Option<usize> {
+        self.find(request).ok().map(|(at, _)| at).filter(|at| self.sessions[*at].ended.is_none())
     }
 
     /// Whether a successor is still one.
@@ -235,9 +209,10 @@ impl Model {
 
     /// The next step of a request: to where it waits for the store, or to its end.
     pub fn step(&mut self, request: &Request, stage: &mut Stage) -> Option<Outcome> {
+        let waits = || self.rules.lookup_waits && request.cookies.iter().any(|cookie| opens(cookie, request));
         match stage.clone() {
-            Stage::Arrived | Stage::LookingUp if request.asks == Asks::Public => Some(plain(Said::Nobody)),
-            Stage::Arrived if self.rules.lookup_waits && request.cookies.iter().any(|c| self.opens(c, request.now)) => {
+            Stage::Arrived | Stage::LookingUp if request.head.asks == Asks::Public => Some(plain(Said::Nobody)),
+            Stage::Arrived if waits() => {
                 *stage = Stage::LookingUp;
                 None
             }
@@ -249,7 +224,7 @@ impl Model {
             Stage::Committing(at, generation, outcome) => {
                 let session = &mut self.sessions[at];
                 if session.ended.is_none() && session.generation < generation {
-                    session.generation = generation;
+                    (session.generation, session.renew) = (generation, false);
                     // Where the clock is late that may be before there was a session, which it then begins with.
                     session.since = request.now.max(session.made);
                 }
@@ -260,15 +235,22 @@ impl Model {
     }
 
     fn decide(&mut self, request: &Request, stage: &mut Stage) -> Option<Outcome> {
-        let several = request.cookies.len() > 1;
-        let (at, shown) = match self.find(&request.cookies, request.now) {
+        let found = self.find(request);
+        // Whatever follows of it, browsers get rid of what is no good beside others.
+        let deletes = request.cookies.len() > 1 && found.is_err();
+        let asks = request.head.asks;
+        let is_shielded = self.rules.shield == Shield::Enforce;
+        if let Some(why) = request.head.sent.foreign(!request.cookies.is_empty()).filter(|_| is_shielded) {
+            return Some(Outcome { deletes, ..plain(Said::Deny(why)) });
+        }
+        let (at, shown) = match found {
             Ok(found) => found,
-            Err(why) => return Some(Outcome { deletes: several, ..plain(without(request.asks, why)) }),
+            Err(why) => return Some(Outcome { deletes, ..plain(without(asks, why)) }),
         };
         match self.judge(&self.sessions[at], shown, request) {
             Judged::Refused { why, ends, locks } => {
                 self.sessions[at].locked |= locks;
-                let outcome = plain(without(request.asks, why));
+                let outcome = plain(without(asks, why));
                 if !ends {
                     return Some(outcome);
                 }
@@ -276,21 +258,19 @@ impl Model {
                 None
             }
             Judged::Usable { offer, commit } => {
-                let said = match (self.sessions[at].user, request.asks) {
-                    (Some(user), Asks::Admin) if user != "root" => return Some(plain(Said::Deny)),
-                    (Some(_), Asks::Level) if !self.is_of_level(&self.sessions[at], request.now) => {
-                        return Some(plain(Said::Deny));
-                    }
-                    (Some(_), _) => Said::User(at),
-                    (None, Asks::User | Asks::Admin | Asks::Level) => return Some(plain(Said::Ask("anonymous"))),
-                    (None, _) => Said::Stranger(at),
-                };
+                if let Some(refusal) = self.refusal(at, request) {
+                    return Some(plain(refusal));
+                }
+                let is_user = self.sessions[at].user.is_some();
+                let said = if is_user { Said::User(at) } else { Said::Stranger(at) };
+                let is_admin = self.sessions[at].is_admin;
+                let has_level = is_user && self.lacks_level(&self.sessions[at], request.now).is_none();
+                let outcome = Outcome { is_admin, has_level, offer: offer.map(|offer| (at, offer)), ..plain(said) };
                 if request.now >= self.sessions[at].active + 1000 {
                     let session = &mut self.sessions[at];
                     session.pause = session.pause.max(request.now - session.active);
                     session.active = request.now;
                 }
-                let outcome = Outcome { said, offer: offer.map(|offer| (at, offer)), deletes: false };
                 if let Some(commit) = commit {
                     *stage = Stage::Committing(at, commit, outcome);
                     return None;
@@ -300,9 +280,44 @@ impl Model {
         }
     }
 
+    /// Why somebody with a good session may not pass.
+    fn refusal(&self, at: usize, Request { head, now, .. }: &Request) -> Option<Said> {
+        let session = &self.sessions[at];
+        let needs_user = !matches!(head.asks, Asks::Public | Asks::Optional | Asks::Anonymous);
+        if session.user.is_none() {
+            return needs_user.then_some(Said::Ask("anonymous"));
+        }
+        let lacks_token = head.sent.changes() && head.token != Some(at) && self.rules.shield == Shield::Enforce;
+        let (age, pause) = (now.saturating_sub(session.made), self.pause(session, *now));
+        match head.asks {
+            Asks::Admin if !session.is_admin => Some(Said::Deny("missing_role")),
+            Asks::Token if lacks_token => Some(Said::Deny("csrf_token")),
+            Asks::Level => self.lacks_level(session, *now).map(Said::Deny),
+            Asks::Fresh => match self.rules.fresh {
+                (_, Some(absolute), _) if age >= absolute => Some(Said::Ask("route_absolute")),
+                (Some(idle), ..) if pause >= idle => Some(Said::Ask("route_idle")),
+                (.., Some(proof)) if age >= proof && head.sent.changes() => Some(Said::Ask("max_auth_age")),
+                _ => None,
+            },
+            Asks::Public | Asks::Optional | Asks::Anonymous | Asks::User | Asks::Admin | Asks::Token => None,
+        }
+    }
+
+    fn lacks_level(&self, session: &Session, now: u64) -> Option<&'static str> {
+        let (after, idle) = self.rules.level;
+        if idle.is_some_and(|idle| self.pause(session, now) >= idle) {
+            return Some("level_lost");
+        }
+        (now.saturating_sub(session.made) < after).then_some("level_not_reached")
+    }
+
+    fn pause(&self, session: &Session, now: u64) -> u64 {
+        now.saturating_sub(session.active).max(session.pause)
+    }
+
     /// The one session that the cookies open; of several, one that lasts, if there is only one.
-    fn find(&self, cookies: &[Cookie], now: u64) -> Result<(usize, u32), &'static str> {
-        let opened: Vec<_> = cookies.iter().map(|cookie| self.open(cookie, now)).collect();
+    fn find(&self, request: &Request) -> Result<(usize, u32), &'static str> {
+        let opened: Vec<_> = request.cookies.iter().map(|cookie| self.open(cookie, request)).collect();
         match opened.as_slice() {
             [] => return Err("no_session"),
             [only] => return *only,
@@ -322,10 +337,11 @@ impl Model {
         }
     }
 
-    fn open(&self, cookie: &Cookie, now: u64) -> Result<(usize, u32), &'static str> {
+    fn open(&self, cookie: &Cookie, request: &Request) -> Result<(usize, u32), &'static str> {
         match *cookie {
-            Cookie::Sealed { session, generation, is_proven, .. } if self.opens(cookie, now) => {
-                match (self.sessions[session].forgotten, is_proven) {
+            Cookie::Sealed { session, generation, is_proven, .. } if opens(cookie, request) => {
+                let is_unknown = self.sessions[session].forgotten || self.sessions[session].tenant != request.tenant();
+                match (is_unknown, is_proven) {
                     (true, _) => Err("unknown_session"),
                     (false, false) => Err("invalid_proof"),
                     (false, true) => Ok((session, generation)),
@@ -335,32 +351,22 @@ impl Model {
         }
     }
 
-    fn longest(&self) -> u64 {
-        self.rules.offered.map_or(0, |(_, absolute)| absolute).max(self.rules.absolute)
-    }
-
-    /// No session is older than its absolute limit, and what ended is known for a day more, so no cookie need be older than
-    /// that.
-    fn opens(&self, cookie: &Cookie, now: u64) -> bool {
-        matches!(cookie, Cookie::Sealed { day, .. } if now / DAY <= day + (self.longest() + DAY) / DAY + 1)
-    }
-
     fn judge(&self, session: &Session, shown: u32, request: &Request) -> Judged {
         let refused = |why, ends| Judged::Refused { why, ends, locks: false };
-        let now = request.now;
+        let (now, place) = (request.now, request.head.place);
         if let Some((why, _)) = session.ended {
             return refused(why, false);
         }
-        let is_former = shown + 1 == session.generation && now < session.since + self.rules.grace;
-        if shown < session.generation && !is_former {
+        let in_grace = now < session.since + self.rules.grace;
+        if shown < session.generation && !(shown + 1 == session.generation && in_grace) {
             return refused("reuse", true);
         }
-        let over = self.over(session, now);
+        let over = self.over(&request.config, session, now);
         if let Some(why) = over.filter(|why| *why != "locked") {
             return refused(why, true);
         }
-        let address = same_address(session.place.address, request.place.address, self.rules.address.0);
-        let agent = same_agent(session.place.agent, request.place.agent, self.rules.agent.0);
+        let address = same_address(session.place.address, place.address, self.rules.address.0);
+        let agent = same_agent(session.place.agent, place.agent, self.rules.agent.0);
         let answers = [(!address, self.rules.address.1, "ip"), (!agent, self.rules.agent.1, "user_agent")];
         let worst = answers.into_iter().filter(|(differs, ..)| *differs).max_by_key(|(_, answer, _)| *answer);
         match worst {
@@ -374,47 +380,45 @@ impl Model {
             return Judged::Refused { why, ends: false, locks: true };
         }
         let is_old = self.rules.every.is_some_and(|every| now >= session.since + every);
+        let has_settled = session.generation == 0 || !in_grace;
+        // What a browser keeps when it is closed, and is not to keep any more. Each time in a minute at the soonest.
+        let is_kept = request.config.limits(session.tenant).remembers(session.is_admin);
         let is_settled = session.generation == 0 || now >= session.since + self.rules.grace.max(60_000);
-        let is_due = is_old || (session.remembered && !self.is_kept(session) && is_settled);
+        let is_due = is_old || (session.renew && has_settled) || (session.remembered && !is_kept && is_settled);
         Judged::Usable {
             offer: (shown == session.generation && is_due).then_some(shown + 1),
             commit: (shown > session.generation).then_some(shown),
         }
     }
 
-    fn is_of_level(&self, session: &Session, now: u64) -> bool {
-        let (after, idle) = self.rules.level;
-        let pause = now.saturating_sub(session.active).max(session.pause);
-        now.saturating_sub(session.made) >= after && idle.is_none_or(|idle| pause < idle)
-    }
-
-    /// Whether somebody who asked to be remembered is.
-    fn is_kept(&self, session: &Session) -> bool {
-        self.rules.offered.is_some() && !(self.rules.forgets_root && session.user == Some("root"))
-    }
-
-    /// How long a session may be idle, and last.
-    pub fn limits(&self, session: &Session) -> (u64, u64) {
-        match self.rules.offered {
-            Some(offered) if session.remembered && self.is_kept(session) => offered,
-            Some(_) | None => (self.rules.idle, self.rules.absolute),
-        }
-    }
-
-    fn over(&self, session: &Session, now: u64) -> Option<&'static str> {
-        let (idle, absolute) = self.limits(session);
+    fn over(&self, config: &Config, session: &Session, now: u64) -> Option<&'static str> {
+        let limits = config.limits(session.tenant);
+        let (idle, absolute) = limits.of(session.remembered, session.is_admin);
         if now >= session.made + absolute {
             Some("absolute")
         } else if session.locked || now >= session.active + idle {
-            Some(if self.rules.locks && session.user.is_some() { "locked" } else { "idle" })
+            Some(if limits.locks && session.user.is_some() { "locked" } else { "idle" })
         } else {
             None
         }
     }
 }
 
+/// Everybody there may be.
+pub fn people() -> impl Iterator<Item = (usize, &'static str)> {
+    (0..super::rules::TENANTS.len()).flat_map(|tenant| super::rules::USERS.map(|user| (tenant, user)))
+}
+
+/// What is sealed for one tenant is nothing at another. No session is older than its absolute limit, and what ended is known
+/// for a day more, so no cookie need be older than that.
+fn opens(cookie: &Cookie, request: &Request) -> bool {
+    let tenant = request.tenant();
+    let days = (request.config.limits(tenant).longest() + DAY) / DAY + 1;
+    matches!(cookie, Cookie::Sealed { tenant: of, day, .. } if *of == tenant && request.now / DAY <= day + days)
+}
+
 const fn plain(said: Said) -> Outcome {
-    Outcome { said, offer: None, deletes: false }
+    Outcome { said, is_admin: false, has_level: false, offer: None, deletes: false }
 }
 
 const fn without(asks: Asks, why: &'static str) -> Said {
@@ -422,28 +426,6 @@ const fn without(asks: Asks, why: &'static str) -> Said {
         Asks::Public | Asks::Optional => Said::Nobody,
         Asks::Anonymous if matches!(why.as_bytes(), b"locked") => Said::Nobody,
         Asks::Anonymous => Said::New,
-        Asks::User | Asks::Admin | Asks::Level => Said::Ask(why),
-    }
-}
-
-fn same_address(one: &str, other: &str, compared: Compared) -> bool {
-    let bytes = |text: &str| match text.parse::<IpAddr>().expect("an address") {
-        IpAddr::V4(address) => (address.octets().to_vec(), 3),
-        IpAddr::V6(address) => (address.octets().to_vec(), 7),
-    };
-    let ((one, rough), (other, _)) = (bytes(one), bytes(other));
-    match compared {
-        Compared::Not => true,
-        Compared::Exactly => one == other,
-        Compared::Roughly => one.len() == other.len() && one[..rough] == other[..rough],
-    }
-}
-
-fn same_agent(one: &str, other: &str, compared: Compared) -> bool {
-    let letters = |text: &str| text.replace(|c: char| c.is_ascii_digit() || c == '.' || c == '_', "");
-    match compared {
-        Compared::Not => true,
-        Compared::Exactly => one == other,
-        Compared::Roughly => letters(one) == letters(other),
+        Asks::User | Asks::Admin | Asks::Level | Asks::Fresh | Asks::Token => Said::Ask(why),
     }
 }

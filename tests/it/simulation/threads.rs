@@ -12,9 +12,10 @@ use vestibule::session::record::{EndReason, Owner};
 use vestibule::session::store::SessionStore;
 use vestibule::session::tenant::TenantId;
 
-use super::model::{Answer, Asks, Compared, Place, Rules};
+use super::model::{Asks, Head, Place, Sent};
+use super::rules::{Answer, Compared, Config, Entry, Limits, Rules, Shield, USERS};
+use super::value_of;
 use super::world::{self, World};
-use super::{USERS, value_of};
 use crate::harness::Dice;
 
 const THREADS: u64 = 4;
@@ -23,6 +24,7 @@ const SESSIONS: usize = 240;
 /// Half of all that happens, happens to the last of these, so that threads meet.
 const BUSY: usize = 40;
 const HERE: Place = Place { address: "192.0.2.1", agent: "Firefox/140" };
+const HEAD: Head = Head { host: 0, asks: Asks::User, sent: Sent::Read, place: HERE, token: None };
 
 /// What all threads know of one session.
 struct Known {
@@ -50,21 +52,28 @@ fn what_always_holds_also_holds_among_threads() {
 
 fn play(seed: u64) {
     let rules = Rules {
-        idle: 1_800_000,
-        absolute: 43_200_000,
-        offered: None,
-        forgets_root: false,
-        locks: false,
         level: (0, None),
+        fresh: (None, None, None),
+        shield: Shield::Enforce,
         every: Some(2000),
         grace: 1000,
         address: (Compared::Not, Answer::End),
         agent: (Compared::Roughly, Answer::End),
-        max: None,
-        max_of_root: None,
         lookup_waits: false,
     };
-    let field = Field::new(World::new(&rules, &[0, 400], seed));
+    let limits = Limits {
+        idle: 1_800_000,
+        absolute: 43_200_000,
+        offered: None,
+        of_admins: None,
+        forgets_admins: false,
+        locks: false,
+        max: None,
+        max_of_admins: None,
+    };
+    let users = USERS.map(|_| Some(Entry { is_admin: false, password: 0 }));
+    let config = Config { limits: [Some(limits), None, None], users: [users; 3] };
+    let field = Field::new(World::new(&rules, &config, &[0, 400], seed));
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             let field = &field;
@@ -85,7 +94,7 @@ impl Field {
             let made = establish::sign_in(
                 world.shared(),
                 &world.snapshot().default,
-                world::principal(user),
+                world::principal(user, false, 0),
                 None,
                 from,
                 None,
@@ -149,7 +158,7 @@ impl Field {
         let (shared, snapshot) = (self.world.shared(), self.world.snapshot());
         let set = establish::cookie(shared, &snapshot.default, live, shown, now).expect("a cookie");
         let value = value_of(set.to_str().expect("text")).to_owned();
-        world::finish(self.world.request(Asks::User, HERE, &[value])).expect("memory works").verdict
+        world::finish(self.world.request(&HEAD, &[value], None)).expect("memory works").verdict
     }
 
     fn revoke(&self, known: &Known) {

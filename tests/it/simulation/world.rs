@@ -3,41 +3,41 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt;
 use http::request::Parts;
-use http::{HeaderMap, Request};
-use tempfile::TempDir;
+use http::{HeaderMap, Method};
 use vestibule::app;
 use vestibule::base::clock::{Clock, ManualClock, Timestamp};
 use vestibule::base::random::Random;
-use vestibule::config::Plan;
-use vestibule::crypto::key_file;
 use vestibule::enforce::authorize::{Authorized, authorize};
 use vestibule::enforce::establish;
+use vestibule::enforce::people::{self, Followed};
 use vestibule::enforce::shared::Shared;
 use vestibule::enforce::snapshot::Snapshot;
+use vestibule::enforce::tenant::Tenant;
+use vestibule::policy::decide::{Presented, decide};
 use vestibule::policy::facts::Facts;
-use vestibule::policy::route_policy::{Access, RoutePolicy, SessionRules};
-use vestibule::reader::Document;
-use vestibule::session::binding::{AddressMode, AgentMode, Answer, BindingRules, TlsFingerprint};
-use vestibule::session::concurrency::{Concurrency, Limit, WhenFull};
+use vestibule::policy::trace::NoTrace;
+use vestibule::policy::verdict::Verdict;
+use vestibule::session::binding::TlsFingerprint;
+use vestibule::session::concurrency::{Concurrency, Limit};
 use vestibule::session::handle::SessionHandle;
-use vestibule::session::level::Level;
 use vestibule::session::live::Live;
 use vestibule::session::principal::Principal;
 use vestibule::session::record::{EndReason, Owner, Person, Record};
-use vestibule::session::rotation::RotationRule;
 use vestibule::session::store::{Created, Lookup, Page, SessionStore, StoreError};
-use vestibule::session::tenant::ByTenant;
-use vestibule::session::timeouts::{Lifetime, Lifetimes, OnIdle, Over, RoleLifetime};
+use vestibule::session::tenant::{ByTenant, TenantId};
+use vestibule::session::timeouts::{Lifetimes, Over};
 use vestibule::store::memory::MemoryStore;
 
-use super::model::{self, Asks, Compared, Place, Rules};
+use super::model::{Head, Place, Sent};
+use super::plans;
+use super::rules::{Config, HOSTS, Rules, TENANTS};
 use crate::harness::START;
 
 /// A memory store that lets everyone wait once before each operation, so that requests can overtake each other.
@@ -46,9 +46,16 @@ pub struct Turnstile {
     lookup_waits: bool,
 }
 
-async fn turn() {
+pub async fn turn() {
     let mut has_waited = false;
-    poll_fn(|_| if std::mem::replace(&mut has_waited, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_waited, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl SessionStore for Turnstile {
@@ -148,11 +155,15 @@ pub type Flight = Pin<Box<dyn Future<Output = Result<Authorized, StoreError>>>>;
 struct Node {
     shared: Arc<Shared>,
     snapshot: Arc<Snapshot>,
+    /// The configuration before.
+    former: Option<Arc<Snapshot>>,
     clock: ManualClock,
+    turnstile: Arc<Turnstile>,
 }
 
 /// Gateways with one store, each with a clock of its own. What happens, happens at one of them.
 pub struct World {
+    rules: Rules,
     nodes: Vec<Node>,
     here: usize,
     pub store: Arc<MemoryStore>,
@@ -161,15 +172,30 @@ pub struct World {
 impl World {
     /// A gateway with these rules for each of `late`, the clock of which is late by so many milliseconds; handles, seeds
     /// and nonces are fixed by `seed`.
-    pub fn new(rules: &Rules, late: &[u64], seed: u64) -> Self {
+    pub fn new(rules: &Rules, config: &Config, late: &[u64], seed: u64) -> Self {
         let store = Arc::new(MemoryStore::default());
-        let node = |(at, late): (usize, &u64)| Node::new(rules, *late, seed + ((at as u64) << 32), Arc::clone(&store));
-        Self { nodes: late.iter().enumerate().map(node).collect(), here: 0, store }
+        let node = |(at, late): (usize, &u64)| {
+            let clock = ManualClock::at(Timestamp::from_millis(START.as_millis() - late));
+            let turnstile = Arc::new(Turnstile { inner: Arc::clone(&store), lookup_waits: rules.lookup_waits });
+            let shared = Arc::new(share(rules, config, &clock, seed + ((at as u64) << 32), &turnstile));
+            Node { snapshot: shared.snapshot.load_full(), former: None, shared, clock, turnstile }
+        };
+        Self { rules: *rules, nodes: late.iter().enumerate().map(node).collect(), here: 0, store }
     }
 
     /// What happens next, happens at this one.
     pub fn go_to(&mut self, node: usize) {
         self.here = node % self.nodes.len();
+    }
+
+    /// Which of them that is.
+    pub const fn here(&self) -> usize {
+        self.here
+    }
+
+    /// How many there are.
+    pub const fn nodes(&self) -> usize {
+        self.nodes.len()
     }
 
     /// What is shared there.
@@ -180,6 +206,20 @@ impl World {
     /// The configuration there.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.nodes[self.here].snapshot
+    }
+
+    /// The one before, as a request may still have that came before the reload.
+    pub fn former(&self) -> Option<&Arc<Snapshot>> {
+        self.nodes[self.here].former.as_ref()
+    }
+
+    /// Another configuration comes into force there, as a reload has it.
+    pub fn reload(&mut self, config: &Config) -> Followed {
+        let node = &mut self.nodes[self.here];
+        let made = share(&self.rules, config, &node.clock, 0, &node.turnstile).snapshot.load_full();
+        node.former = Some(std::mem::replace(&mut node.snapshot, Arc::clone(&made)));
+        node.shared.snapshot.store(made);
+        finish(people::follow(&node.shared, node.clock.now())).expect("memory works")
     }
 
     /// The time there.
@@ -193,14 +233,24 @@ impl World {
     }
 
     /// A request arrives now; nothing of it is done yet.
-    pub fn request(&self, asks: Asks, place: Place, cookies: &[String]) -> Flight {
+    pub fn request(&self, head: &Head, cookies: &[String], token: Option<&str>) -> Flight {
         let (shared, snapshot, now) = (Arc::clone(self.shared()), Arc::clone(self.snapshot()), self.now());
-        let levels = &snapshot.default.rules.levels;
-        let (parts, route) = (parts(place, cookies), route(asks, levels.first()));
+        let (parts, head, rules) = (parts(head, cookies, token), *head, self.rules);
         Box::pin(async move {
-            let facts = Facts::read(&parts, address(place)).expect("a good request");
-            authorize(&shared, &snapshot.default, &route, &facts, &parts.headers, now).await
+            let tenant = at_host(&snapshot, head.host);
+            let route = plans::route(&rules, head.asks, tenant.rules.levels.first());
+            authorize(&shared, tenant, &route, &facts(&parts, &head), &parts.headers, now).await
         })
+    }
+
+    /// What would be said of a request with the present secret of a session, if it came now: `None` when it would pass.
+    pub fn would_be_told(&self, head: &Head, live: &Live) -> Option<Verdict> {
+        let (parts, tenant) = (parts(head, &["whatever".to_owned()], None), at_host(self.snapshot(), head.host));
+        let route = plans::route(&self.rules, head.asks, tenant.rules.levels.first());
+        let presented = Presented::Session { session: live.view(), generation: live.rotation().generation };
+        let now = self.now();
+        let verdict = decide(&tenant.rules, &route, presented, &facts(&parts, head), now, &mut NoTrace).verdict;
+        (!matches!(verdict, Verdict::Allow(_))).then_some(verdict)
     }
 
     /// The session of this handle, as the store has it.
@@ -212,38 +262,30 @@ impl World {
     }
 }
 
-/// The keys of all of them.
-fn keys() -> String {
-    static FOLDER: OnceLock<TempDir> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
-        let folder = tempfile::tempdir().expect("a folder");
-        key_file::make(&folder.path().join("keys"), &Random::seeded(1)).expect("written");
-        folder
-    });
-    format!("[keys]\nsecrets = [\"file:{}\"]\n", folder.path().join("keys").display())
+fn share(rules: &Rules, config: &Config, clock: &ManualClock, seed: u64, store: &Arc<Turnstile>) -> Shared {
+    let parts = app::Parts {
+        clock: Clock::Manual(clock.clone()),
+        random: Random::seeded(seed),
+        store: Some(Arc::clone(store) as Arc<dyn SessionStore>),
+        values: None,
+        log: Box::new(std::io::sink()),
+    };
+    app::share(&plans::plan(rules, config), parts).expect("it starts")
 }
 
-impl Node {
-    fn new(rules: &Rules, late: u64, seed: u64, store: Arc<MemoryStore>) -> Self {
-        let text = keys()
-            + "[server]\nlisten = [\"127.0.0.1:0\"]\n[[server.certificate]]\ncert = \"c\"\nkey = \"k\"\ngenerate = true\n[session.store]\nkind = \"memory\"\n\
-                    [[upstream]]\nname = \"app\"\nservers = [\"http://127.0.0.1:1\"]\n\
-                    [[route]]\npath = \"/\"\nupstream = \"app\"\naccess = \"public\"\n";
-        let mut plan =
-            Plan::of(&Document::parse("gateway.toml", &text)).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        plan.session.rules = session_rules(rules);
-        let clock = ManualClock::at(Timestamp::from_millis(START.as_millis() - late));
-        let parts = app::Parts {
-            clock: Clock::Manual(clock.clone()),
-            random: Random::seeded(seed),
-            store: Some(Arc::new(Turnstile { inner: store, lookup_waits: rules.lookup_waits })),
-            values: None,
-            log: Box::new(std::io::sink()),
-        };
-        let shared = Arc::new(app::share(&plan, parts).expect("it starts"));
-        let snapshot = shared.snapshot.load_full();
-        Self { shared, snapshot, clock }
-    }
+/// Whose a host is.
+pub fn at_host(snapshot: &Snapshot, host: usize) -> &Tenant {
+    snapshot.tenant(HOSTS[host])
+}
+
+/// A tenant by its place, if it is configured.
+pub fn tenant(snapshot: &Snapshot, tenant: usize) -> Option<&Tenant> {
+    snapshot.tenant_named(tenant_id(tenant))
+}
+
+/// What a tenant is called.
+pub fn tenant_id(tenant: usize) -> TenantId {
+    TenantId::of(TENANTS[tenant]).expect("room")
 }
 
 /// Goes on with something until it has to wait, or is done.
@@ -261,8 +303,8 @@ pub fn finish<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// The headers of a request.
-pub fn headers(place: Place, cookies: &[String]) -> HeaderMap {
-    parts(place, cookies).headers
+pub fn headers(head: &Head, cookies: &[String]) -> HeaderMap {
+    parts(head, cookies, None).headers
 }
 
 /// The client's address.
@@ -276,84 +318,40 @@ pub fn from(place: Place) -> establish::Place<'static> {
 }
 
 /// Who signs in under this name.
-pub fn principal(user: &str) -> Principal {
-    let role = if user == "root" { "admin" } else { "staff" };
-    Principal::new(user, None, &[], &[role.to_owned()])
+pub fn principal(user: &str, is_admin: bool, password: u8) -> Principal {
+    plans::user(user, is_admin, password).principal()
 }
 
-fn parts(place: Place, cookies: &[String]) -> Parts {
-    let pairs: Vec<String> = cookies.iter().map(|value| format!("__Host-session={value}")).collect();
-    let mut request = Request::get("/").header("host", "app.example.test").header("user-agent", place.agent);
-    if !pairs.is_empty() {
+fn parts(head: &Head, cookies: &[String], token: Option<&str>) -> Parts {
+    let method = if head.sent.changes() { Method::POST } else { Method::GET };
+    let host = HOSTS[head.host];
+    let own = format!("https://{host}");
+    let says: &[(&str, &str)] = match head.sent {
+        Sent::Read | Sent::Unsaid => &[],
+        Sent::ReadElsewhere => &[("sec-fetch-site", "cross-site")],
+        Sent::Own => &[("sec-fetch-site", "same-origin"), ("origin", &own)],
+        Sent::OwnOld => &[("referer", &format!("{own}/form"))],
+        Sent::Elsewhere => &[("sec-fetch-site", "cross-site"), ("origin", &own)],
+        Sent::Sibling => &[("sec-fetch-site", "same-site"), ("origin", "https://wiki.example.test")],
+        Sent::Socket => &[("origin", &own)],
+        Sent::SocketElsewhere => &[("origin", "https://evil.test")],
+    };
+    let mut request = http::Request::builder().method(method).uri("/");
+    request = request.header("host", host).header("user-agent", head.place.agent);
+    for (name, value) in says {
+        request = request.header(*name, *value);
+    }
+    if !cookies.is_empty() {
+        let pairs: Vec<String> = cookies.iter().map(|value| format!("__Host-session={value}")).collect();
         request = request.header("cookie", pairs.join("; "));
+    }
+    if let Some(token) = token {
+        request = request.header(plans::TOKEN_HEADER, token);
     }
     request.body(()).expect("a request").into_parts().0
 }
 
-fn route(asks: Asks, level: Option<&Arc<Level>>) -> RoutePolicy {
-    let access = match asks {
-        Asks::Public => Access::Public,
-        Asks::Optional => Access::Optional,
-        Asks::Anonymous => Access::Anonymous,
-        Asks::User | Asks::Admin | Asks::Level => Access::Authenticated,
-    };
-    let roles = if asks == Asks::Admin { vec!["ops".into(), "admin".into()] } else { Vec::new() };
-    let level = level.filter(|_| asks == Asks::Level).cloned();
-    RoutePolicy { level, ..RoutePolicy::new(access, roles) }
-}
-
-fn level(rules: &Rules) -> Arc<Level> {
-    let (after, idle) = rules.level;
-    let (after, idle) = (Duration::from_millis(after), idle.map(Duration::from_millis));
-    Arc::new(Level { name: "established".into(), after, idle })
-}
-
-fn lifetimes(rules: &Rules) -> Lifetimes {
-    let pair =
-        |(idle, absolute)| Lifetime { idle: Duration::from_millis(idle), absolute: Duration::from_millis(absolute) };
-    let of_root =
-        RoleLifetime { role: "admin".into(), forbids_remembering: rules.forgets_root, ..RoleLifetime::default() };
-    Lifetimes {
-        remembered: rules.offered.map(pair),
-        on_idle: if rules.locks { OnIdle::Lock } else { OnIdle::End },
-        ..Lifetimes::new(pair((rules.idle, rules.absolute)), [of_root])
-    }
-}
-
-fn session_rules(rules: &Rules) -> SessionRules {
-    let answer = |answer| match answer {
-        model::Answer::Log => Answer::Log,
-        model::Answer::StepUp => Answer::StepUp,
-        model::Answer::End => Answer::End,
-    };
-    let binding = BindingRules {
-        address: match rules.address.0 {
-            Compared::Not => AddressMode::Off,
-            Compared::Exactly => AddressMode::Exact,
-            Compared::Roughly => AddressMode::Prefix { v4: 24, v6: 56 },
-        },
-        address_answer: answer(rules.address.1),
-        agent: match rules.agent.0 {
-            Compared::Not => AgentMode::Off,
-            Compared::Exactly => AgentMode::Exact,
-            Compared::Roughly => AgentMode::Family,
-        },
-        agent_answer: answer(rules.agent.1),
-        ..BindingRules::default()
-    };
-    SessionRules {
-        lifetimes: lifetimes(rules),
-        levels: [level(rules)].into(),
-        rotation: RotationRule {
-            every: rules.every.map(Duration::from_millis),
-            grace: Duration::from_millis(rules.grace),
-        },
-        binding,
-        concurrency: rules.max.map(|(max, ends_oldest)| {
-            let when_full = if ends_oldest { WhenFull::EndOldest } else { WhenFull::Refuse };
-            let roles = rules.max_of_root.map(|max| ("admin".into(), max)).into_iter().collect();
-            Arc::new(Concurrency { all: Some(max), roles, when_full })
-        }),
-        ..SessionRules::default()
-    }
+fn facts<'a>(parts: &'a Parts, head: &Head) -> Facts<'a> {
+    let is_websocket = matches!(head.sent, Sent::Socket | Sent::SocketElsewhere);
+    Facts { is_websocket, ..Facts::read(parts, address(head.place)).expect("a good request") }
 }
