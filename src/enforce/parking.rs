@@ -415,3 +415,22 @@ impl Drop for Reading<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_so_many_are_read_at_once_of_one_person_and_of_all() {
+        let (lot, person) = (ParkingLot::default(), |number: u8| [number; 16]);
+        let first = lot.begin(person(0), 2);
+        let second = lot.begin(person(0), 2);
+        assert!(first.is_some() && second.is_some() && lot.begin(person(0), 2).is_none());
+        let others: Vec<_> = (1..MAX_AT_ONCE as u8 - 1).map(|number| lot.begin(person(number), 2)).collect();
+        assert!(others.iter().all(Option::is_some) && lot.begin(person(200), 2).is_none(), "of all");
+        drop(first);
+        assert!(lot.begin(person(0), 2).is_some(), "what has been read makes room");
+        drop((second, others));
+        assert!(lot.being_read.lock().unwrap_or_else(PoisonError::into_inner).is_empty());
+    }
+}
