@@ -82,6 +82,7 @@
 //! | a form of another site, sent with somebody's cookie (CSRF), and a WebSocket of its | [`policy::check::csrf`], by [`policy::origin`]; before anything is said of the session |
 //! | what one tenant has given out, used at another | [`enforce::tenant`]: sealed by its name, and a session is none elsewhere |
 //! | signing somebody in as somebody else | [`login::attempt`]: forms are tied to a browser |
+//! | a page laid around one of ours (clickjacking) | [`enforce::pages`]: nobody may frame them; [`enforce::framed`]: what only says something |
 //! | signing somebody out by a link | [`portal::logout`]: a GET ends nothing |
 //! | guessing passwords, and names by the time it takes | [`limit::rate`], [`limit::wrong_passwords`], [`login::password`] |
 //! | shutting somebody out by guessing their password | [`limit::wrong_passwords`]: who has signed in before is no stranger |

@@ -1,17 +1,20 @@
-//! Asking somebody to sign in: a redirect for a person who is going somewhere, 401 for everything else.
+//! Asking somebody to sign in: a redirect for a person who is going somewhere, a page with the way there for one who is in a
+//! frame, 401 for everything else.
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Response, StatusCode, header};
 
 use crate::enforce::body::AnswerBody;
-use crate::enforce::parking::{Challenged, Outcome};
+use crate::enforce::framed;
+use crate::enforce::parking::{Challenged, Outcome, PostId, owner_of};
 use crate::enforce::respond::{self, Refusal};
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::PREFIX;
 use crate::enforce::tenant::Tenant;
 use crate::login::attempt::Return;
 use crate::observe::metrics::Metrics;
+use crate::policy::navigation::{Navigation, is_by_page_around};
 use crate::policy::return_to::ReturnTo;
 
 /// The answer to a request that somebody must sign in for, and what became of the form that they sent, if it was one.
@@ -19,18 +22,24 @@ pub fn challenge(
     shared: &Shared,
     tenant: &Tenant,
     asked: &Challenged<'_>,
-    is_navigation: bool,
+    navigation: Navigation,
     outcome: Outcome,
 ) -> Response<AnswerBody> {
     let (parts, reason) = (asked.parts, asked.reason);
     Metrics::count(&shared.metrics.challenges, reason.name());
-    if !is_navigation {
+    if navigation == Navigation::None {
         return respond::refused(&Refusal::Unauthenticated(reason), false);
     }
     let to = back_to(parts, asked.facts.authority).unwrap_or_else(ReturnTo::start);
-    let back = Return { to, notice: outcome.notice(&reason.notice().unwrap_or_default()), kept: outcome.kept() };
-    let link = tenant.attempts.link(&shared.random, &back, asked.now);
-    let mut led = respond::redirect(status_of(&parts.method), &format!("{PREFIX}login?return={link}"));
+    let notice = outcome.notice(&reason.notice().unwrap_or_default());
+    let whose = asked.live.and_then(|live| live.principal()).map(|owner| owner_of(tenant.id.name(), &owner.user));
+    let back = Return { to, notice, whose, kept: outcome.kept().map(PostId::bytes) };
+    let link = format!("{PREFIX}login?return={}", tenant.attempts.link(&shared.random, &back, asked.now));
+    let mut led = match navigation {
+        // Our login page is in nobody's frame: a page around it could make its person type elsewhere.
+        Navigation::Frame => framed::out_of_frame(&back.notice, &link),
+        Navigation::Window | Navigation::None => respond::redirect(status_of(&parts.method), &link),
+    };
     if reason.is_end() {
         respond::forget_pages(&mut led);
     }
@@ -45,9 +54,21 @@ pub fn status_of(method: &Method) -> StatusCode {
 /// Where the person goes on: what they asked for, or, since a form that was posted cannot be fetched again, the page that
 /// they sent it from, if it was one of this host's application.
 pub(super) fn back_to(parts: &Parts, authority: &str) -> Option<ReturnTo> {
-    if parts.method == Method::GET {
-        return ReturnTo::new(parts.uri.path_and_query().map_or("/", PathAndQuery::as_str));
+    if parts.method == Method::GET && !is_by_page_around(&parts.headers) {
+        return own(parts);
     }
+    let page = page_sent_from(parts, authority);
+    // What fills a frame is no page to go back to; the page around it is, and fills its frame again.
+    if parts.method == Method::GET { page.or_else(|| own(parts)) } else { page }
+}
+
+/// What was asked for.
+fn own(parts: &Parts) -> Option<ReturnTo> {
+    ReturnTo::new(parts.uri.path_and_query().map_or("/", PathAndQuery::as_str))
+}
+
+/// The page of this host's application that a request was sent from, if it was.
+fn page_sent_from(parts: &Parts, authority: &str) -> Option<ReturnTo> {
     let page = parts.headers.get(header::REFERER)?.to_str().ok()?.strip_prefix("https://")?;
     let (host, path) = page.split_at_checked(authority.len())?;
     let is_of_application = host.eq_ignore_ascii_case(authority) && !path.starts_with(PREFIX);

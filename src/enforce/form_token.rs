@@ -3,6 +3,9 @@
 //!
 //! Forms of the urlencoded kind, as long as they say how long they are and that is not much. Other forms (multipart) are
 //! as a rule what is uploaded: to find a field, all of it would have to be read here, so theirs comes in the header.
+//!
+//! An application that has the token in all its forms sends it to its other routes as well, which do not ask for it: it is
+//! taken out there, too, but on public routes, where no cookie is read. Where no route asks for it, no form is read.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,16 +14,18 @@ use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderValue, header};
 use http_body::Body;
-use http_body_util::{BodyExt, Limited};
 
 use crate::base::clock::Timestamp;
 use crate::base::deadline::{Deadline, Deadlines};
 use crate::enforce::body::ClientBody;
+use crate::enforce::form::{Unread, whole};
 use crate::enforce::respond::Refusal;
+use crate::enforce::snapshot::Snapshot;
 use crate::policy::check::csrf;
 use crate::policy::facts::{Expectation, Facts, expectation};
+use crate::policy::navigation::FormKind;
 use crate::policy::origin;
-use crate::policy::route_policy::{RoutePolicy, TokenNames};
+use crate::policy::route_policy::{Access, RoutePolicy, TokenNames};
 use crate::session::cookie::{MAX_CANDIDATES, SessionCookie};
 
 /// The largest form that is read for its token, in bytes: as much as is gathered of any body before its application is
@@ -58,6 +63,7 @@ impl Form {
 /// # Errors
 /// When the form breaks off, or comes too slowly.
 pub async fn look(
+    snapshot: &Snapshot,
     route: &RoutePolicy,
     cookie: &SessionCookie,
     facts: &Facts<'_>,
@@ -65,41 +71,35 @@ pub async fn look(
     deadlines: &Rc<Deadlines>,
     now: Timestamp,
 ) -> Result<Form, Refusal> {
-    match wanted(route, cookie, facts, body.as_ref(), now) {
+    let names = snapshot.csrf_token.as_deref();
+    match names.filter(|_| is_wanted(route, cookie, facts, body.as_ref(), now)) {
         // Boxed, so that the future of an ordinary request stays small.
         Some(names) => Box::pin(read(names, body, deadlines.set(None), now)).await,
         None => Ok(Form::default()),
     }
 }
 
-/// By which names the token is to be looked for in a form, if it is: only where the route asks for it, the header does not have it,
-/// and whoever sends it holds a cookie that was given out here, so that nobody else has anything kept in memory.
-fn wanted<'a>(
-    route: &'a RoutePolicy,
+/// Whether the token is to be looked for in a form: only where whoever sends it holds a cookie that was given out here, so
+/// that nobody else has anything kept in memory.
+fn is_wanted(
+    route: &RoutePolicy,
     cookie: &SessionCookie,
     facts: &Facts<'_>,
     body: Option<&ClientBody>,
     now: Timestamp,
-) -> Option<&'a TokenNames> {
-    let names = route.csrf.as_ref()?.token.as_deref()?;
+) -> bool {
     let body =
         body.filter(|body| !body.is_end_stream() && body.size_hint().exact().is_some_and(|length| length <= MAX_FORM));
     let headers = facts.headers;
-    let is_form = || {
-        let kind = headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
-        let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-        kind.eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
-            && !headers.contains_key(header::CONTENT_ENCODING)
-    };
-    let is_wanted = body.is_some()
+    body.is_some()
+        && route.access != Access::Public
         && origin::is_unsafe(facts.method)
-        && !headers.contains_key(&names.header)
-        && is_form()
+        && FormKind::of(headers) == Some(FormKind::Urlencoded)
+        && !headers.contains_key(header::CONTENT_ENCODING)
         // Who waits to be told to go on is told once it is decided that they may.
         && expectation(headers) == Expectation::Nothing
         && csrf::judge(facts, true).0.is_none()
-        && cookie.candidates(headers).take(MAX_CANDIDATES).any(|value| cookie.open(value, now).is_some());
-    is_wanted.then_some(names)
+        && cookie.candidates(headers).take(MAX_CANDIDATES).any(|value| cookie.open(value, now).is_some())
 }
 
 /// Reads a form and takes the token out of it.
@@ -110,13 +110,11 @@ async fn read(
     now: Timestamp,
 ) -> Result<Form, Refusal> {
     let Some(unread) = body else { return Err(Refusal::Internal) };
-    deadline.move_to(Some(now.plus(FORM_TIMEOUT)));
-    let collected = deadline.limit(Limited::new(&mut *unread, MAX_FORM as usize).collect()).await;
-    let content = match collected {
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(_)) => return Err(Refusal::BrokenUpload),
-        Err(_) => return Err(Refusal::SlowUpload),
-    };
+    let content = whole(unread, MAX_FORM as usize, &deadline, now.plus(FORM_TIMEOUT)).await;
+    let content = content.map_err(|why| match why {
+        Unread::TooLarge | Unread::Broken => Refusal::BrokenUpload,
+        Unread::Slow => Refusal::SlowUpload,
+    })?;
     let (token, rest) = taken_out(&content, &names.field);
     let length = rest.as_ref().map(Bytes::len);
     unread.put_back(rest.unwrap_or(content));
@@ -125,7 +123,7 @@ async fn read(
 
 /// The token of a form, if it is there once, and the form without it, if it is there at all. The rest stays as it was
 /// written, to the byte.
-fn taken_out(content: &Bytes, field: &str) -> (Option<String>, Option<Bytes>) {
+pub fn taken_out(content: &Bytes, field: &str) -> (Option<String>, Option<Bytes>) {
     let is_token = |pair: &[u8]| form_urlencoded::parse(pair).next().is_some_and(|(name, _)| name == field);
     let mut tokens = content.split(|byte| *byte == b'&').filter(|pair| is_token(pair));
     let Some(first) = tokens.next() else { return (None, None) };

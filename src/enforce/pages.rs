@@ -7,6 +7,7 @@
 //! The templates lie beside this file. Each type names its own in a one-line `source`, so that no `templates/` folder
 //! and no `askama.toml` is needed at the top; cargo runs the compiler in the package's folder, where the path begins.
 
+mod kept;
 mod parked;
 mod sessions;
 
@@ -17,6 +18,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
+pub use kept::{KeptPage, KeptRow};
 pub use parked::{Field, ParkedPage, Shown, let_forms_lead_on};
 pub use sessions::{ChoicePage, SessionRow, SessionsPage};
 
@@ -71,6 +73,8 @@ pub struct LoginPage<'a> {
     pub message: Option<&'a str>,
     /// Why the person is here, such as the end of their last session. Not an error.
     pub notice: Option<&'a str>,
+    /// Where they go on who have signed in in another tab meanwhile: a path of our own origin.
+    pub go_on: Option<&'a str>,
 }
 
 impl LoginPage<'_> {
@@ -233,6 +237,7 @@ mod tests {
         remember: None,
         message: None,
         notice: None,
+        go_on: None,
     };
 
     fn hostile_pages() -> [String; 3] {
@@ -245,6 +250,7 @@ mod tests {
                 remember: Some(RememberChoice { is_ticked: true, span: HOSTILE, may_be_refused: true }),
                 message: Some(HOSTILE),
                 notice: Some(HOSTILE),
+                go_on: Some(HOSTILE),
             }
             .render(),
             LogoutPage { username: HOSTILE, action: HOSTILE, sessions: HOSTILE }.render(),
@@ -298,6 +304,7 @@ mod tests {
             remember: Some(RememberChoice { is_ticked: true, span: "x", may_be_refused: true }),
             message: Some("x"),
             notice: Some("x"),
+            go_on: Some("x"),
             ..LOGIN
         }
         .render();
@@ -416,7 +423,7 @@ mod tests {
         let html = MessagePage { request_id: Some("r-7"), action: Some(("Go back", "/")), ..usual }.render();
         assert!(html.contains("<title>Not available just now</title>") && html.contains("role=\"alert\""));
         assert!(html.contains("Error 503") && html.contains("r-7"));
-        assert!(html.contains("<a class=\"button\" href=\"/\">Go back</a>"));
+        assert!(html.contains("<a class=\"button\" href=\"/\" target=\"_top\">Go back</a>"));
 
         let calm = MessagePage::signed_out("/p/login").render();
         assert!(!calm.contains("Error") && !calm.contains("role=\"alert\"") && calm.contains("href=\"/p/login\""));

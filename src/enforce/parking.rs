@@ -15,8 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http::{Method, header};
 
 use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadlines;
@@ -24,12 +23,14 @@ use crate::crypto::keyring::{KeyRing, Purpose};
 use crate::crypto::seal::Sealer;
 use crate::enforce::authorize::AnswerCookies;
 use crate::enforce::body::ClientBody;
+use crate::enforce::form::{Unread, whole};
 use crate::enforce::shared::Shared;
 use crate::enforce::tenant::Tenant;
-use crate::login::attempt::{Browser, Kept};
+use crate::login::attempt::Browser;
 use crate::observe::audit::{AuditEvent, AuditFields};
 use crate::observe::metrics::Metrics;
 use crate::policy::facts::{Expectation, Facts, expectation};
+use crate::policy::navigation::FormKind;
 use crate::policy::origin::{self, Source};
 use crate::policy::verdict::Reason;
 use crate::session::kv::{Expected, Space};
@@ -39,8 +40,8 @@ use crate::session::record::EndReason;
 use crate::session::store::StoreError;
 use std::rc::Rc;
 
-pub use kept::{PostId, Posted};
-use kept::{name_of, owner_of, weight_of};
+pub use kept::{PostId, Posted, owner_of};
+use kept::{name_of, weight_of};
 pub use outcome::{NotKept, Outcome};
 
 /// Default for `session.parked_posts.max_size`, in bytes: a form with a long text or a scanned page in it.
@@ -60,6 +61,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(105);
 
 /// How many forms are read at once, of all people: each is in memory until it is whole.
 const MAX_AT_ONCE: usize = 64;
+
+/// How many of one person are listed for them: more than anybody looks through, and than is usual to let them have.
+const MOST_LISTED: usize = 100;
 
 /// How often it is looked for what has ended while there is something: longer than its time it cannot be asked for anyway.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
@@ -125,15 +129,6 @@ pub struct Again {
 #[derive(Clone, Copy, Debug)]
 pub struct AskedToSignIn;
 
-/// Whether it is a form that a person sent, in one of the two ways that browsers send what is filled in.
-pub fn is_form(parts: &Parts) -> bool {
-    let kind = parts.headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
-    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    parts.method == Method::POST
-        && (kind.eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
-            || kind.eq_ignore_ascii_case(b"multipart/form-data"))
-}
-
 /// Whether the request would have been let through had the session lasted, as far as other sites are concerned.
 fn is_from_here(facts: &Facts<'_>) -> bool {
     origin::source(facts) == Source::Own
@@ -158,7 +153,7 @@ fn owner(live: Option<&Live>, reason: Reason) -> Option<&Arc<Principal>> {
     live.filter(|_| may)?.principal()
 }
 
-/// Keeps a form that somebody must sign in for, if it may be kept. To be asked when [`is_form`].
+/// Keeps a form that somebody must sign in for, if it is one and may be kept. To be asked of who is going somewhere.
 pub async fn park(
     shared: &Shared,
     tenant: &Tenant,
@@ -167,15 +162,16 @@ pub async fn park(
     deadlines: &Rc<Deadlines>,
     cookies: &mut AnswerCookies,
 ) -> Outcome {
-    let (Some(parking), Some(body)) = (&tenant.parking, body) else { return Outcome::NoForm };
-    if !is_from_here(post.facts) {
+    let Some(body) = body.filter(|_| post.parts.method == Method::POST && is_from_here(post.facts)) else {
         return Outcome::NoForm;
-    }
+    };
     let owner = owner(post.live, post.reason);
-    let kept = match (post.parts.extensions.get::<Again>(), owner) {
-        (Some(again), _) => parking.keep_again(shared, again, post.now).await,
-        (None, Some(owner)) => parking.keep(shared, owner, post, body, deadlines, cookies).await,
-        (None, None) => Err(NotKept::Stranger),
+    let kept = match (&tenant.parking, post.parts.extensions.get::<Again>(), owner) {
+        (None, ..) => Err(NotKept::Off),
+        (Some(parking), Some(again), _) => parking.keep_again(shared, again, post.now).await,
+        (Some(_), None, _) if FormKind::of(&post.parts.headers).is_none() => Err(NotKept::OtherKind),
+        (Some(parking), None, Some(owner)) => parking.keep(shared, owner, post, body, deadlines, cookies).await,
+        (Some(_), None, None) => Err(NotKept::Stranger),
     };
     let (event, outcome) = match kept {
         Ok(kept) => (AuditEvent::PostParked, Outcome::Kept(kept)),
@@ -217,11 +213,6 @@ impl Parking {
         self.settings.keep
     }
 
-    /// Whether something is this person's, to go by the way to the login page.
-    pub fn is_of(&self, kept: &Kept, user: &str) -> bool {
-        kept.owner == owner_of(&self.tenant, user)
-    }
-
     async fn keep(
         &self,
         shared: &Shared,
@@ -230,7 +221,7 @@ impl Parking {
         body: &mut ClientBody,
         deadlines: &Rc<Deadlines>,
         cookies: &mut AnswerCookies,
-    ) -> Result<Kept, NotKept> {
+    ) -> Result<PostId, NotKept> {
         let length = post.parts.headers.get(header::CONTENT_LENGTH);
         let length: Option<u64> = length.and_then(|length| length.to_str().ok()?.parse().ok());
         if length.is_some_and(|length| length > self.settings.max_size) {
@@ -257,23 +248,21 @@ impl Parking {
         self.admit(shared, by, id, post.now).await?;
         let ends = post.now.plus(self.settings.keep);
         let put = self.put(shared, by, id, sealed, ends, post.now).await;
-        if put.map_err(|_| NotKept::Store)? { Ok(Kept { owner: by, id: id.bytes() }) } else { Err(NotKept::Store) }
+        if put.map_err(|_| NotKept::Store)? { Ok(id) } else { Err(NotKept::Store) }
     }
 
-    async fn keep_again(&self, shared: &Shared, again: &Again, now: Timestamp) -> Result<Kept, NotKept> {
+    async fn keep_again(&self, shared: &Shared, again: &Again, now: Timestamp) -> Result<PostId, NotKept> {
         let put = self.put_back(shared, &again.user, again.id, &again.posted, now).await;
-        let kept = Kept { owner: owner_of(&self.tenant, &again.user), id: again.id.bytes() };
-        if put == Ok(true) { Ok(kept) } else { Err(NotKept::Store) }
+        if put == Ok(true) { Ok(again.id) } else { Err(NotKept::Store) }
     }
 
     async fn read(&self, body: &mut ClientBody, deadlines: &Rc<Deadlines>, now: Timestamp) -> Result<Bytes, NotKept> {
-        let deadline = deadlines.set(Some(now.plus(READ_TIMEOUT)));
         let most = usize::try_from(self.settings.max_size).unwrap_or(usize::MAX);
-        match deadline.limit(Limited::new(body, most).collect()).await {
-            Ok(Ok(whole)) => Ok(whole.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(NotKept::TooLarge),
-            Ok(Err(_)) | Err(_) => Err(NotKept::Broken),
-        }
+        let content = whole(body, most, &deadlines.set(None), now.plus(READ_TIMEOUT)).await;
+        content.map_err(|why| match why {
+            Unread::TooLarge => NotKept::TooLarge,
+            Unread::Broken | Unread::Slow => NotKept::Broken,
+        })
     }
 
     fn seal(&self, shared: &Shared, user: &str, id: PostId, plain: &[u8], now: Timestamp) -> Vec<u8> {
@@ -338,6 +327,29 @@ impl Parking {
         let plain = self.sealer.open(days, &self.associated(user, id), &mut entry.value);
         let posted = plain.and_then(Posted::decoded);
         Ok(posted.filter(|posted| posted.is_from(browser) && posted.authority.eq_ignore_ascii_case(authority)))
+    }
+
+    /// All that is kept for `user` and was sent from this browser to this host, the oldest first.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn all(
+        &self,
+        shared: &Shared,
+        user: &str,
+        browser: Option<Browser>,
+        authority: &str,
+        now: Timestamp,
+    ) -> Result<Vec<(PostId, Posted)>, StoreError> {
+        let own = name_of(owner_of(&self.tenant, user), None);
+        let names = shared.asked("kv_list", shared.values.list(Space::Parked, &own, MOST_LISTED, now)).await?;
+        let mut all = Vec::with_capacity(names.len());
+        for id in names.iter().filter_map(|name| PostId::in_name(name)) {
+            let found = self.find(shared, user, id, browser, authority, now).await?;
+            all.extend(found.map(|posted| (id, posted)));
+        }
+        all.sort_by_key(|(id, posted)| (posted.at, id.bytes()));
+        Ok(all)
     }
 
     /// Takes it away; whether it was there. Of all who ask at once, one is told that it was.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::base::units;
 use crate::enforce::body::AnswerBody;
@@ -12,6 +12,7 @@ use crate::enforce::pages::{self, MessagePage};
 use crate::enforce::snapshot::PREFIX;
 use crate::limit::rate::{Allowed, Exceeded};
 use crate::policy::facts::{self, BadRequest};
+use crate::policy::navigation;
 use crate::policy::verdict::{CrossSite, Reason};
 use crate::session::level::Shortfall;
 use crate::upstream::http1::Broken;
@@ -358,7 +359,7 @@ fn say_limit(headers: &mut HeaderMap, name: &str, exceeded: Exceeded) {
 }
 
 /// RFC 9110 section 15.5.2 asks for a challenge. Browsers ask for no password when they do not know the scheme.
-const WWW_AUTHENTICATE: &str = "Cookie realm=\"vestibule\", form-action=\"/.vestibule/login\"";
+pub(super) const WWW_AUTHENTICATE: &str = "Cookie realm=\"vestibule\", form-action=\"/.vestibule/login\"";
 
 fn error_json(refusal: &Refusal, message: &str) -> String {
     let mut text = String::new();
@@ -385,8 +386,15 @@ fn error_json(refusal: &Refusal, message: &str) -> String {
 }
 
 /// Whether a refusal is shown to a person: they are going somewhere, or a browser says that it wants a page.
-pub fn is_for_person(method: &Method, headers: &HeaderMap) -> bool {
-    facts::is_navigation(method, headers) || (!headers.contains_key("sec-fetch-mode") && facts::wants_html(headers))
+pub fn is_for_person(headers: &HeaderMap) -> bool {
+    let says = |name: &str, value: &[u8]| headers.get(name).is_some_and(|found| found.as_bytes() == value);
+    match headers.contains_key("sec-fetch-mode") {
+        true => {
+            navigation::is_in_frame(headers)
+                || says("sec-fetch-mode", b"navigate") && says("sec-fetch-dest", b"document")
+        }
+        false => facts::wants_html(headers),
+    }
 }
 
 /// One of our own pages.

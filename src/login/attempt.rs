@@ -46,7 +46,8 @@ struct Token {
     browser: [u8; 16],
     return_to: String,
     notice: String,
-    kept: Option<([u8; 16], [u8; 20])>,
+    whose: Option<[u8; 16]>,
+    kept: Option<[u8; 20]>,
 }
 
 /// What the token of a choice says.
@@ -55,7 +56,7 @@ struct ChoiceToken {
     made_at: Timestamp,
     browser: [u8; 16],
     return_to: String,
-    kept: Option<([u8; 16], [u8; 20])>,
+    kept: Option<[u8; 20]>,
     user: String,
     password: PasswordStamp,
     remember: Option<bool>,
@@ -68,7 +69,7 @@ pub struct Choice {
     /// Where they wanted to go.
     pub to: ReturnTo,
     /// What was kept of theirs.
-    pub kept: Option<Kept>,
+    pub kept: Option<[u8; 20]>,
     /// Who they are.
     pub user: String,
     /// The password that was right. Once it is another, this is worth nothing.
@@ -86,22 +87,27 @@ pub struct Return {
     pub to: ReturnTo,
     /// What they are told on the login page; empty when there is nothing to say.
     pub notice: String,
-    /// What was kept of what they sent, if something was.
-    pub kept: Option<Kept>,
-}
-
-/// Something that is kept for a person until they have signed in. To others, it is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kept {
-    /// Whose it is.
-    pub owner: [u8; 16],
-    /// What it is called.
-    pub id: [u8; 20],
+    /// Whose session it was that they are asked to prove for, where that is known: a hash.
+    pub whose: Option<[u8; 16]>,
+    /// What is kept for that person of what they sent, if something is: what it is called.
+    pub kept: Option<[u8; 20]>,
 }
 
 impl Default for Return {
     fn default() -> Self {
-        Self { to: ReturnTo::start(), notice: String::new(), kept: None }
+        Self { to: ReturnTo::start(), notice: String::new(), whose: None, kept: None }
+    }
+}
+
+impl Return {
+    /// The same for who has turned out to be `owner`: where somebody else was is nothing that they are shown, let alone
+    /// what is kept for them.
+    pub fn for_owner(self, owner: [u8; 16]) -> Self {
+        match self.whose {
+            Some(whose) if whose != owner => Self::default(),
+            Some(_) => self,
+            None => Self { whose: Some(owner), kept: None, ..self },
+        }
     }
 }
 
@@ -184,8 +190,13 @@ impl Attempts {
 
     /// Reads the token of a link; anything wrong with it leads back to the start page.
     pub fn read_link(&self, token: &str, now: Timestamp) -> Return {
-        let opened = self.open(LINK, token, now, RETURN_VALID);
-        opened.and_then(|token| back_of(&token)).unwrap_or_default()
+        self.read_link_of(token, now).map(|(back, _)| back).unwrap_or_default()
+    }
+
+    /// The same, with when it was made; `None` when anything is wrong with it.
+    pub fn read_link_of(&self, token: &str, now: Timestamp) -> Option<(Return, Timestamp)> {
+        let opened = self.open(LINK, token, now, RETURN_VALID)?;
+        Some((back_of(&opened)?, opened.made_at))
     }
 
     /// The token in a login form that is shown to `browser`.
@@ -211,7 +222,7 @@ impl Attempts {
             made_at: now,
             browser: browser.0,
             return_to: choice.to.as_str().to_owned(),
-            kept: choice.kept.map(|kept| (kept.owner, kept.id)),
+            kept: choice.kept,
             user: choice.user.clone(),
             password: choice.password,
             remember: choice.remember,
@@ -231,7 +242,6 @@ impl Attempts {
             return Err(FormFault::OtherBrowser);
         }
         let ChoiceToken { return_to, kept, user, password, remember, session, .. } = opened;
-        let kept = kept.map(|(owner, id)| Kept { owner, id });
         let to = ReturnTo::new(&return_to).ok_or(FormFault::Stale)?;
         Ok(Choice { to, kept, user, password, remember, session })
     }
@@ -254,7 +264,8 @@ impl Attempts {
             browser: browser.0,
             return_to: back.to.as_str().to_owned(),
             notice: back.notice.clone(),
-            kept: back.kept.map(|kept| (kept.owner, kept.id)),
+            whose: back.whose,
+            kept: back.kept,
         };
         self.seal_any(random, kind, &token, now)
     }
@@ -280,8 +291,8 @@ impl Attempts {
 }
 
 fn back_of(token: &Token) -> Option<Return> {
-    let kept = token.kept.map(|(owner, id)| Kept { owner, id });
-    Some(Return { to: ReturnTo::new(&token.return_to)?, notice: token.notice.clone(), kept })
+    let (whose, kept) = (token.whose, token.kept);
+    Some(Return { to: ReturnTo::new(&token.return_to)?, notice: token.notice.clone(), whose, kept })
 }
 
 #[cfg(test)]
@@ -294,7 +305,8 @@ mod tests {
     fn a_form_is_good_for_its_browser_and_its_time() {
         let random = Random::seeded(1);
         let attempts = Attempts::new(Arc::new(KeyRing::ephemeral(&random)), "default");
-        let back = Return { to: ReturnTo::new("/a?b").expect("a path"), notice: "Why.".to_owned(), kept: None };
+        let back =
+            Return { to: ReturnTo::new("/a?b").expect("a path"), notice: "Why.".to_owned(), ..Return::default() };
         let browser = Browser::random(&random);
         let token = attempts.form(&random, browser, &back, NOW);
         assert_eq!(attempts.read_form(&token, Some(browser), NOW), Ok(back.clone()));
@@ -310,9 +322,20 @@ mod tests {
         let longest = Return {
             to: ReturnTo::new(&format!("/{}", "a".repeat(2047))).expect("a path"),
             notice: "a sentence ".repeat(40),
-            kept: Some(Kept { owner: [1; 16], id: [2; 20] }),
+            whose: Some([1; 16]),
+            kept: Some([2; 20]),
         };
         assert_eq!(attempts.read_link(&attempts.link(&random, &longest, NOW), NOW), longest);
+    }
+
+    #[test]
+    fn where_somebody_was_is_for_nobody_else() {
+        let to = |path| ReturnTo::new(path).expect("a path");
+        let back = |whose| Return { to: to("/a"), notice: "Why.".to_owned(), whose, kept: Some([2; 20]) };
+        assert_eq!(back(Some([1; 16])).for_owner([1; 16]), back(Some([1; 16])));
+        assert_eq!(back(Some([1; 16])).for_owner([3; 16]), Return::default());
+        let stranger = back(None).for_owner([1; 16]);
+        assert_eq!((stranger.to, stranger.kept), (to("/a"), None), "what is kept is somebody's");
     }
 
     #[test]
@@ -337,7 +360,7 @@ mod tests {
         let other = Attempts::new(Arc::new(KeyRing::ephemeral(&random)), "default");
         let choice = Choice {
             to: ReturnTo::new("/a?b").expect("a path"),
-            kept: Some(Kept { owner: [1; 16], id: [2; 20] }),
+            kept: Some([2; 20]),
             user: "alice".to_owned(),
             password: PasswordStamp::of("$argon2id$"),
             remember: Some(true),

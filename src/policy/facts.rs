@@ -160,18 +160,6 @@ fn is_port(text: &str) -> bool {
     })
 }
 
-/// Whether a person is going somewhere, so that a redirect to the login page makes sense: the browser says so (Fetch
-/// Metadata), or, from an older one, a GET that wants HTML and was not made by a script.
-pub fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
-    let is = |name: &str, value: &str| headers.get(name).is_some_and(|found| found.as_bytes() == value.as_bytes());
-    if headers.contains_key("sec-fetch-mode") || headers.contains_key("sec-fetch-dest") {
-        return is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document");
-    }
-    let by_script =
-        headers.get("x-requested-with").is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"XMLHttpRequest"));
-    *method == Method::GET && wants_html(headers) && !by_script
-}
-
 /// Whether the client names HTML among what it takes.
 pub fn wants_html(headers: &HeaderMap) -> bool {
     headers.get_all(header::ACCEPT).iter().any(|value| {
@@ -254,25 +242,5 @@ mod tests {
             assert_eq!(host("/", &[("host", wrong)]), Err(BadRequest::Host), "{wrong}");
         }
         assert_eq!(host("/", &[]), Err(BadRequest::Host));
-    }
-
-    #[test]
-    fn a_navigation_is_a_person_going_somewhere() {
-        let navigation = |headers: &[(&str, &str)]| {
-            let parts = parts("/", headers);
-            is_navigation(&parts.method, &parts.headers)
-        };
-        assert!(navigation(&[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]));
-        assert!(navigation(&[("accept", "text/html,*/*;q=0.8")]));
-        for headers in [
-            &[("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")][..],
-            &[("sec-fetch-mode", "cors"), ("accept", "text/html")],
-            &[("accept", "text/html"), ("x-requested-with", "xmlhttprequest")],
-            &[("accept", "*/*")],
-            &[("accept", "application/json")],
-            &[],
-        ] {
-            assert!(!navigation(headers), "{headers:?}");
-        }
     }
 }

@@ -6,6 +6,7 @@ pub mod client_address;
 pub mod compression;
 pub mod decide;
 pub mod facts;
+pub mod navigation;
 pub mod origin;
 pub mod path;
 pub mod return_to;

@@ -51,6 +51,7 @@ pub(super) async fn enter(
     let before = current_session(shared, tenant, &visit.parts.headers, visit.facts.client, now);
     let before = before.await.map_err(|_| Refusal::Store)?;
     let (user, password) = (principal.user.clone(), principal.password);
+    let back = back.for_owner(parked::owner(visit, &user));
     let name = before.as_ref().and_then(|before| before.principal()).map(|before| &before.user);
     let reason = (name == Some(&user)).then_some(AGAIN);
     let signed_in = establish::sign_in(shared, tenant, principal, remember, place, before, chosen, now).await;
@@ -68,7 +69,7 @@ pub(super) async fn enter(
     if tenant.limits.wrong_passwords.is_some() {
         cookies.extend(tenant.devices.set(&shared.random, &user, now));
     }
-    Ok(respond::redirect(StatusCode::SEE_OTHER, &parked::way_on(visit, Some(&user), &back)))
+    Ok(respond::redirect(StatusCode::SEE_OTHER, &parked::way_on(visit, &back)))
 }
 
 /// Tells somebody who has `max` sessions, or more since they may have fewer, that there is no room for another, or asks
@@ -89,7 +90,7 @@ async fn full(
     let fields = AuditFields { client, user: Some(user), tenant: told, reason, answer, ..AuditFields::default() };
     shared.audit(AuditEvent::LoginRefused, fields);
     // Whoever reads no page cannot be asked on one.
-    if !is_for_person(visit.facts.method, &visit.parts.headers) {
+    if !is_for_person(&visit.parts.headers) {
         return Err(Refusal::SessionsFull);
     }
     if when_full != WhenFull::Ask {
@@ -134,7 +135,9 @@ pub(super) async fn choose(
     // Whatever is not one of their sessions, or not any more, ends nothing: there is room then, or the page comes again.
     let ends = end.and_then(|end| end.parse().ok());
     let chosen = Some(Chosen { session: choice.session, ends });
-    let back = Return { to: choice.to, notice: String::new(), kept: choice.kept };
+    // What is to come next was looked at when they proved who they are, and is theirs.
+    let whose = Some(parked::owner(visit, &choice.user));
+    let back = Return { to: choice.to, notice: String::new(), whose, kept: choice.kept };
     enter(visit, cookies, Proven { principal, remember: choice.remember, back, chosen }).await
 }
 

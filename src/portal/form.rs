@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderValue, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-
 use crate::base::deadline::Deadline;
 use crate::enforce::body::ClientBody;
+use crate::enforce::form::{Unread, whole};
 use crate::enforce::respond::Refusal;
+use crate::policy::navigation::FormKind;
 use crate::portal::Visit;
 
 /// The largest form that is read, in bytes: the longest token, a name and a password.
@@ -24,19 +22,14 @@ pub(super) async fn read<const N: usize>(
     deadline: &Deadline,
     names: [&str; N],
 ) -> Result<[Option<String>; N], Refusal> {
-    let kind = visit.parts.headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
-    let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    if !kind.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
+    if FormKind::of(&visit.parts.headers) != Some(FormKind::Urlencoded) {
         return Err(Refusal::BadForm);
     }
-    deadline.move_to(Some(visit.now.plus(FORM_TIMEOUT)));
-    let collected = deadline.limit(Limited::new(body, MAX_FORM).collect()).await;
-    deadline.move_to(None);
-    let content: Bytes = match collected {
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Refusal::TooLarge),
-        Ok(Err(_)) | Err(_) => return Err(Refusal::BadForm),
-    };
+    let content = whole(body, MAX_FORM, deadline, visit.now.plus(FORM_TIMEOUT)).await;
+    let content = content.map_err(|why| match why {
+        Unread::TooLarge => Refusal::TooLarge,
+        Unread::Broken | Unread::Slow => Refusal::BadForm,
+    })?;
     let mut fields = [const { None }; N];
     for (name, value) in form_urlencoded::parse(&content) {
         let known = names.iter().position(|known| *known == name);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{Response, StatusCode};
 
+use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadline;
 use crate::base::secret::Secret;
 use crate::base::units;
@@ -20,7 +21,8 @@ use crate::login::password::Busy;
 use crate::observe::audit::{AuditEvent, AuditFields};
 use crate::observe::metrics::Metrics;
 use crate::portal::enter::{Proven, enter};
-use crate::portal::{Visit, form};
+use crate::portal::{Visit, form, parked};
+use crate::session::live::Live;
 
 /// The one message for whatever is wrong with a name and a password.
 const WRONG: &str = "The user name or the password is not right.";
@@ -38,16 +40,27 @@ pub async fn show(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Resp
     visit.only_navigation()?;
     let query = visit.parts.uri.query().unwrap_or_default();
     let token = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "return").map(|(_, value)| value);
-    let back = token.map(|token| visit.tenant.attempts.read_link(&token, visit.now)).unwrap_or_default();
+    let link = token.and_then(|token| visit.tenant.attempts.read_link_of(&token, visit.now));
+    let (back, asked_at) = link.map_or((Return::default(), None), |(back, at)| (back, Some(at)));
     // The store that fails is no reason not to show the page.
     let known = recognised(visit.shared, visit.tenant, visit.facts, &visit.parts.headers, visit.now);
     let known = known.await.ok().flatten();
+    if known.as_ref().is_some_and(|live| is_proved(visit, live, &back, asked_at)) {
+        return Ok(respond::redirect(StatusCode::SEE_OTHER, &parked::way_on(visit, &back)));
+    }
     // Whoever is told why they are here and still has a session is asked for their password again: their name is known.
     let person = known.as_ref().and_then(|live| live.principal()).filter(|_| !back.notice.is_empty());
     let name = person.map_or("", |principal| &principal.user);
     let is_remembered = known.as_ref().is_some_and(|live| live.is_remembered());
     let back = if back.notice.is_empty() { Return { notice: why(visit).await, ..back } } else { back };
     Ok(form(visit, cookies, StatusCode::OK, &back, Filled { name, is_remembered }, None))
+}
+
+/// Whether the same person has proved who they are in this browser since they were asked to, as in another tab: of what was
+/// asked for then, nothing is left to ask.
+fn is_proved(visit: &Visit<'_>, live: &Live, back: &Return, asked_at: Option<Timestamp>) -> bool {
+    let owner = live.principal().map(|principal| parked::owner(visit, &principal.user));
+    owner.is_some() && owner == back.whose && asked_at.is_some_and(|asked_at| live.authenticated_at() > asked_at)
 }
 
 /// What the form is filled in with.
@@ -109,7 +122,7 @@ pub async fn take(
         Ok(None) => {
             Metrics::count(&visit.shared.metrics.logins, "failed");
             visit.shared.audit(AuditEvent::LoginFailed, fields);
-            if !is_for_person(visit.facts.method, &visit.parts.headers) {
+            if !is_for_person(&visit.parts.headers) {
                 return Err(Refusal::WrongPassword);
             }
             let notice_said = Return { notice: String::new(), ..back };
@@ -220,6 +233,9 @@ pub(super) fn form<'a>(
         span,
         may_be_refused: lifetimes.roles.iter().any(|role| role.forbids_remembering),
     });
+    // Whoever has sent several things from several tabs signs in in one of them.
+    let go_on = back.kept.map(|_| visit.tenant.attempts.link(&visit.shared.random, back, visit.now));
+    let go_on = go_on.map(|link| format!("{PREFIX}login?return={link}"));
     let page = LoginPage {
         title: &visit.tenant.title,
         action: &format!("{PREFIX}login"),
@@ -228,6 +244,7 @@ pub(super) fn form<'a>(
         remember,
         message,
         notice: Some(back.notice.as_str()).filter(|notice| !notice.is_empty() && message.is_none()),
+        go_on: go_on.as_deref(),
     };
     respond::html(status, page.render())
 }

@@ -47,7 +47,7 @@ pub async fn take(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Resp
     if let Some(cookie) = visit.tenant.cookie.delete() {
         cookies.push(cookie);
     }
-    let mut response = if is_for_person(visit.facts.method, &visit.parts.headers) {
+    let mut response = if is_for_person(&visit.parts.headers) {
         respond::html(StatusCode::OK, MessagePage::signed_out(&format!("{PREFIX}login")).render())
     } else {
         respond::json(StatusCode::OK, "{\"signed_out\":true}")

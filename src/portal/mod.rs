@@ -68,7 +68,11 @@ pub async fn answer(
         (b"sessions", &Method::POST) => sessions::take(visit, body, deadline, cookies).await,
         (b"api/csrf", &Method::GET | &Method::HEAD) => csrf::give(visit, cookies).await,
         (b"api/sessions", &Method::GET | &Method::HEAD) => sessions::list(visit, cookies).await,
-        (b"login" | b"login/choose" | b"logout" | b"sessions", _) => Err(Refusal::Method("GET, HEAD, POST")),
+        (b"parked", &Method::GET | &Method::HEAD) => parked::list::show(visit).await,
+        (b"parked", &Method::POST) => parked::list::take(visit, body, deadline).await,
+        (b"login" | b"login/choose" | b"logout" | b"sessions" | b"parked", _) => {
+            Err(Refusal::Method("GET, HEAD, POST"))
+        }
         (b"api/session", &Method::GET | &Method::HEAD) => api::show(visit, cookies).await,
         (b"api/session/extend", &Method::POST) => api::extend(visit, cookies).await,
         (b"api/session/extend", _) => Err(Refusal::Method("POST")),

@@ -3,21 +3,21 @@
 //! For whoever is signed in and did not send it from this browser, it is not there, and cannot be told from one that never
 //! was. Nothing of it is ever sent without the word of its person.
 
-mod fields;
+pub mod fields;
+pub(super) mod list;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadline;
 use crate::enforce::authorize::recognised_session;
 use crate::enforce::body::{AnswerBody, ClientBody};
 use crate::enforce::pages::{self, MessagePage, ParkedPage};
-use crate::enforce::parking::{Again, Parking, PostId, Posted};
+use crate::enforce::parking::{Again, Parking, PostId, Posted, owner_of};
 use crate::enforce::respond::{self, Refusal};
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::PREFIX;
@@ -26,7 +26,7 @@ use crate::login::attempt::{Browser, Return};
 use crate::observe::audit::{AuditEvent, AuditFields};
 use crate::observe::metrics::Metrics;
 use crate::policy::return_to::ReturnTo;
-use crate::portal::Visit;
+use crate::portal::{Visit, form};
 use crate::session::handle::SessionHandle;
 
 /// Where they are, below our pages.
@@ -35,12 +35,6 @@ const PAGES: &str = "parked/";
 /// What the address ends with that says that a form is to be sent. Otherwise it is the form's own, so that what is relative
 /// in the answer of the application, and where that leads to, is as if it had been sent to there.
 const SENDS: &str = ".vestibule-parked=";
-
-/// The largest answer to the question that is read, in bytes: a token and a word.
-const MAX_FORM: usize = 8 * 1024;
-
-/// How long it may take to arrive.
-const FORM_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the person is told who must sign in to see it.
 const SIGN_IN: &str = "Please sign in to see what was kept for you.";
@@ -107,16 +101,19 @@ impl Confirmed {
     }
 }
 
-/// Where somebody goes on who has signed in: to what was kept of theirs, or where they wanted to go.
-pub fn way_on(visit: &Visit<'_>, user: Option<&str>, back: &Return) -> String {
-    let is_of = |parking: &&Parking, kept| user.is_some_and(|user| parking.is_of(kept, user));
-    let kept = back.kept.as_ref();
-    let kept = kept.filter(|kept| visit.tenant.parking.as_ref().is_some_and(|parking| is_of(&parking, kept)));
-    let Some(kept) = kept else { return back.to.as_str().to_owned() };
+/// Who somebody is, as a link to the login page has it that says whose session it was.
+pub fn owner(visit: &Visit<'_>, user: &str) -> [u8; 16] {
+    owner_of(visit.tenant.id.name(), user)
+}
+
+/// Where somebody goes on who has signed in, and whose `back` is: to what was kept of theirs, or where they wanted to go.
+pub fn way_on(visit: &Visit<'_>, back: &Return) -> String {
+    let kept = back.kept.filter(|_| visit.tenant.parking.is_some());
+    let Some(id) = kept else { return back.to.as_str().to_owned() };
     // So that, should it not be there any more, they find back.
     let to = Return { to: back.to.clone(), ..Return::default() };
     let link = visit.tenant.attempts.link(&visit.shared.random, &to, visit.now);
-    format!("{}?return={link}", page_of(PostId::from_bytes(kept.id)))
+    format!("{}?return={link}", page_of(PostId::from_bytes(id)))
 }
 
 /// What is asked for, if it is such a page.
@@ -161,7 +158,8 @@ pub async fn answer(visit: &Visit<'_>, id: &[u8], body: &mut ClientBody, deadlin
     let (shared, tenant, now) = (visit.shared, visit.tenant, visit.now);
     let who = recognised_session(shared, tenant, visit.facts, &visit.parts.headers, now).await;
     let Some((session, principal)) = who.map_err(|_| Refusal::Store)? else {
-        return Ok(Step::Answer(sign_in(visit, id)));
+        let to = id.and_then(|id| ReturnTo::new(&page_of(id))).unwrap_or_else(ReturnTo::start);
+        return Ok(Step::Answer(sign_in(visit, to)));
     };
     let (Some(parking), Some(id)) = (&tenant.parking, id) else { return Ok(Step::Answer(gone(visit))) };
     let said = if is_answer { Some(read(visit, body, deadline).await?) } else { None };
@@ -204,30 +202,18 @@ struct Said {
 }
 
 async fn read(visit: &Visit<'_>, body: &mut ClientBody, deadline: &Deadline) -> Result<Said, Refusal> {
-    deadline.move_to(Some(visit.now.plus(FORM_TIMEOUT)));
-    let collected = deadline.limit(Limited::new(body, MAX_FORM).collect()).await;
-    deadline.move_to(None);
-    let content = match collected {
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Refusal::TooLarge),
-        Ok(Err(_)) | Err(_) => return Err(Refusal::BadForm),
-    };
-    let value = |wanted: &str| {
-        let mut found = form_urlencoded::parse(&content).filter(|(name, _)| name == wanted);
-        found.next().map(|(_, value)| value.into_owned())
-    };
-    let is_to_be_sent = match value("do").as_deref() {
+    let [token, what] = form::read(visit, body, deadline, ["token", "do"]).await?;
+    let is_to_be_sent = match what.as_deref() {
         Some("send") => true,
         Some("discard") => false,
         Some(_) | None => return Err(Refusal::BadForm),
     };
-    Ok(Said { token: value("token").unwrap_or_default(), is_to_be_sent })
+    Ok(Said { token: token.unwrap_or_default(), is_to_be_sent })
 }
 
 /// The way to the login page, and back: for whatever is asked for, whether there is something or not.
-fn sign_in(visit: &Visit<'_>, id: Option<PostId>) -> Response<AnswerBody> {
-    let to = id.and_then(|id| ReturnTo::new(&page_of(id))).unwrap_or_else(ReturnTo::start);
-    let back = Return { to, notice: SIGN_IN.to_owned(), kept: None };
+fn sign_in(visit: &Visit<'_>, to: ReturnTo) -> Response<AnswerBody> {
+    let back = Return { to, notice: SIGN_IN.to_owned(), ..Return::default() };
     let link = visit.tenant.attempts.link(&visit.shared.random, &back, visit.now);
     let status = if *visit.facts.method == Method::POST { StatusCode::SEE_OTHER } else { StatusCode::FOUND };
     respond::redirect(status, &format!("{PREFIX}login?return={link}"))

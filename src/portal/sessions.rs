@@ -21,7 +21,7 @@ use crate::policy::return_to::ReturnTo;
 use crate::policy::route_policy::{Access, Recency, RoutePolicy};
 use crate::policy::verdict::{Reason, Verdict};
 use crate::portal::listing::{Listed, MOST, lasting, of_owner};
-use crate::portal::{Visit, form};
+use crate::portal::{Visit, form, parked};
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
 use crate::session::record::EndReason;
@@ -101,7 +101,7 @@ pub async fn take(
     };
     let mut count = end_all(visit, ended, EndReason::EndedElsewhere).await?;
     if !is_own {
-        return if is_for_person(visit.facts.method, &visit.parts.headers) {
+        return if is_for_person(&visit.parts.headers) {
             page(visit, &this, Some(&what_ended(count))).await
         } else {
             Ok(respond::json(StatusCode::OK, &json!({ "ended": count }).to_string()))
@@ -132,7 +132,7 @@ fn what_ended(count: usize) -> String {
 }
 
 fn signed_out(visit: &Visit<'_>, end: &str, count: usize) -> Response<AnswerBody> {
-    let mut response = if is_for_person(visit.facts.method, &visit.parts.headers) {
+    let mut response = if is_for_person(&visit.parts.headers) {
         let login = format!("{PREFIX}login");
         let plain = MessagePage::signed_out(&login);
         let everywhere =
@@ -149,12 +149,16 @@ fn signed_out(visit: &Visit<'_>, end: &str, count: usize) -> Response<AnswerBody
 /// The page.
 async fn page(visit: &Visit<'_>, this: &Live, notice: Option<&str>) -> Result<Response<AnswerBody>, Refusal> {
     let Listed { rows, left_out } = of_owner(visit, &this.owner(), Some(this.handle()), visit.now).await?;
+    let username = this.principal().map_or("", |principal| &*principal.user);
+    // The store that fails is no reason not to show the page.
+    let is_kept = parked::list::is_any(visit, username).await;
     let page = SessionsPage {
-        username: this.principal().map_or("", |principal| &principal.user),
+        username,
         action: &format!("{PREFIX}sessions"),
         sessions: &rows,
         left_out,
         notice,
+        kept: if is_kept { parked::list::PAGE } else { "" },
     };
     Ok(respond::html(StatusCode::OK, page.render()))
 }
@@ -181,11 +185,11 @@ async fn visitor(visit: &Visit<'_>, cookies: &mut AnswerCookies, recency: Option
 /// To the login page, and from there back to this one: what was posted is to be asked for again.
 fn led_to_login(visit: &Visit<'_>, reason: Reason) -> Response<AnswerBody> {
     Metrics::count(&visit.shared.metrics.challenges, reason.name());
-    if !is_for_person(visit.facts.method, &visit.parts.headers) {
+    if !is_for_person(&visit.parts.headers) {
         return respond::refused(&Refusal::Unauthenticated(reason), false);
     }
     let to = ReturnTo::new(&format!("{PREFIX}sessions")).unwrap_or_else(ReturnTo::start);
-    let back = Return { to, notice: reason.notice().unwrap_or_default().into_owned(), kept: None };
+    let back = Return { to, notice: reason.notice().unwrap_or_default().into_owned(), ..Return::default() };
     let link = visit.tenant.attempts.link(&visit.shared.random, &back, visit.now);
     respond::redirect(StatusCode::SEE_OTHER, &format!("{PREFIX}login?return={link}"))
 }

@@ -21,10 +21,11 @@ use crate::enforce::body::{AnswerBody, ClientBody, Incoming, Switched};
 use crate::enforce::challenge::challenge;
 use crate::enforce::establish::{self, Established, Place};
 use crate::enforce::form_token;
+use crate::enforce::framed;
 use crate::enforce::lease::{Lease, Leased};
 use crate::enforce::lookup::COOKIE_LIMIT;
 use crate::enforce::parking::{self, AskedToSignIn, Challenged, Outcome};
-use crate::enforce::respond::{self, Refusal, is_for_person};
+use crate::enforce::respond::Refusal;
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::MAX_ANONYMOUS_PER_ADDRESS;
 use crate::enforce::tenant::Tenant;
@@ -34,7 +35,8 @@ use crate::observe::correlation;
 use crate::observe::metrics::Metrics;
 use crate::observe::timings::Destination;
 use crate::policy::compression;
-use crate::policy::facts::{BadRequest, Expectation, Facts, expectation, is_navigation};
+use crate::policy::facts::{BadRequest, Expectation, Facts, expectation};
+use crate::policy::navigation::Navigation;
 use crate::policy::verdict::{Grant, Verdict};
 use crate::portal;
 use crate::portal::parked::{self, Step};
@@ -86,13 +88,12 @@ pub async fn handle(
     let noted = &finish.noted;
     let answering = answer(&worker, &current, &conn, &mut parts, &mut body, is_connect, now, noted, &aside);
     let answered = caught(pin!(answering), &mut id).await;
-    let is_person = || is_for_person(&parts.method, &parts.headers);
     let mut response = match answered {
         Ok(Ok(response)) => response,
         Ok(Err(refusal)) => {
             noted.borrow_mut().reason = Some(refusal.name());
             count(&worker, &refusal);
-            let mut response = respond::refused(&refusal, is_person());
+            let mut response = framed::refused_to(&refusal, &parts.headers);
             if matches!(refusal, Refusal::Malformed(_) | Refusal::Expectation | Refusal::SlowUpload) && !is_h2 {
                 // Whoever sends such a request may mean something else by what follows it, too: of a body that depends
                 // on what was expected, nobody knows whether it comes. And who is slow is not waited for any longer.
@@ -104,7 +105,7 @@ pub async fn handle(
         }
         Err(_) => {
             noted.borrow_mut().reason = Some(Refusal::Internal.name());
-            respond::refused(&Refusal::Internal, is_person())
+            framed::refused_to(&Refusal::Internal, &parts.headers)
         }
     };
     if let (Some(name), Some(id)) = (id_name, id) {
@@ -207,7 +208,7 @@ pub(super) async fn answer(
     let is_websocket = check_form(parts, body.as_ref())? || is_connect;
     let (place, route) = snapshot.routes.find_place(&facts.host, &facts.path.matched).ok_or(Refusal::NoRoute)?;
     noted.borrow_mut().destination = Destination::Route(place);
-    let form = form_token::look(&route.policy, &tenant.cookie, &facts, body, &worker.deadlines, now).await?;
+    let form = form_token::look(snapshot, &route.policy, &tenant.cookie, &facts, body, &worker.deadlines, now).await?;
     let facts = Facts { is_websocket, form_token: form.token(), ..facts };
     let authorized = authorize(shared, tenant, &route.policy, &facts, &parts.headers, now);
     let Authorized { verdict, live, mut cookies, too_many } = authorized.await.map_err(|_| Refusal::Store)?;
@@ -263,13 +264,13 @@ async fn challenged(
 ) -> Response<AnswerBody> {
     noted.borrow_mut().session(asked.live);
     noted.borrow_mut().reason = Some(asked.reason.name());
-    let navigates = is_navigation(&asked.parts.method, &asked.parts.headers);
+    let navigation = Navigation::of(asked.facts);
     let mut outcome = Outcome::NoForm;
-    if navigates && tenant.parking.is_some() && parking::is_form(asked.parts) {
+    if navigation != Navigation::None && asked.parts.method == Method::POST {
         let (shared, body) = (&worker.shared, body.as_mut());
         outcome = Box::pin(parking::park(shared, tenant, asked, body, &worker.deadlines, &mut cookies)).await;
     }
-    let mut response = challenge(&worker.shared, tenant, asked, navigates, outcome);
+    let mut response = challenge(&worker.shared, tenant, asked, navigation, outcome);
     if outcome != Outcome::NoForm {
         response.extensions_mut().insert(AskedToSignIn);
     }
@@ -309,7 +310,7 @@ pub(super) fn refused_in_passing(
 ) -> Response<AnswerBody> {
     noted.borrow_mut().reason = Some(refusal.name());
     count(worker, refusal);
-    respond::refused(refusal, is_for_person(&parts.method, &parts.headers))
+    framed::refused_to(refusal, &parts.headers)
 }
 
 /// The same, together with them.

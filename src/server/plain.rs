@@ -72,7 +72,7 @@ pub async fn handle(
     let mut response = answered.unwrap_or(Err(Refusal::Internal)).unwrap_or_else(|refusal| {
         finish.noted.borrow_mut().reason = Some(refusal.name());
         count(&worker, &refusal);
-        respond::refused(&refusal, is_for_person(&parts.method, &parts.headers))
+        respond::refused(&refusal, is_for_person(&parts.headers))
     });
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     if let (Some(name), Some(id)) = (id_name, id) {

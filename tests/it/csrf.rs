@@ -486,6 +486,41 @@ fn what_a_client_calls_the_token_reaches_nobody() {
 }
 
 #[test]
+fn a_token_in_a_form_reaches_no_application_that_did_not_ask_for_it_either() {
+    let mut setup = tokens();
+    for (path, more) in [("/hook", "csrf = \"off\""), ("/tried", "csrf = \"report\"")] {
+        setup.routes += &format!("[[route]]\npath = \"{path}\"\nupstream = \"app\"\n{more}\n");
+    }
+    let gateway = setup.start();
+    let alice = gateway.signed_in(ALICE);
+    let (own, token) = (own(&alice), told(&gateway, &alice, "/form"));
+    let sent = |client: &Client, path: &str, token: &str| {
+        let form = format!("a=1&vestibule_csrf={token}&b=%20+");
+        assert_eq!(post(client, path, &[("origin", &*own)], &form).status, 200, "{path}");
+        let last = gateway.application.last();
+        let length = last.header("content-length").expect("a length").to_owned();
+        assert_eq!(length, last.body.len().to_string(), "{path}");
+        String::from_utf8_lossy(&last.body).into_owned()
+    };
+    for path in ["/x", "/optional/x", "/anonymous/x", "/hook", "/tried"] {
+        for token in [&*token, "not-a-token"] {
+            assert_eq!(sent(&alice, path, token), "a=1&b=%20+", "{path}");
+        }
+        let header = [("origin", &*own), ("x-vestibule-csrf", &*token)];
+        assert_eq!(post(&alice, path, &header, &format!("vestibule_csrf={token}&a=1")).status, 200);
+        assert_eq!(gateway.application.last().body, "a=1", "{path}, with the header as well");
+    }
+    // Where the cookie is not read, nor is the form; and a stranger has no token that could be in one.
+    assert!(sent(&alice, "/public/x", &token).contains(&token));
+    assert!(sent(&gateway.client(), "/optional/x", "x").contains("vestibule_csrf=x"));
+    // Where no route asks for a token, the name is the application's.
+    let gateway = Setup::new().start();
+    let alice = gateway.signed_in(ALICE);
+    assert_eq!(post(&alice, "/x", &[("origin", &*self::own(&alice))], "vestibule_csrf=x").status, 200);
+    assert_eq!(gateway.application.last().body, "vestibule_csrf=x");
+}
+
+#[test]
 fn scripts_are_given_the_token_and_only_the_applications_own() {
     let gateway = tokens().extra("[csrf]\ntoken_header = \"X-Its-Token\"\ntoken_field = \"its_token\"").start();
     for version in BOTH {

@@ -15,6 +15,7 @@
 //! last column says of a session that it does so now; one may be `locked` before.
 
 mod csrf;
+mod navigation;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -198,7 +198,7 @@ fn a_login_that_another_site_posts_is_refused() {
             .header("sec-fetch-mode", "cors")
             .header("sec-fetch-dest", "empty"),
         form()
-            .header("sec-fetch-site", "same-origin")
+            .header("sec-fetch-site", "cross-site")
             .header("sec-fetch-mode", "navigate")
             .header("sec-fetch-dest", "iframe"),
     ];
@@ -207,6 +207,15 @@ fn a_login_that_another_site_posts_is_refused() {
         assert_eq!((answer.status, client.session().as_str()), (403, ""), "{}", answer.text());
         assert_eq!(answer.json()["reason"], "cross_site");
     }
+    // A frame of the application's own, whose person is told so.
+    let framed = form().header("sec-fetch-site", "same-origin").header("sec-fetch-mode", "navigate");
+    let answer = framed.header("sec-fetch-dest", "iframe").send();
+    assert_eq!((answer.status, client.session().as_str()), (403, ""), "{}", answer.text());
+    assert!(
+        answer.text().contains("This was not carried out") && !answer.text().contains("<form"),
+        "{}",
+        answer.text()
+    );
     assert!(gateway.sessions_of("bob").is_empty());
     let by_hand = form().without_origin().send();
     assert_eq!(by_hand.status, 303, "who says nothing of an origin is no browser: {}", by_hand.text());

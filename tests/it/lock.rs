@@ -7,6 +7,7 @@ use http::Method;
 use vestibule::enforce::reloads::Cause;
 
 use super::harness::{ALICE, Answer, BOB, Client, Gateway, Setup, Version, eventually, hidden};
+use super::websockets::{Echo, assert_echoes, closed_with, open};
 
 const LOCK: &str = "[session.lifetime]\non_idle = \"lock\"";
 const IDLE: u64 = 30 * 60;
@@ -142,13 +143,44 @@ fn its_streams_are_cut_and_it_stays_until_its_absolute_limit() {
 }
 
 #[test]
+fn its_websockets_are_cut_when_it_locks() {
+    // By time alone, and by a request that finds it idle.
+    for by_request in [false, true] {
+        let echo = Echo::start();
+        let mut setup = Setup::new().extra(LOCK).unlimited().in_front_of(&echo.server);
+        setup.routes += "[[route]]\npath = \"/socket\"\nupstream = \"app\"\nwebsocket_timeout = \"2h\"\n";
+        let gateway = setup.start();
+        let alice = gateway.signed_in(ALICE);
+        let (mut socket, _) = open(&alice, "/socket", &[]).expect("it opens");
+        gateway.advance(IDLE - 1);
+        // What is said there is no activity.
+        assert_echoes(&mut socket, "still here");
+        gateway.advance(1);
+        if by_request {
+            assert_eq!(refused(&alice, "/").as_deref(), Some("locked"));
+        }
+        let closed = closed_with(&mut socket).expect("it is closed in words");
+        assert_eq!(u16::from(closed.0), 1008, "{}", closed.1);
+        echo.has_ended();
+        eventually("nobody holds on to it", || gateway.open_streams() == 0);
+        assert_eq!(open(&alice, "/socket", &[]).err(), Some(401), "nor does it open another");
+        assert!(gateway.sessions_of("alice")[0].is_locked(), "and the session stays");
+        let page = login_page(&alice, "/");
+        assert_eq!(prove(&alice, &page, ALICE, &[]).status, 303);
+        let (mut socket, _) = open(&alice, "/socket", &[]).expect("it opens again");
+        assert_echoes(&mut socket, "again");
+    }
+}
+
+#[test]
 fn somebody_else_who_signs_in_there_ends_it() {
     let gateway = Setup::new().extra(LOCK).start();
     let client = gateway.signed_in(ALICE);
     gateway.advance(IDLE);
     let cookie = client.session();
-    let page = login_page(&client, "/");
-    assert_eq!(prove(&client, &page, BOB, &[]).status, 303);
+    let page = login_page(&client, "/report?of=alice");
+    let answer = prove(&client, &page, BOB, &[]);
+    assert_eq!((answer.status, answer.header("location")), (303, "/"), "where she was is nobody else's");
     assert!(gateway.sessions_of("alice").is_empty() && gateway.sessions_of("bob").len() == 1);
     let copy = gateway.client();
     copy.set_session(&cookie);

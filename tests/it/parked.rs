@@ -17,13 +17,13 @@ use super::harness::{
     ALICE, Answer, BOB, Client, Gateway, Line, Request, Scripted, Setup, Version, advance_until, hidden, nobody,
 };
 
-const URLENCODED: &str = "application/x-www-form-urlencoded";
+pub(super) const URLENCODED: &str = "application/x-www-form-urlencoded";
 
 /// Half an hour and a second: longer than a session may be idle.
-const LUNCH: u64 = 30 * 60 + 1;
+pub(super) const LUNCH: u64 = 30 * 60 + 1;
 
 /// A form as a browser sends it from a page of the application.
-fn post<'a>(client: &'a Client, target: &str, kind: &str, body: impl Into<bytes::Bytes>) -> Request<'a> {
+pub(super) fn post<'a>(client: &'a Client, target: &str, kind: &str, body: impl Into<bytes::Bytes>) -> Request<'a> {
     let origin = format!("https://{}", client.authority());
     client
         .request(Method::POST, target)
@@ -35,12 +35,12 @@ fn post<'a>(client: &'a Client, target: &str, kind: &str, body: impl Into<bytes:
 }
 
 /// A short one.
-fn post_text<'a>(client: &'a Client, target: &str, body: &str) -> Request<'a> {
+pub(super) fn post_text<'a>(client: &'a Client, target: &str, body: &str) -> Request<'a> {
     post(client, target, URLENCODED, body.to_owned())
 }
 
 /// Goes where somebody is led who must sign in, does so, and gives the answer.
-fn sign_in(client: &Client, led: &Answer, (name, password): (&str, &str)) -> Answer {
+pub(super) fn sign_in(client: &Client, led: &Answer, (name, password): (&str, &str)) -> Answer {
     assert_eq!(led.status, 303, "{}", led.text());
     let page = client.visit(led.header("location")).send();
     let fields = [("username", name), ("password", password), ("attempt", &*hidden(&page, "attempt"))];
@@ -50,7 +50,7 @@ fn sign_in(client: &Client, led: &Answer, (name, password): (&str, &str)) -> Ans
 }
 
 /// What the login page says to who is led there.
-fn told(client: &Client, led: &Answer) -> String {
+pub(super) fn told(client: &Client, led: &Answer) -> String {
     assert_eq!(led.status, 303, "{}", led.text());
     let text = client.visit(led.header("location")).send().text();
     text.split_once("role=\"status\">")
@@ -60,7 +60,7 @@ fn told(client: &Client, led: &Answer) -> String {
 }
 
 /// Sends a form, signs in again, and gives the page of what was kept, with its address.
-fn kept(client: &Client, request: Request<'_>) -> (String, Answer) {
+pub(super) fn kept(client: &Client, request: Request<'_>) -> (String, Answer) {
     let led = request.send();
     let to = sign_in(client, &led, ALICE).header("location").to_owned();
     assert!(to.starts_with("/.vestibule/parked/"), "{to}");
@@ -70,11 +70,11 @@ fn kept(client: &Client, request: Request<'_>) -> (String, Answer) {
 }
 
 /// Says what is to become of it.
-fn decide<'a>(client: &'a Client, path: &str, page: &Answer, what: &str) -> Request<'a> {
+pub(super) fn decide<'a>(client: &'a Client, path: &str, page: &Answer, what: &str) -> Request<'a> {
     client.post_form(path, &[("token", &*hidden(page, "token")), ("do", what)])
 }
 
-fn count(gateway: &Gateway, what: &str) -> u64 {
+pub(super) fn count(gateway: &Gateway, what: &str) -> u64 {
     let text = gateway.running().shared.render_metrics();
     let line = format!("vestibule_parked_posts_total{{reason=\"{what}\"}} ");
     let found = text.lines().find_map(|found| found.strip_prefix(&line));
@@ -82,7 +82,7 @@ fn count(gateway: &Gateway, what: &str) -> u64 {
 }
 
 /// How many are kept, of all people.
-fn all_kept(gateway: &Gateway) -> usize {
+pub(super) fn all_kept(gateway: &Gateway) -> usize {
     let shared = &gateway.running().shared;
     gateway.block_on(shared.values.list(Space::Parked, "", 1000, shared.clock.now())).expect("the store works").len()
 }
@@ -212,8 +212,8 @@ fn nobody_else_sees_it_and_nobody_learns_that_it_is_there() {
     gateway.advance(LUNCH);
     gateway.application.forget();
     let led = post_text(&client, "/save", "diary=dear").send();
-    // Somebody else signs in where she was, and goes to where she had been.
-    assert_eq!(sign_in(&client, &led, BOB).header("location"), "/orders/form?of=7");
+    // Somebody else signs in where she was, and is led to nowhere of hers.
+    assert_eq!(sign_in(&client, &led, BOB).header("location"), "/");
     assert_eq!(all_kept(&gateway), 1, "it stays for its owner");
     let name = gateway.block_on(async {
         let shared = &gateway.running().shared;
@@ -535,7 +535,7 @@ fn what_another_site_sends_is_not_kept() {
         assert_eq!(sign_in(&gateway.client(), &led, BOB).header("location"), "/", "{name}: {value}");
     }
     // Nor what is no form, or no person's.
-    for (kind, status) in [("application/json", 303), ("text/plain", 303), ("multipart/mixed; boundary=x", 303)] {
+    for (kind, status) in [("application/json", 303), ("text/html", 303), ("multipart/mixed; boundary=x", 303)] {
         assert_eq!(post(&client, "/save", kind, "a=1").send().status, status);
     }
     let fetched = client.request(Method::POST, "/save").header("content-type", URLENCODED).body("a=1");
@@ -744,7 +744,8 @@ fn it_can_be_switched_off() {
     let led = post_text(&client, "/save", "a=1").send();
     assert_eq!(
         told(&client, &led),
-        "You were signed out because nothing happened for a while. To go on, please sign in again."
+        "You were signed out because nothing happened for a while. To go on, please sign in again. What you sent was not carried \
+         out: sign in, then send it again."
     );
     assert_eq!(sign_in(&client, &led, ALICE).header("location"), "/orders/form?of=7");
     assert_eq!(client.visit(&format!("/.vestibule/parked/{}", "A".repeat(27))).send().status, 404);

@@ -57,7 +57,7 @@ impl Echo {
         self.asked.recv_timeout(Duration::from_secs(10)).expect("it is asked")
     }
 
-    fn has_ended(&self) {
+    pub(super) fn has_ended(&self) {
         self.ended.recv_timeout(Duration::from_secs(10)).expect("its side ends");
     }
 }
@@ -87,7 +87,7 @@ pub(super) fn open(client: &Client, path: &str, headers: &[(&'static str, &str)]
     }
 }
 
-fn assert_echoes(socket: &mut Socket, message: impl Into<Message>) {
+pub(super) fn assert_echoes(socket: &mut Socket, message: impl Into<Message>) {
     let message = message.into();
     socket.send(message.clone()).expect("sent");
     assert_eq!(socket.read().expect("a message"), message);

@@ -39,6 +39,8 @@ pub struct SessionsPage<'a> {
     pub left_out: usize,
     /// What has just happened.
     pub notice: Option<&'a str>,
+    /// Where they see what is kept of what they sent: a path of our own origin. Empty when nothing is.
+    pub kept: &'a str,
 }
 
 impl SessionsPage<'_> {
@@ -105,7 +107,7 @@ mod tests {
         let sessions = &[row(text, true), row(text, false)];
         let (username, action, notice) = (text, text, Some(text));
         let choice = ChoicePage { title: text, action, choice: text, max: 3, sessions, left_out: 2, back: text };
-        [SessionsPage { username, action, sessions, left_out: 2, notice }.render(), choice.render()]
+        [SessionsPage { username, action, sessions, left_out: 2, notice, kept: text }.render(), choice.render()]
     }
 
     #[test]
@@ -143,7 +145,8 @@ mod tests {
             assert_eq!(sessions.matches(&format!("name=\"end\" value=\"{all}\"")).count(), 1);
         }
         let alone = [row("x", true)];
-        let page = SessionsPage { username: "x", action: "/", sessions: &alone, left_out: 0, notice: None }.render();
+        let page =
+            SessionsPage { username: "x", action: "/", sessions: &alone, left_out: 0, notice: None, kept: "" }.render();
         assert!(!page.contains("value=\"others\"") && page.contains("value=\"all\""));
     }
 }

@@ -79,8 +79,9 @@ pub(super) fn weight_of(length: usize) -> u32 {
     u32::try_from((length as u64 + OVERHEAD).div_ceil(GRAIN)).unwrap_or(u32::MAX)
 }
 
-/// Whose it is, as names have it, which stores keep in the clear: a hash, so that nobody reads there who was working.
-pub(super) fn owner_of(tenant: &str, user: &str) -> [u8; 16] {
+/// Whose it is, as names have it, which stores keep in the clear, and links to the login page: a hash, so that nobody reads
+/// there who was working.
+pub fn owner_of(tenant: &str, user: &str) -> [u8; 16] {
     let mut hash = Sha256::new();
     hash.update(b"vestibule parked post");
     hash.update((tenant.len() as u64).to_be_bytes());

@@ -1,6 +1,6 @@
 //! What became of a form that somebody must sign in for, and what they are told of it.
 
-use crate::login::attempt::Kept;
+use crate::enforce::parking::PostId;
 
 /// Why a form is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,11 +17,24 @@ pub enum NotKept {
     Broken,
     /// The store fails.
     Store,
+    /// It is no form, or of no kind that browsers send.
+    OtherKind,
+    /// Nothing is kept at all.
+    Off,
 }
 
 impl NotKept {
     /// Every reason, for metrics.
-    pub const ALL: [Self; 6] = [Self::Stranger, Self::TooLarge, Self::TooMany, Self::Full, Self::Broken, Self::Store];
+    pub const ALL: [Self; 8] = [
+        Self::Stranger,
+        Self::TooLarge,
+        Self::TooMany,
+        Self::Full,
+        Self::Broken,
+        Self::Store,
+        Self::OtherKind,
+        Self::Off,
+    ];
 
     /// The name used in logs and metrics.
     pub const fn name(self) -> &'static str {
@@ -32,6 +45,8 @@ impl NotKept {
             Self::Full => "full",
             Self::Broken => "broken",
             Self::Store => "store_failed",
+            Self::OtherKind => "other_kind",
+            Self::Off => "off",
         }
     }
 
@@ -51,6 +66,10 @@ impl NotKept {
             Self::Full | Self::Store => {
                 "What you sent was not carried out, and could not be kept just now: sign in, then send it again."
             }
+            Self::OtherKind => {
+                "What you sent was not carried out. It is not a form that can be kept here: sign in, then send it again."
+            }
+            Self::Off => "What you sent was not carried out: sign in, then send it again.",
             Self::Broken => {
                 "What you sent did not arrive whole, so it was not carried out and could not be kept: sign in, then send \
                  it again."
@@ -65,10 +84,10 @@ const KEPT: &str = "What you sent is kept for you. Once you have signed in, you 
 /// What became of the form that somebody must sign in for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// There was none, or forms are not kept at all.
+    /// There was none, or it is from elsewhere.
     NoForm,
     /// It is kept.
-    Kept(Kept),
+    Kept(PostId),
     /// It is not.
     NotKept(NotKept),
 }
@@ -85,7 +104,7 @@ impl Outcome {
     }
 
     /// What the way to the login page remembers of it.
-    pub const fn kept(self) -> Option<Kept> {
+    pub const fn kept(self) -> Option<PostId> {
         match self {
             Self::Kept(kept) => Some(kept),
             Self::NoForm | Self::NotKept(_) => None,

@@ -5,15 +5,16 @@ use std::borrow::Cow;
 use memchr::memmem;
 
 use crate::enforce::pages::{Field, Shown};
+use crate::policy::navigation::FormKind;
 
 /// How many fields are shown.
-const MAX_FIELDS: usize = 100;
+pub const MAX_FIELDS: usize = 100;
 
 /// How much of a value is shown, in characters: enough to know it by.
-const MAX_VALUE: usize = 1000;
+pub const MAX_VALUE: usize = 1000;
 
 /// How much of a name is shown, in characters; and of what else is in one line.
-const MAX_LINE: usize = 120;
+pub const MAX_LINE: usize = 120;
 
 /// How many bytes the heads of a part may have. Browsers write a few hundred.
 const MAX_HEADS: usize = 4096;
@@ -26,15 +27,15 @@ const SECRET_NAMES: [&str; 6] = ["pin", "tan", "otp", "cvc", "cvv", "__viewstate
 
 /// A form as it is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Read {
+pub struct Read {
     /// Its fields; none when they cannot be read.
-    pub(super) fields: Vec<Field>,
+    pub fields: Vec<Field>,
     /// How many more there are.
-    pub(super) left_out: usize,
+    pub left_out: usize,
 }
 
 /// Reads a form of this content type.
-pub(super) fn read(content_type: &[u8], content: &[u8]) -> Read {
+pub fn read(content_type: &[u8], content: &[u8]) -> Read {
     let mut read = Read::default();
     let mut add = |name: &str, value: &[u8], file: Option<&str>| {
         if read.fields.len() < MAX_FIELDS {
@@ -43,10 +44,14 @@ pub(super) fn read(content_type: &[u8], content: &[u8]) -> Read {
             read.left_out += 1;
         }
     };
-    let content_type = String::from_utf8_lossy(content_type);
-    match parameter(&content_type, "boundary") {
-        Some(boundary) => parts(content, boundary.as_bytes(), &mut add),
-        None => {
+    match FormKind::named(content_type) {
+        Some(FormKind::Multipart) => {
+            if let Some(boundary) = parameter(&String::from_utf8_lossy(content_type), "boundary") {
+                parts(content, boundary.as_bytes(), &mut add);
+            }
+        }
+        Some(FormKind::Text) => lines(content, &mut add),
+        Some(FormKind::Urlencoded) | None => {
             for (name, value) in form_urlencoded::parse(content) {
                 add(&name, value.as_bytes(), None);
             }
@@ -118,6 +123,34 @@ fn parts(content: &[u8], boundary: &[u8], add: &mut impl FnMut(&str, &[u8], Opti
             }
         }
         rest = &part[end + delimiter.len()..];
+    }
+}
+
+/// The fields of a form of plain text: a line each, with a name, a sign and a value, and more lines where there are some in
+/// the value. One of those that has such a sign in it cannot be told from a field.
+fn lines(content: &[u8], add: &mut impl FnMut(&str, &[u8], Option<&str>)) {
+    let content = content.strip_suffix(b"\r\n").unwrap_or(content);
+    let mut add = |name: &[u8], value: &[u8]| add(&String::from_utf8_lossy(name), value, None);
+    // A name, and where its value begins.
+    let mut field: Option<(&[u8], usize)> = None;
+    let mut start = 0;
+    while start < content.len() {
+        let end = memmem::find(&content[start..], b"\r\n").map_or(content.len(), |length| start + length);
+        let sign = content[start..end].iter().position(|byte| *byte == b'=').map(|at| start + at);
+        let begun = match sign {
+            Some(sign) => field.replace((&content[start..sign], sign + 1)),
+            None => {
+                field = field.or(Some((&[], start)));
+                None
+            }
+        };
+        if let Some((name, value)) = begun {
+            add(name, &content[value..start - 2]);
+        }
+        start = end + 2;
+    }
+    if let Some((name, value)) = field {
+        add(name, &content[value..]);
     }
 }
 
@@ -203,6 +236,24 @@ mod tests {
     }
 
     #[test]
+    fn a_form_of_plain_text_is_read() {
+        let content = b"a=1\r\nb c=two\r\nlines\r\n\r\npassword=x\r\ny\r\nd=\r\n";
+        let expected = [
+            text("a", "1"),
+            text("b c", "two\r\nlines\r\n"),
+            field("password", Shown::Hidden),
+            field("d", Shown::Empty),
+        ];
+        assert_eq!(read(b"text/plain; charset=utf-8", content).fields, expected);
+        for length in 0..content.len() {
+            read(b"text/plain", &content[..length]);
+        }
+        assert_eq!(read(b"text/plain", b"no sign").fields, [text("", "no sign")]);
+        assert!(read(b"text/plain", b"").fields.is_empty() && read(b"text/plain", b"\r\n").fields.is_empty());
+        assert!(read(b"multipart/form-data", b"a=1").fields.is_empty(), "nobody says where its parts end");
+    }
+
+    #[test]
     fn what_is_shown_is_bounded() {
         let many: String = (0..250).map(|at| format!("n{at}=v&")).collect();
         let read_many = read(b"application/x-www-form-urlencoded", many.as_bytes());
@@ -224,6 +275,7 @@ mod tests {
         fn whatever_comes_is_read_within_bounds(kind: Vec<u8>, content: Vec<u8>, head: String) {
             let read_any = |kind: &[u8], content: &[u8]| assert!(read(kind, content).fields.len() <= MAX_FIELDS);
             read_any(&kind, &content);
+            read_any(b"text/plain", &content);
             let content = [b"--x\r\nContent-Disposition:", head.as_bytes(), b"\r\n\r\n", &content, b"\r\n--x--"].concat();
             read_any(b"multipart/form-data; boundary=x", &content);
             read_any(format!("multipart/form-data{head}").as_bytes(), &content);

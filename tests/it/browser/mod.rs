@@ -5,6 +5,7 @@
 
 mod cookies;
 mod driver;
+mod frames;
 mod going_back;
 mod kept;
 mod levels;

@@ -150,9 +150,16 @@ const PAGE: &str = r#"<!doctype html>
 </form>
 "#;
 
+/// A page around another one, and one that is nothing but two others.
+const FRAMES: &str = "<!doctype html><title>Frames</title><p>around it</p><iframe src=\"page\" width=\"600\" \
+                      height=\"500\"></iframe>";
+const FRAMESET: &str = "<html><title>Frames</title><frameset cols=\"50%,50%\"><frame src=\"page\"><frame src=\"page\">\
+                        </frameset></html>";
+
 /// The last segment of the path says how to answer: `echo` gives the body back, `stream` sends a piece and then one
 /// whenever the test asks for it, `slow` waits for ever, `gate` waits for the test, `cached` may be kept by anybody,
-/// `cookies` sets some, `page` is a page with forms, `token` one whose form has the token, `status-NNN` answers so, `close`
+/// `cookies` sets some, `page` is a page with forms, `token` one whose form has the token,
+/// `frames` and `frameset` have one in a frame, `status-NNN` answers so, `close`
 /// closes the connection.
 async fn answer(
     request: Request<Incoming>,
@@ -187,6 +194,8 @@ async fn answer(
         }
         "stream" => Response::new(BodyExt::boxed(StreamBody::new(endless(inside.pieces.subscribe())))),
         "page" => page(PAGE.to_owned()),
+        "frames" => page(FRAMES.to_owned()),
+        "frameset" => page(FRAMESET.to_owned()),
         "token" => {
             note_secret(&token);
             let field = format!("<input type=\"hidden\" name=\"vestibule_csrf\" value=\"{token}\">");

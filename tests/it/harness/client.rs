@@ -172,7 +172,12 @@ impl Client {
     pub fn sign_in(&self, (name, password): (&str, &str), target: &str) -> Answer {
         let led = self.visit(target).send();
         assert_eq!(led.status, 302, "{target} asks for login: {}", led.text());
-        let page = self.visit(led.header("location")).send();
+        self.sign_in_at(led.header("location"), (name, password))
+    }
+
+    /// Signs in at an address of the login page, and gives the answer to the form.
+    pub fn sign_in_at(&self, address: &str, (name, password): (&str, &str)) -> Answer {
+        let page = self.visit(address).send();
         assert_eq!(page.status, 200, "{}", page.text());
         let fields = [("username", name), ("password", password), ("attempt", &hidden(&page, "attempt"))];
         self.post_form("/.vestibule/login", &fields).send()

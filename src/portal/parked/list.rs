@@ -1,0 +1,100 @@
+//! What is kept of what somebody has sent, as they see it: all of it, each to be looked at or thrown away.
+//!
+//! Only what was sent from the browser that asks, to the host that it asks: as of each by itself, of nothing else is it
+//! told that it is there.
+
+use http::{Response, StatusCode};
+
+use crate::base::deadline::Deadline;
+use crate::enforce::authorize::recognised_session;
+use crate::enforce::body::{AnswerBody, ClientBody};
+use crate::enforce::pages::{KeptPage, KeptRow};
+use crate::enforce::parking::{Parking, PostId, Posted};
+use crate::enforce::respond::{self, Refusal};
+use crate::login::attempt::Browser;
+use crate::observe::audit::AuditEvent;
+use crate::policy::return_to::ReturnTo;
+use crate::portal::{Visit, form};
+
+use super::{Confirmed, fields, page_of, path_of, sign_in, span};
+
+/// Where it is.
+pub(in crate::portal) const PAGE: &str = "/.vestibule/parked";
+
+/// Whether anything is kept for `user` that they would see there. Where the store fails, that is not known, and not told.
+pub(in crate::portal) async fn is_any(visit: &Visit<'_>, user: &str) -> bool {
+    let Some(parking) = &visit.tenant.parking else { return false };
+    all(visit, parking, user).await.is_ok_and(|all| !all.is_empty())
+}
+
+/// Shows it.
+pub(in crate::portal) async fn show(visit: &Visit<'_>) -> Result<Response<AnswerBody>, Refusal> {
+    let parking = visit.tenant.parking.as_ref().ok_or(Refusal::NoPage)?;
+    visit.only_navigation()?;
+    let own = path()?;
+    let who = recognised_session(visit.shared, visit.tenant, visit.facts, &visit.parts.headers, visit.now).await;
+    let Some((session, principal)) = who.map_err(|_| Refusal::Store)? else { return Ok(sign_in(visit, own)) };
+    let rows: Vec<KeptRow> = all(visit, parking, &principal.user)
+        .await?
+        .iter()
+        .map(|(id, posted)| KeptRow {
+            id: id.to_string(),
+            page: page_of(*id),
+            path: fields::shortened(path_of(&posted.target)).into_owned(),
+            sent_ago: span(visit.now.since(posted.at)),
+            sent_at: posted.at.to_string(),
+            left: span(posted.at.plus(parking.keep_for()).since(visit.now)),
+            size: fields::size(posted.content.len()),
+        })
+        .collect();
+    let page = KeptPage {
+        title: &visit.tenant.title,
+        action: PAGE,
+        token: &visit.tenant.attempts.page(&visit.shared.random, session, &own, visit.now),
+        rows: &rows,
+        keep: &span(parking.keep_for()),
+    };
+    Ok(respond::html(StatusCode::OK, page.render()))
+}
+
+/// Throws one away, and shows what is left.
+pub(in crate::portal) async fn take(
+    visit: &Visit<'_>,
+    body: &mut ClientBody,
+    deadline: &Deadline,
+) -> Result<Response<AnswerBody>, Refusal> {
+    let parking = visit.tenant.parking.as_ref().ok_or(Refusal::NoPage)?;
+    visit.only_navigation()?;
+    visit.only_same_origin()?;
+    let own = path()?;
+    let (shared, tenant, now) = (visit.shared, visit.tenant, visit.now);
+    let who = recognised_session(shared, tenant, visit.facts, &visit.parts.headers, now).await;
+    let Some((session, principal)) = who.map_err(|_| Refusal::Store)? else { return Ok(sign_in(visit, own)) };
+    let [token, id] = form::read(visit, body, deadline, ["token", "discard"]).await?;
+    let id = id.ok_or(Refusal::BadForm)?;
+    let led_back = || respond::redirect(StatusCode::SEE_OTHER, PAGE);
+    // They have signed in again since, or left it open for hours: they are shown what there is.
+    if !tenant.attempts.is_of_page(&token.unwrap_or_default(), session, &own, now) {
+        return Ok(led_back());
+    }
+    let Some(id) = PostId::read(id.as_bytes()) else { return Ok(led_back()) };
+    let (user, browser) = (&principal.user, Browser::of(&visit.parts.headers));
+    let found = parking.find(shared, user, id, browser, visit.facts.authority, now).await;
+    let Some(posted) = found.map_err(|_| Refusal::Store)? else { return Ok(led_back()) };
+    if parking.take(shared, user, id, now).await.map_err(|_| Refusal::Unwritten)? {
+        let (user, client) = (user.clone(), visit.facts.client);
+        let gone = Confirmed { posted, id, user, session, client, tenant: tenant.id.told() };
+        gone.note(shared, AuditEvent::PostDiscarded, "discarded", None);
+    }
+    Ok(led_back())
+}
+
+async fn all(visit: &Visit<'_>, parking: &Parking, user: &str) -> Result<Vec<(PostId, Posted)>, Refusal> {
+    let browser = Browser::of(&visit.parts.headers);
+    let all = parking.all(visit.shared, user, browser, visit.facts.authority, visit.now).await;
+    all.map_err(|_| Refusal::Store)
+}
+
+fn path() -> Result<ReturnTo, Refusal> {
+    ReturnTo::new(PAGE).ok_or(Refusal::Internal)
+}
