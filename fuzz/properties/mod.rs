@@ -3,6 +3,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod client_address;
+pub(crate) mod forms;
 pub(crate) mod http1_heads;
 pub(crate) mod http2_frames;
 pub(crate) mod origin;

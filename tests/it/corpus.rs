@@ -33,6 +33,11 @@ fn of_forwarded_and_x_forwarded_for() {
 }
 
 #[test]
+fn of_forms() {
+    all_of("forms", properties::forms::check);
+}
+
+#[test]
 fn of_where_requests_come_from() {
     all_of("origin", properties::origin::check);
 }
