@@ -119,7 +119,7 @@ fn a_second_tab_goes_on_without_the_password() {
     }
     tabs[0].sign_in(ALICE);
     tabs[0].shows("the first");
-    tabs[1].press("You have signed in in another tab? Go on");
+    tabs[1].press("Signed in in another tab? Go on");
     tabs[1].shows("Send this now?");
     tabs[1].shows("the second");
 }
