@@ -158,9 +158,8 @@ const FRAMESET: &str = "<html><title>Frames</title><frameset cols=\"50%,50%\"><f
 
 /// The last segment of the path says how to answer: `echo` gives the body back, `stream` sends a piece and then one
 /// whenever the test asks for it, `slow` waits for ever, `gate` waits for the test, `cached` may be kept by anybody,
-/// `cookies` sets some, `page` is a page with forms, `token` one whose form has the token,
-/// `frames` and `frameset` have one in a frame, `status-NNN` answers so, `close`
-/// closes the connection.
+/// `cookies` sets some, `page` is a page with forms, `token` one whose form has the token, `frames` and `frameset` have one
+/// in a frame, `status-NNN` answers so, `close` closes the connection.
 async fn answer(
     request: Request<Incoming>,
     inside: &Inside,
