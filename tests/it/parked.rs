@@ -265,6 +265,45 @@ fn of_two_who_send_it_at_once_one_does() {
     }
 }
 
+/// Two people at one browser, so that nothing but whose it is keeps them apart.
+#[test]
+fn a_store_that_mixes_names_up_shows_nobody_what_is_somebody_elses() {
+    let gateway = Setup::new().start();
+    let client = gateway.signed_in(ALICE);
+    gateway.advance(LUNCH);
+    let hers = post_text(&client, "/save", "a=hers").send();
+    assert_eq!(sign_in(&client, &hers, BOB).header("location"), "/orders/form?of=7");
+    gateway.revoke("bob");
+    let his = post_text(&client, "/save", "a=his").send();
+    let to = sign_in(&client, &his, BOB).header("location").to_owned();
+    assert!(client.visit(&to).send().text().contains("his"));
+    let shared = &gateway.running().shared;
+    let (values, now) = (&shared.values, shared.clock.now());
+    let names = gateway.block_on(values.list(Space::Parked, "", 10, now)).expect("it works");
+    let entry =
+        |name: &String| gateway.block_on(values.get(Space::Parked, name, now)).expect("it works").expect("there");
+    let [first, second] = [&names[0], &names[1]].map(entry);
+    for (name, Entry { value, expires_at, .. }) in names.iter().zip([second, first]) {
+        let put = values.put_if(Space::Parked, name, Expected::Whatever, value, expires_at, now);
+        assert!(gateway.block_on(put).expect("it works").is_some());
+    }
+    let answer = client.visit(&to).send();
+    assert_eq!(answer.status, 404, "{}", answer.text());
+    assert!(!answer.text().contains("hers"));
+}
+
+#[test]
+fn what_the_confirmation_says_of_its_own_body_is_not_said_of_the_form() {
+    let gateway = Setup::new().start();
+    let client = gateway.signed_in(ALICE);
+    gateway.advance(LUNCH);
+    let (path, page) = kept(&client, post_text(&client, "/orders/echo", "a=1"));
+    let confirmed = decide(&client, &path, &page, "send").header("content-encoding", "identity").send();
+    assert_eq!(confirmed.status, 200, "{}", confirmed.text());
+    let last = gateway.application.last();
+    assert_eq!((last.header("content-encoding"), last.header("content-length")), (None, Some("3")));
+}
+
 #[test]
 fn only_the_person_s_own_word_sends_it() {
     let gateway = Setup::new().start();
