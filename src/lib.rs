@@ -85,6 +85,7 @@
 //! | a page laid around one of ours (clickjacking) | [`enforce::pages`]: nobody may frame them; [`enforce::framed`]: what only says something |
 //! | signing somebody out by a link | [`portal::logout`]: a GET ends nothing |
 //! | guessing passwords, and names by the time it takes | [`limit::rate`], [`limit::wrong_passwords`], [`login::password`] |
+//! | scripts in a logo that somebody gives the pages | [`enforce::pages::logo`]: an `img` that is part of the page, at no address |
 //! | shutting somebody out by guessing their password | [`limit::wrong_passwords`]: who has signed in before is no stranger |
 //! | going back to what somebody saw whose session is over | [`enforce::challenge`], [`portal::logout`]: browsers are told to forget; one that has asked for nothing since does not know |
 //! | somebody else at a screen that was left signed in | [`session::timeouts`], and where it matters [`policy::check::recency`] |

@@ -7,6 +7,7 @@ use crate::app::keys::ring_of;
 use crate::base::clock::Clock;
 use crate::config::{LocalUsers, Plan, TenantPlan};
 use crate::crypto::keyring::KeyRing;
+use crate::enforce::pages::look::{Look, LookSettings};
 use crate::enforce::parking::Parking;
 use crate::enforce::snapshot::{Limits, Snapshot, Tenants};
 use crate::enforce::tenant::Tenant;
@@ -25,7 +26,7 @@ pub(super) fn default(plan: &Plan, ring: &Arc<KeyRing>, clock: &Clock, before: B
     let before = before.map(|(plan, snapshot)| (&plan.limits, &*plan.routes, &snapshot.default.limits));
     let limits = plan.limits.counting(&plan.routes, clock, before);
     let (rules, cookie) = (plan.session.rules.clone(), plan.session.cookie.clone());
-    made(plan, ring, rules, cookie, plan.users.as_ref(), limits, plan.title.clone())
+    made(plan, ring, rules, cookie, plan.users.as_ref(), limits, &plan.look)
 }
 
 /// The others, if there are any, beside the default one.
@@ -53,8 +54,8 @@ pub(super) fn others(
             Some((&former.limits, &snapshot.tenant_named(own.id)?.limits))
         });
         let limits = own.limits.counting_beside((&plan.limits, &default.limits), clock, former);
-        let TenantPlan { rules, cookie, users, title, hosts, .. } = own;
-        let tenant = made(plan, &ring, rules.clone(), cookie.clone(), users.as_ref(), limits, title.clone());
+        let TenantPlan { rules, cookie, users, look, hosts, .. } = own;
+        let tenant = made(plan, &ring, rules.clone(), cookie.clone(), users.as_ref(), limits, look);
         all.add(Arc::new(tenant), hosts);
     }
     Ok(Some(Box::new(all)))
@@ -67,7 +68,7 @@ fn made(
     cookie: CookieSettings,
     users: Option<&LocalUsers>,
     limits: Limits,
-    title: Box<str>,
+    look: &LookSettings,
 ) -> Tenant {
     let (id, longest) = (rules.tenant, rules.lifetimes.longest().absolute);
     Tenant {
@@ -80,7 +81,7 @@ fn made(
         devices: Devices::new(Arc::clone(ring), id.name()),
         users: users.map(|local| Arc::clone(&local.users)),
         limits,
-        title,
+        look: Look::new(look),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::config::server::{self, CertificatePlan, ServerPlan};
 use crate::config::session::{self, SessionPlan, StoreKind};
 use crate::config::tenants::{self, TenantPlan};
 use crate::config::{csrf, identity, portal, routes, upstreams};
+use crate::enforce::pages::look::LookSettings;
 use crate::policy::route_policy::TokenNames;
 use crate::reader::mistake::Mistakes;
 use crate::reader::{Document, Written};
@@ -55,8 +56,8 @@ pub struct Plan {
     pub routes: Vec<Route>,
     /// How logs look.
     pub log: LogPlan,
-    /// What the pages call the service.
-    pub title: Box<str>,
+    /// How our own pages look.
+    pub look: LookSettings,
     /// What the synchroniser token is called, where some route asks for one.
     pub csrf_token: Option<Arc<TokenNames>>,
     /// The file itself, for whoever tells what a decision rests on.
@@ -135,9 +136,9 @@ impl Plan {
         let users = login::read(&root);
         let identity = identity::read(&root);
         let csrf = csrf::read(&root);
-        let title = portal::read(&root).unwrap_or_default();
+        let look = portal::read(&root, &LookSettings::default());
         let shared_users = users.as_ref().and_then(Option::as_ref);
-        let tenants = tenants::read(&root, &session, &limits, &title, shared_users);
+        let tenants = tenants::read(&root, &session, &limits, &look, shared_users);
         let upstreams = upstreams::read(&root, &server);
         let sessions = (&session.rules.lifetimes, &*session.rules.levels);
         let can_sign_in = |host: &_| users.is_some() || tenants::have_users(&tenants, host);
@@ -176,7 +177,7 @@ impl Plan {
             upstreams: upstreams.into_iter().map(|upstream| upstream.value).collect(),
             routes,
             log,
-            title,
+            look,
             csrf_token,
             written: document.written(),
             tenants: tenants.into_iter().map(|tenant| tenant.plan).collect(),

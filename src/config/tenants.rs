@@ -10,6 +10,7 @@ use crate::config::limits::{self, LimitPlan};
 use crate::config::login::{self, LocalUsers};
 use crate::config::portal;
 use crate::config::session::{self, SessionPlan};
+use crate::enforce::pages::look::LookSettings;
 use crate::policy::route_policy::SessionRules;
 use crate::reader::Section;
 use crate::route::pattern::HostPattern;
@@ -40,8 +41,8 @@ pub struct TenantPlan {
     pub limits: LimitPlan,
     /// Its local users.
     pub users: Option<LocalUsers>,
-    /// What its pages call the service.
-    pub title: Box<str>,
+    /// How its pages look.
+    pub look: LookSettings,
 }
 
 /// A tenant, its section, and the places of its hosts.
@@ -50,13 +51,13 @@ pub(super) struct Read<'a> {
     pub(super) section: Section<'a>,
 }
 
-/// Reads every `[[tenant]]`. `session`, `limits`, `title` and `users` are those of the top; `users` is `None` where there are
+/// Reads every `[[tenant]]`. `session`, `limits`, `look` and `users` are those of the top; `users` is `None` where there are
 /// none, or where they could not be read, which is told then.
 pub(super) fn read<'a>(
     root: &Section<'a>,
     session: &SessionPlan,
     limits: &LimitPlan,
-    title: &str,
+    look: &LookSettings,
     users: Option<&LocalUsers>,
 ) -> Vec<Read<'a>> {
     let sections = root.sections("tenant");
@@ -66,7 +67,7 @@ pub(super) fn read<'a>(
     }
     let mut all: Vec<Read<'a>> = Vec::new();
     for section in sections {
-        let Some(plan) = read_one(&section, session, limits, title, users) else { continue };
+        let Some(plan) = read_one(&section, session, limits, look, users) else { continue };
         if all.iter().any(|other| other.plan.id == plan.id) {
             section.mistake_at(
                 "name",
@@ -91,7 +92,7 @@ fn read_one(
     section: &Section<'_>,
     session: &SessionPlan,
     limits: &LimitPlan,
-    title: &str,
+    look: &LookSettings,
     users: Option<&LocalUsers>,
 ) -> Option<TenantPlan> {
     section.require("name", r#"name = "acme""#).require("hosts", r#"hosts = ["acme.example.test"]"#);
@@ -99,10 +100,10 @@ fn read_one(
     let hosts = section.parsed_list("hosts", host);
     let keys = keys::read(section);
     let users = login::read(section).unwrap_or_else(|| users.cloned());
-    let (limits, title) = (limits::of_tenant(section, limits), portal::read(section).unwrap_or_else(|| title.into()));
+    let (limits, look) = (limits::of_tenant(section, limits), portal::read(section, look));
     let (cookie, rules) = session::of_tenant(section, session);
     let (id, hosts) = (id?, hosts?.into_iter().map(|host| host.value).collect());
-    Some(TenantPlan { id, hosts, keys, cookie, rules: SessionRules { tenant: id, ..rules }, limits, users, title })
+    Some(TenantPlan { id, hosts, keys, cookie, rules: SessionRules { tenant: id, ..rules }, limits, users, look })
 }
 
 fn name(text: &str) -> Result<TenantId, String> {

@@ -28,7 +28,7 @@ pub fn challenge(
     let (parts, reason) = (asked.parts, asked.reason);
     Metrics::count(&shared.metrics.challenges, reason.name());
     if navigation == Navigation::None {
-        return respond::refused(&Refusal::Unauthenticated(reason), false);
+        return respond::refused(&Refusal::Unauthenticated(reason), None);
     }
     let to = back_to(parts, asked.facts.authority).unwrap_or_else(ReturnTo::start);
     let notice = outcome.notice(&reason.notice().unwrap_or_default());
@@ -37,7 +37,7 @@ pub fn challenge(
     let link = format!("{PREFIX}login?return={}", tenant.attempts.link(&shared.random, &back, asked.now));
     let mut led = match navigation {
         // Our login page is in nobody's frame: a page around it could make its person type elsewhere.
-        Navigation::Frame => framed::out_of_frame(&back.notice, &link),
+        Navigation::Frame => framed::out_of_frame(&tenant.look, &back.notice, &link),
         Navigation::Window | Navigation::None => respond::redirect(status_of(&parts.method), &link),
     };
     if reason.is_end() {

@@ -5,12 +5,13 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::enforce::body::AnswerBody;
 use crate::enforce::pages::MessagePage;
+use crate::enforce::pages::look::Look;
 use crate::enforce::respond::{self, Refusal, WWW_AUTHENTICATE};
 use crate::policy::navigation;
 
-/// The answer to a request that is refused, for whoever sent it.
-pub fn refused_to(refusal: &Refusal, headers: &HeaderMap) -> Response<AnswerBody> {
-    let mut response = respond::refused(refusal, respond::is_for_person(headers));
+/// The answer to a request that is refused, for whoever sent it: a page by the look of whose host it is, if that is a person.
+pub fn refused_to(refusal: &Refusal, person: Option<&Look>, headers: &HeaderMap) -> Response<AnswerBody> {
+    let mut response = respond::refused(refusal, person);
     if navigation::is_in_frame(headers) {
         let_own_pages_frame(response.headers_mut());
     }
@@ -18,7 +19,7 @@ pub fn refused_to(refusal: &Refusal, headers: &HeaderMap) -> Response<AnswerBody
 }
 
 /// What a person is answered in a frame who must sign in: our login page is shown in none, so a link leads there.
-pub fn out_of_frame(notice: &str, login: &str) -> Response<AnswerBody> {
+pub fn out_of_frame(look: &Look, notice: &str, login: &str) -> Response<AnswerBody> {
     let status = StatusCode::UNAUTHORIZED;
     let page = MessagePage {
         // It is nobody's mistake, and shows no number.
@@ -27,7 +28,7 @@ pub fn out_of_frame(notice: &str, login: &str) -> Response<AnswerBody> {
         message: if notice.is_empty() { "To see what belongs here, you have to sign in." } else { notice },
         advice: "You sign in in the whole window, not in this part of it.",
         action: Some(("Sign in", login)),
-        ..MessagePage::for_status(status.as_u16())
+        ..MessagePage::for_status(look, status.as_u16())
     };
     let mut response = respond::html(status, page.render());
     let headers = response.headers_mut();

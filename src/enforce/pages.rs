@@ -1,25 +1,27 @@
 //! The gateway's own HTML pages: sign in, sign out, and one page for everything that went wrong.
 //!
-//! They hold no script and fetch nothing: one style sheet, inlined, and allowed by its hash in the page's
-//! [`content_security_policy`]. Every value is escaped by its template (askama escapes in files that end in `.html`);
-//! the only exception is the style sheet, which is ours. Deliberately absent: `style` attributes, images, web fonts.
+//! They hold no script and fetch nothing: one style sheet, inlined, and allowed by its hash in the page's policy. Every
+//! value is escaped by its template (askama escapes in files that end in `.html`); the only exceptions are the style sheet
+//! and a logo in base64, which are made here. Deliberately absent: `style` attributes, pictures from elsewhere, web fonts.
+//!
+//! All have one frame, `layout.html`, which shows whose they are ([`look`]).
 //!
 //! The templates lie beside this file. Each type names its own in a one-line `source`, so that no `templates/` folder
 //! and no `askama.toml` is needed at the top; cargo runs the compiler in the package's folder, where the path begins.
 
+pub mod color;
 mod kept;
+pub mod logo;
+pub mod look;
 mod parked;
 mod sessions;
 
-use std::sync::LazyLock;
-
 use askama::Template;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest as _, Sha256};
+use http::HeaderValue;
 
 pub use kept::{KeptPage, KeptRow};
-pub use parked::{Field, ParkedPage, Shown, let_forms_lead_on};
+use look::Look;
+pub use parked::{Field, ParkedPage, Shown};
 pub use sessions::{ChoicePage, SessionRow, SessionsPage};
 
 /// The style sheet of every page. It goes between `<style>` and `</style>` byte for byte: the policy names its hash.
@@ -29,19 +31,13 @@ const STYLE: &str = include_str!("pages/style.css");
 /// of anybody's, so that nothing needs escaping.
 const FALLBACK: &str = "This page could not be shown. Please go back and try again.";
 
-static POLICY: LazyLock<String> = LazyLock::new(|| {
-    let hash = STANDARD.encode(Sha256::digest(STYLE.as_bytes()));
-    format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-    )
-});
-
-/// The value of `Content-Security-Policy` for every page of this module.
-///
-/// Nothing may load or run but our one style sheet, forms go to our own origin only (some browsers apply that to the
-/// redirect after a form as well), and nobody may frame the page.
-pub fn content_security_policy() -> &'static str {
-    &POLICY
+/// A page as it is sent.
+#[derive(Debug, Clone)]
+pub struct Rendered {
+    /// The whole page.
+    pub text: String,
+    /// What it may do, and nothing else: the value of `Content-Security-Policy`.
+    pub policy: HeaderValue,
 }
 
 /// Whether somebody wants to be remembered, as it is asked on the sign-in form.
@@ -59,8 +55,8 @@ pub struct RememberChoice<'a> {
 #[derive(Debug, Clone, Template)]
 #[template(source = r#"{% extends "src/enforce/pages/login.html" %}"#, ext = "html")]
 pub struct LoginPage<'a> {
-    /// The name of the application behind the gateway, as its people know it. May be empty.
-    pub title: &'a str,
+    /// Whose it is.
+    pub look: &'a Look,
     /// Where the form is sent: a path of our own origin.
     pub action: &'a str,
     /// The sealed login attempt, sent back in a hidden field.
@@ -79,8 +75,8 @@ pub struct LoginPage<'a> {
 
 impl LoginPage<'_> {
     /// The whole page.
-    pub fn render(&self) -> String {
-        finished(Template::render(self))
+    pub fn render(&self) -> Rendered {
+        finished(self.look, Template::render(self))
     }
 }
 
@@ -88,6 +84,8 @@ impl LoginPage<'_> {
 #[derive(Debug, Clone, Template)]
 #[template(source = r#"{% extends "src/enforce/pages/logout.html" %}"#, ext = "html")]
 pub struct LogoutPage<'a> {
+    /// Whose it is.
+    pub look: &'a Look,
     /// Who is signed in. May be empty.
     pub username: &'a str,
     /// Where the form is sent: a path of our own origin.
@@ -98,8 +96,8 @@ pub struct LogoutPage<'a> {
 
 impl LogoutPage<'_> {
     /// The whole page.
-    pub fn render(&self) -> String {
-        finished(Template::render(self))
+    pub fn render(&self) -> Rendered {
+        finished(self.look, Template::render(self))
     }
 }
 
@@ -108,6 +106,8 @@ impl LogoutPage<'_> {
 #[derive(Debug, Clone, Template)]
 #[template(source = r#"{% extends "src/enforce/pages/message.html" %}"#, ext = "html")]
 pub struct MessagePage<'a> {
+    /// Whose it is.
+    pub look: &'a Look,
     /// The HTTP status it is sent with. From 400 on the page counts as an error and shows the number.
     pub status: u16,
     /// The heading, and the title of the window.
@@ -125,14 +125,15 @@ pub struct MessagePage<'a> {
 
 impl<'a> MessagePage<'a> {
     /// The usual words for an error status; those without words of their own get the general ones of 400 or 500.
-    pub const fn for_status(status: u16) -> Self {
+    pub const fn for_status(look: &'a Look, status: u16) -> Self {
         let (title, message, advice) = words(status);
-        Self { status, title, message, advice, action: None, request_id: None }
+        Self { look, status, title, message, advice, action: None, request_id: None }
     }
 
     /// The page after signing out, with a button to sign in again at `login`.
-    pub const fn signed_out(login: &'a str) -> Self {
+    pub const fn signed_out(look: &'a Look, login: &'a str) -> Self {
         Self {
+            look,
             status: 200,
             title: "You are signed out",
             message: "Your session has ended on this device.",
@@ -143,8 +144,8 @@ impl<'a> MessagePage<'a> {
     }
 
     /// The whole page.
-    pub fn render(&self) -> String {
-        finished(Template::render(self))
+    pub fn render(&self) -> Rendered {
+        finished(self.look, Template::render(self))
     }
 
     const fn is_error(&self) -> bool {
@@ -163,7 +164,7 @@ impl<'a> MessagePage<'a> {
 }
 
 /// Title, message and advice for a status.
-const fn words(status: u16) -> (&'static str, &'static str, &'static str) {
+pub(super) const fn words(status: u16) -> (&'static str, &'static str, &'static str) {
     match status {
         403 => (
             "This page is not open to you",
@@ -218,225 +219,9 @@ const fn words(status: u16) -> (&'static str, &'static str, &'static str) {
     }
 }
 
-fn finished(page: askama::Result<String>) -> String {
-    page.unwrap_or_else(|_| FALLBACK.to_owned())
+fn finished(look: &Look, page: askama::Result<String>) -> Rendered {
+    Rendered { text: page.unwrap_or_else(|_| FALLBACK.to_owned()), policy: look.policy.clone() }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Breaks out of attributes and elements, closes a title, turns the line around, and is not all ASCII.
-    const HOSTILE: &str = "\"><script>alert(1)</script>'onx=' </title></style>\u{202e}\u{2066}&lt;é";
-
-    const LOGIN: LoginPage<'_> = LoginPage {
-        title: "Payroll",
-        action: "/p/login",
-        attempt: "a1",
-        username: "",
-        remember: None,
-        message: None,
-        notice: None,
-        go_on: None,
-    };
-
-    fn hostile_pages() -> [String; 3] {
-        [
-            LoginPage {
-                title: HOSTILE,
-                action: HOSTILE,
-                attempt: HOSTILE,
-                username: HOSTILE,
-                remember: Some(RememberChoice { is_ticked: true, span: HOSTILE, may_be_refused: true }),
-                message: Some(HOSTILE),
-                notice: Some(HOSTILE),
-                go_on: Some(HOSTILE),
-            }
-            .render(),
-            LogoutPage { username: HOSTILE, action: HOSTILE, sessions: HOSTILE }.render(),
-            MessagePage {
-                status: 500,
-                title: HOSTILE,
-                message: HOSTILE,
-                advice: HOSTILE,
-                action: Some((HOSTILE, &format!("/{HOSTILE}"))),
-                request_id: Some(HOSTILE),
-            }
-            .render(),
-        ]
-    }
-
-    fn all_pages() -> Vec<String> {
-        let mut pages = vec![
-            LOGIN.render(),
-            LogoutPage { username: "ada", action: "/p/logout", sessions: "/p/sessions" }.render(),
-            MessagePage::signed_out("/p/login").render(),
-        ];
-        let statuses = [400, 401, 403, 404, 421, 429, 500, 502, 503, 504, 599];
-        pages.extend(statuses.map(|status| MessagePage::for_status(status).render()));
-        pages.extend(hostile_pages());
-        pages
-    }
-
-    /// The page without its style sheet, which may hold words that the tests look for.
-    fn without_style(page: &str) -> String {
-        assert_eq!(page.matches(STYLE).count(), 1, "the style sheet is there once, as it is");
-        page.replace(STYLE, "")
-    }
-
-    #[test]
-    fn every_value_is_escaped() {
-        for page in hostile_pages() {
-            let page = without_style(&page);
-            assert!(!page.contains("<script"), "{page}");
-            assert!(!page.contains("\">'") && !page.contains("'onx"), "{page}");
-            assert_eq!(page.matches("</title>").count(), 1, "{page}");
-            assert_eq!(page.matches("</style>").count(), 1, "{page}");
-            assert!(page.contains("&#60;script&#62;") && page.contains("&#38;lt;é"), "{page}");
-        }
-    }
-
-    #[test]
-    fn hostile_values_add_no_elements_and_no_attributes() {
-        let quiet = LoginPage {
-            title: "x",
-            username: "x",
-            remember: Some(RememberChoice { is_ticked: true, span: "x", may_be_refused: true }),
-            message: Some("x"),
-            notice: Some("x"),
-            go_on: Some("x"),
-            ..LOGIN
-        }
-        .render();
-        let [hostile, ..] = hostile_pages();
-        for mark in ["<", ">", "\"", "'"] {
-            let (quiet, hostile) = (without_style(&quiet), without_style(&hostile));
-            assert_eq!(quiet.matches(mark).count(), hostile.matches(mark).count(), "{mark}");
-        }
-    }
-
-    #[test]
-    fn names_that_turn_the_line_around_are_isolated() {
-        let page = LogoutPage { username: "\u{202e}ada", action: "/p", sessions: "" }.render();
-        assert!(page.contains("<bdi>\u{202e}ada</bdi>"), "{page}");
-    }
-
-    #[test]
-    fn policy_names_the_hash_of_the_inlined_bytes() {
-        for page in all_pages() {
-            let inlined = page.split("<style>").nth(1).and_then(|rest| rest.split("</style>").next());
-            let inlined = inlined.unwrap_or_default();
-            assert!(!inlined.is_empty());
-            let hash = STANDARD.encode(Sha256::digest(inlined.as_bytes()));
-            assert!(content_security_policy().contains(&format!("style-src 'sha256-{hash}';")));
-        }
-        assert_eq!(
-            content_security_policy().split("; ").map(|d| d.split(' ').next().unwrap_or_default()).collect::<Vec<_>>(),
-            ["default-src", "style-src", "form-action", "frame-ancestors", "base-uri"]
-        );
-    }
-
-    /// Browsers read CR LF as LF before they hash: a checkout that adds CRs would lose the style.
-    #[test]
-    fn style_sheet_survives_the_parser() {
-        assert!(!STYLE.contains('\r') && !STYLE.contains('\0') && !STYLE.contains("</") && !STYLE.contains("<!--"));
-        assert!(!STYLE.contains("url(") && !STYLE.contains("@import"));
-    }
-
-    #[test]
-    fn no_scripts_no_inline_styles_nothing_from_outside() {
-        for page in all_pages() {
-            let page = without_style(&page);
-            for word in ["<script", " style=", "javascript:", " onload", " onclick", "<img", "<link", " src="] {
-                assert!(!page.contains(word), "{word} in {page}");
-            }
-        }
-    }
-
-    #[test]
-    fn pages_have_language_title_and_landmark() {
-        for page in all_pages() {
-            for part in ["<!doctype html>", "<html lang=\"en\">", "<main>", "<h1>", "name=\"viewport\""] {
-                assert_eq!(page.matches(part).count(), 1, "{part}");
-            }
-            assert!(!page.contains("<title></title>"));
-        }
-    }
-
-    #[test]
-    fn login_form_has_its_fields() {
-        let page = LoginPage { username: "ada", ..LOGIN }.render();
-        assert!(page.contains("<title>Sign in – Payroll</title>"));
-        assert!(page.contains("<form method=\"post\" action=\"/p/login\">"));
-        assert!(page.contains("<input type=\"hidden\" name=\"attempt\" value=\"a1\">"));
-        for part in ["for=\"username\"", "name=\"username\"", "value=\"ada\"", "autocomplete=\"username\""] {
-            assert!(page.contains(part), "{part}");
-        }
-        for part in ["for=\"password\"", "name=\"password\"", "autocomplete=\"current-password\""] {
-            assert!(page.contains(part), "{part}");
-        }
-        assert_eq!(page.matches("autocapitalize=\"none\"").count(), 2);
-        assert_eq!(page.matches("spellcheck=\"false\"").count(), 2);
-        assert_eq!(page.matches(" autofocus").count(), 1);
-        assert!(!page.contains("role=\"alert\"") && !page.contains("role=\"status\""));
-    }
-
-    #[test]
-    fn to_be_remembered_is_asked_where_it_is_offered() {
-        assert!(!LOGIN.render().contains("remember"));
-        let asked = |is_ticked, may_be_refused| {
-            let remember = Some(RememberChoice { is_ticked, span: "30 days", may_be_refused });
-            LoginPage { remember, ..LOGIN }.render()
-        };
-        let (page, ticked) = (asked(false, false), asked(true, true));
-        assert!(
-            page.contains("<input id=\"remember\" name=\"remember\" type=\"checkbox\" value=\"1\" aria-"),
-            "{page}"
-        );
-        assert!(page.contains("<label for=\"remember\">") && page.contains("For up to 30 days. "), "{page}");
-        assert!(page.contains("<input type=\"hidden\" name=\"remember_offered\" value=\"1\">"));
-        assert!(
-            ticked.contains("value=\"1\" checked aria-") && ticked.contains("30 days, if your account allows it. ")
-        );
-    }
-
-    #[test]
-    fn login_problem_is_announced_and_tied_to_the_fields() {
-        let page = LoginPage { message: Some("No."), notice: Some("Ended."), ..LOGIN }.render();
-        assert!(page.contains("<title>Problem – Sign in – Payroll</title>"));
-        assert!(page.contains("role=\"alert\" id=\"problem\">No.</p>"));
-        assert!(page.contains("role=\"status\">Ended.</p>"));
-        assert_eq!(page.matches("aria-describedby=\"problem\"").count(), 2);
-    }
-
-    #[test]
-    fn logout_is_a_post() {
-        let page = LogoutPage { username: "ada", action: "/p/logout", sessions: "/p/sessions" }.render();
-        assert!(page.contains("<form method=\"post\" action=\"/p/logout\">"));
-        assert!(page.contains("<bdi>ada</bdi>") && page.contains("href=\"/\""));
-        assert!(!page.contains("href=\"/p/logout\""));
-    }
-
-    #[test]
-    fn message_page_says_what_and_what_now() {
-        let usual = MessagePage::for_status(503);
-        let html = MessagePage { request_id: Some("r-7"), action: Some(("Go back", "/")), ..usual }.render();
-        assert!(html.contains("<title>Not available just now</title>") && html.contains("role=\"alert\""));
-        assert!(html.contains("Error 503") && html.contains("r-7"));
-        assert!(html.contains("<a class=\"button\" href=\"/\" target=\"_top\">Go back</a>"));
-
-        let calm = MessagePage::signed_out("/p/login").render();
-        assert!(!calm.contains("Error") && !calm.contains("role=\"alert\"") && calm.contains("href=\"/p/login\""));
-    }
-
-    #[test]
-    fn odd_links_are_left_out() {
-        let shown = |url| MessagePage { action: Some(("Go", url)), ..MessagePage::for_status(404) }.link().is_some();
-        for url in ["/", "/a//b", "https://a.example/", "http://a.example/"] {
-            assert!(shown(url), "{url}");
-        }
-        for url in ["", " /", "evil", "data:,x", "javascript:alert(1)", "//evil.example", "/\\evil", "/\t/evil"] {
-            assert!(!shown(url), "{url}");
-        }
-    }
-}
+mod tests;

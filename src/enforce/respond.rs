@@ -8,9 +8,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::base::units;
 use crate::enforce::body::AnswerBody;
-use crate::enforce::pages::{self, MessagePage};
+use crate::enforce::pages::look::Look;
+use crate::enforce::pages::{self, MessagePage, Rendered};
 use crate::enforce::snapshot::PREFIX;
 use crate::limit::rate::{Allowed, Exceeded};
+use crate::observe::correlation;
 use crate::policy::facts::{self, BadRequest};
 use crate::policy::navigation;
 use crate::policy::verdict::{CrossSite, Reason};
@@ -246,10 +248,45 @@ impl From<UpstreamError> for Refusal {
     }
 }
 
-/// The answer to a request that is refused: a page for a person, JSON for everyone else.
-pub fn refused(refusal: &Refusal, is_for_person: bool) -> Response<AnswerBody> {
-    let status = refusal.status();
-    let standard = MessagePage::for_status(status.as_u16());
+/// The answer to a request that is refused: a page for a person, by the look of whose host it is, JSON for everyone else.
+pub fn refused(refusal: &Refusal, person: Option<&Look>) -> Response<AnswerBody> {
+    let mut response = match person {
+        Some(look) => refused_person(refusal, look),
+        None => {
+            let (status, (_, standard, _)) = (refusal.status(), pages::words(refusal.status().as_u16()));
+            let message = match refusal.cross_site() {
+                Some(found) => found.sentence_for_programs(),
+                None => refusal.message().unwrap_or(standard),
+            };
+            json(status, &error_json(refusal, message))
+        }
+    };
+    if refusal.is_before_sending() {
+        response.extensions_mut().insert(Unsent);
+    }
+    let headers = response.headers_mut();
+    if let Some(wait) = refusal.retry_after() {
+        // Rounded up: a client that comes back a moment too early is refused again.
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000).max(1) as u64));
+    }
+    if let Refusal::TooMany(name, exceeded) = refusal {
+        say_limit(headers, name, *exceeded);
+    }
+    if let Refusal::Method(allowed) = refusal {
+        headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+    }
+    if refusal.status() == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(WWW_AUTHENTICATE));
+    }
+    response
+}
+
+/// The page for a person who is refused.
+fn refused_person(refusal: &Refusal, look: &Look) -> Response<AnswerBody> {
+    // Whoever asks too much is not given more than is asked.
+    let plain = matches!(refusal, Refusal::TooMany(..)).then(|| look.without_logo());
+    let look = plain.as_ref().unwrap_or(look);
+    let standard = MessagePage::for_status(look, refusal.status().as_u16());
     let mut page = match refusal.message() {
         Some(message) => MessagePage { message, ..standard },
         None => standard,
@@ -269,35 +306,20 @@ pub fn refused(refusal: &Refusal, is_for_person: bool) -> Response<AnswerBody> {
             // Whoever has two accounts is in the wrong one.
             page.action = Some(("Sign out", &logout));
         }
+        None if matches!(refusal, Refusal::NoPage) => {
+            page.action = Some(("Go to the front page", "/"));
+        }
         None => {}
     }
-    let mut response = if is_for_person {
-        html(status, page.render())
-    } else {
-        let message = match refusal.cross_site() {
-            Some(found) => found.sentence_for_programs(),
-            None => page.message,
-        };
-        json(status, &error_json(refusal, message))
-    };
-    if refusal.is_before_sending() {
-        response.extensions_mut().insert(Unsent);
-    }
-    let headers = response.headers_mut();
-    if let Some(wait) = refusal.retry_after() {
-        // Rounded up: a client that comes back a moment too early is refused again.
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000).max(1) as u64));
-    }
-    if let Refusal::TooMany(name, exceeded) = refusal {
-        say_limit(headers, name, *exceeded);
-    }
-    if let Refusal::Method(allowed) = refusal {
-        headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
-    }
-    if status == StatusCode::UNAUTHORIZED {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(WWW_AUTHENTICATE));
-    }
-    response
+    message(page)
+}
+
+/// A page that says one thing. Where that is that something went wrong, it says which request it was, as the log has it.
+pub fn message(page: MessagePage<'_>) -> Response<AnswerBody> {
+    let status = StatusCode::from_u16(page.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let id = correlation::current();
+    let request_id = id.as_ref().and_then(|id| id.to_str().ok());
+    html(status, MessagePage { request_id, ..page }.render())
 }
 
 /// What marks an answer of ours to a request that certainly has not reached an application.
@@ -305,17 +327,22 @@ pub fn refused(refusal: &Refusal, is_for_person: bool) -> Response<AnswerBody> {
 pub struct Unsent;
 
 /// Says on the page of a refusal that what was to be sent is still kept, and where.
-pub fn say_kept(response: &mut Response<AnswerBody>, page: &str) {
+pub fn say_kept(response: &mut Response<AnswerBody>, look: &Look, page: &str) {
     let status = response.status().as_u16();
     let advice = "What you sent has not reached the application, and is still kept. You can look at it and try again.";
-    let page = MessagePage { advice, action: Some(("Show what is kept", page)), ..MessagePage::for_status(status) };
-    *response.body_mut() = AnswerBody::own(page.render());
+    let action = Some(("Show what is kept", page));
+    let told = message(MessagePage { advice, action, ..MessagePage::for_status(look, status) });
+    *response.body_mut() = told.into_body();
 }
 
 /// What a person can do about a refusal, where that says more than its status; empty where it does not.
 fn advice(refusal: &Refusal) -> String {
     if let Refusal::Forbidden(Reason::Level(Shortfall::WasAway(after))) = refusal {
         return format!("Sign out, and sign in again. It opens {} after that.", units::in_words(*after));
+    }
+    if let Refusal::NoRoute = refusal {
+        // There is no front page either: a route for it would have been one for this.
+        return "Check it for typing mistakes.".to_owned();
     }
     if let Refusal::TooMany(..) | Refusal::Forbidden(_) = refusal {
         return refusal.retry_after().map(when).unwrap_or_default();
@@ -398,13 +425,10 @@ pub fn is_for_person(headers: &HeaderMap) -> bool {
 }
 
 /// One of our own pages.
-pub fn html(status: StatusCode, page: String) -> Response<AnswerBody> {
-    let mut response = own(status, page, "text/html; charset=utf-8");
+pub fn html(status: StatusCode, page: Rendered) -> Response<AnswerBody> {
+    let mut response = own(status, page.text, "text/html; charset=utf-8");
     let headers = response.headers_mut();
-    // The policy is made of our own constant text.
-    if let Ok(policy) = HeaderValue::from_str(pages::content_security_policy()) {
-        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-    }
+    headers.insert(header::CONTENT_SECURITY_POLICY, page.policy);
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     response
 }
@@ -428,7 +452,7 @@ pub fn redirect(status: StatusCode, to: &str) -> Response<AnswerBody> {
             response.headers_mut().insert(header::LOCATION, to);
             response
         }
-        Err(_) => refused(&Refusal::Internal, true),
+        Err(_) => refused(&Refusal::Internal, None),
     }
 }
 

@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use crate::crypto::keyring::KeyRing;
+use crate::enforce::pages::look::Look;
 use crate::enforce::parking::Parking;
 use crate::enforce::snapshot::Limits;
 use crate::login::attempt::Attempts;
@@ -40,6 +41,6 @@ pub struct Tenant {
     pub users: Option<Arc<Users>>,
     /// The limits that hold for it.
     pub limits: Limits,
-    /// What its pages call the service.
-    pub title: Box<str>,
+    /// How its pages look.
+    pub look: Look,
 }

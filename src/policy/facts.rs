@@ -101,6 +101,14 @@ impl<'request> Facts<'request> {
     }
 }
 
+/// The host that a request names, as [`Facts::host`] has it: for what is to be known of one that is refused.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn host(parts: &Parts) -> Result<Cow<'_, str>, BadRequest> {
+    authority(parts).and_then(host_name)
+}
+
 /// The one host that a request names (RFC 9112 section 3.2): in its target, in its `Host` header, or the same in both.
 fn authority(parts: &Parts) -> Result<&str, BadRequest> {
     let mut hosts = parts.headers.get_all(header::HOST).iter();

@@ -47,7 +47,7 @@ fn answer(
     match authorized.live.filter(|live| live.principal().is_some() && reason == Reason::NoSession) {
         Some(live) => Ok(respond::json(StatusCode::OK, &shown(visit, &live).to_string())),
         // Programs ask, also where a browser shows the answer.
-        None => Ok(respond::refused(&Refusal::Unauthenticated(reason), false)),
+        None => Ok(respond::refused(&Refusal::Unauthenticated(reason), None)),
     }
 }
 

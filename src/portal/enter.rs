@@ -102,7 +102,7 @@ async fn full(
     let choice = Choice { to: back.to, kept: back.kept, user: user.to_owned(), password, remember, session };
     let browser = login::browser(visit, cookies);
     let page = ChoicePage {
-        title: &tenant.title,
+        look: &tenant.look,
         action: &format!("{PREFIX}login/choose"),
         choice: &tenant.attempts.choice(&shared.random, browser, &choice, now),
         max,

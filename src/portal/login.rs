@@ -237,7 +237,7 @@ pub(super) fn form<'a>(
     let go_on = back.kept.map(|_| visit.tenant.attempts.link(&visit.shared.random, back, visit.now));
     let go_on = go_on.map(|link| format!("{PREFIX}login?return={link}"));
     let page = LoginPage {
-        title: &visit.tenant.title,
+        look: &visit.tenant.look,
         action: &format!("{PREFIX}login"),
         attempt: &visit.tenant.attempts.form(&visit.shared.random, browser, back, visit.now),
         username: filled.name,

@@ -29,7 +29,7 @@ pub async fn ask(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Respo
         Verdict::AllowWithNewSession(_) | Verdict::Challenge(_) | Verdict::Deny(_) => "",
     };
     let (action, sessions) = (format!("{PREFIX}logout"), format!("{PREFIX}sessions"));
-    let page = LogoutPage { username: user, action: &action, sessions: &sessions };
+    let page = LogoutPage { look: &visit.tenant.look, username: user, action: &action, sessions: &sessions };
     Ok(respond::html(StatusCode::OK, page.render()))
 }
 
@@ -48,7 +48,7 @@ pub async fn take(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Resp
         cookies.push(cookie);
     }
     let mut response = if is_for_person(&visit.parts.headers) {
-        respond::html(StatusCode::OK, MessagePage::signed_out(&format!("{PREFIX}login")).render())
+        respond::message(MessagePage::signed_out(&visit.tenant.look, &format!("{PREFIX}login")))
     } else {
         respond::json(StatusCode::OK, "{\"signed_out\":true}")
     };

@@ -16,7 +16,7 @@ use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadline;
 use crate::enforce::authorize::recognised_session;
 use crate::enforce::body::{AnswerBody, ClientBody};
-use crate::enforce::pages::{self, MessagePage, ParkedPage};
+use crate::enforce::pages::{MessagePage, ParkedPage};
 use crate::enforce::parking::{Again, Parking, PostId, Posted, owner_of};
 use crate::enforce::respond::{self, Refusal};
 use crate::enforce::shared::Shared;
@@ -235,9 +235,9 @@ fn gone(visit: &Visit<'_>) -> Response<AnswerBody> {
         message: "What you are looking for was sent or thrown away, or its time was over.",
         advice: &advice,
         action: Some(("Go on", back.to.as_str())),
-        ..MessagePage::for_status(404)
+        ..MessagePage::for_status(&visit.tenant.look, 404)
     };
-    respond::html(StatusCode::NOT_FOUND, page.render())
+    respond::message(page)
 }
 
 /// The question what is to become of it.
@@ -252,7 +252,7 @@ fn show(
     let read = fields::read(posted.content_type.as_bytes(), &posted.content);
     let ends = posted.at.plus(parking.keep_for());
     let page = ParkedPage {
-        title: &visit.tenant.title,
+        look: &visit.tenant.look,
         action: path.as_str(),
         sending_to,
         token,
@@ -266,9 +266,7 @@ fn show(
         size: &fields::size(posted.content.len()),
         back: &posted.back,
     };
-    let mut response = respond::html(StatusCode::OK, page.render());
-    pages::let_forms_lead_on(response.headers_mut());
-    response
+    respond::html(StatusCode::OK, page.render())
 }
 
 /// A time as people say it.

@@ -133,12 +133,12 @@ fn what_ended(count: usize) -> String {
 
 fn signed_out(visit: &Visit<'_>, end: &str, count: usize) -> Response<AnswerBody> {
     let mut response = if is_for_person(&visit.parts.headers) {
-        let login = format!("{PREFIX}login");
-        let plain = MessagePage::signed_out(&login);
+        let (look, login) = (&visit.tenant.look, format!("{PREFIX}login"));
+        let plain = MessagePage::signed_out(look, &login);
         let everywhere =
             MessagePage { message: "All your sessions have ended, on this device and on others.", ..plain };
-        let page = if end == ALL { everywhere } else { MessagePage::signed_out(&login) };
-        respond::html(StatusCode::OK, page.render())
+        let page = if end == ALL { everywhere } else { MessagePage::signed_out(look, &login) };
+        respond::message(page)
     } else {
         respond::json(StatusCode::OK, &json!({ "signed_out": true, "ended": count }).to_string())
     };
@@ -153,6 +153,7 @@ async fn page(visit: &Visit<'_>, this: &Live, notice: Option<&str>) -> Result<Re
     // The store that fails is no reason not to show the page.
     let is_kept = parked::list::is_any(visit, username).await;
     let page = SessionsPage {
+        look: &visit.tenant.look,
         username,
         action: &format!("{PREFIX}sessions"),
         sessions: &rows,
@@ -186,7 +187,7 @@ async fn visitor(visit: &Visit<'_>, cookies: &mut AnswerCookies, recency: Option
 fn led_to_login(visit: &Visit<'_>, reason: Reason) -> Response<AnswerBody> {
     Metrics::count(&visit.shared.metrics.challenges, reason.name());
     if !is_for_person(&visit.parts.headers) {
-        return respond::refused(&Refusal::Unauthenticated(reason), false);
+        return respond::refused(&Refusal::Unauthenticated(reason), None);
     }
     let to = ReturnTo::new(&format!("{PREFIX}sessions")).unwrap_or_else(ReturnTo::start);
     let back = Return { to, notice: reason.notice().unwrap_or_default().into_owned(), ..Return::default() };

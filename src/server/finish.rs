@@ -16,6 +16,7 @@ use std::net::IpAddr;
 use crate::base::clock::Timestamp;
 use crate::enforce::body::AnswerBody;
 use crate::enforce::lease::SessionEnded;
+use crate::enforce::tenant::Tenant;
 use crate::observe::access_log::AccessLine;
 use crate::observe::correlation;
 use crate::observe::timings::Destination;
@@ -24,6 +25,7 @@ use crate::server::http::Activity;
 use crate::server::worker::{Current, Worker};
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;
+use crate::session::tenant::TenantId;
 
 /// What is noted of a request while it is answered, for the line at its end.
 #[derive(Debug, Default)]
@@ -32,6 +34,8 @@ pub struct Noted {
     pub request_id: Option<HeaderValue>,
     /// Who the client is.
     pub client: Option<IpAddr>,
+    /// Whose host it came by, once that is known.
+    pub tenant: Option<TenantId>,
     /// The session that was used.
     pub session: Option<SessionHandle>,
     /// Who is signed in.
@@ -43,6 +47,12 @@ pub struct Noted {
 }
 
 impl Noted {
+    /// Notes whose host a request came by.
+    pub fn at<'a>(&mut self, tenant: &'a Tenant) -> &'a Tenant {
+        self.tenant = Some(tenant.id);
+        tenant
+    }
+
     /// Notes whose session a request brought that was refused.
     pub fn session(&mut self, live: Option<&Live>) {
         self.session = live.map(Live::handle);

@@ -25,7 +25,7 @@ use crate::enforce::framed;
 use crate::enforce::lease::{Lease, Leased};
 use crate::enforce::lookup::COOKIE_LIMIT;
 use crate::enforce::parking::{self, AskedToSignIn, Challenged, Outcome};
-use crate::enforce::respond::Refusal;
+use crate::enforce::respond::{Refusal, is_for_person};
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::MAX_ANONYMOUS_PER_ADDRESS;
 use crate::enforce::tenant::Tenant;
@@ -88,12 +88,13 @@ pub async fn handle(
     let noted = &finish.noted;
     let answering = answer(&worker, &current, &conn, &mut parts, &mut body, is_connect, now, noted, &aside);
     let answered = caught(pin!(answering), &mut id).await;
+    let person = || own_page::person(&current.snapshot, noted.borrow().tenant, &parts);
     let mut response = match answered {
         Ok(Ok(response)) => response,
         Ok(Err(refusal)) => {
             noted.borrow_mut().reason = Some(refusal.name());
             count(&worker, &refusal);
-            let mut response = framed::refused_to(&refusal, &parts.headers);
+            let mut response = correlation::within(&mut id, || framed::refused_to(&refusal, person(), &parts.headers));
             if matches!(refusal, Refusal::Malformed(_) | Refusal::Expectation | Refusal::SlowUpload) && !is_h2 {
                 // Whoever sends such a request may mean something else by what follows it, too: of a body that depends
                 // on what was expected, nobody knows whether it comes. And who is slow is not waited for any longer.
@@ -105,7 +106,7 @@ pub async fn handle(
         }
         Err(_) => {
             noted.borrow_mut().reason = Some(Refusal::Internal.name());
-            framed::refused_to(&Refusal::Internal, &parts.headers)
+            correlation::within(&mut id, || framed::refused_to(&Refusal::Internal, person(), &parts.headers))
         }
     };
     if let (Some(name), Some(id)) = (id_name, id) {
@@ -192,7 +193,7 @@ pub(super) async fn answer(
     noted.borrow_mut().client = Some(client);
     let facts = facts_of(conn, parts, snapshot, client)?;
     // By the host that the connection serves, and that finds the route.
-    let tenant = snapshot.tenant(&facts.host);
+    let tenant = noted.borrow_mut().at(snapshot.tenant(&facts.host));
     worker.admit(snapshot, client).map_err(|exceeded| Refusal::TooMany("address_limit", exceeded))?;
     check_expectation(parts)?;
     if portal::is_ours(&facts.path.matched) || parked::sent(tenant, parts).is_some() {
@@ -240,7 +241,7 @@ pub(super) async fn answer(
     let passed = pass(worker, current, conn, grant, live, parts, body, sent).await;
     let mut response = match passed {
         // The session that was made for it is kept by its client all the same.
-        Err(refusal) if !cookies.is_empty() => refused_in_passing(worker, &refusal, parts, noted),
+        Err(refusal) if !cookies.is_empty() => refused_in_passing(worker, tenant, &refusal, parts, noted),
         passed => passed?,
     };
     cookies.write(shared, tenant, response.headers_mut());
@@ -304,13 +305,15 @@ fn check_form(parts: &Parts, body: Option<&ClientBody>) -> Result<bool, Refusal>
 /// The answer to a refusal that still has cookies to hand out.
 pub(super) fn refused_in_passing(
     worker: &Worker,
+    tenant: &Tenant,
     refusal: &Refusal,
     parts: &Parts,
     noted: &RefCell<Noted>,
 ) -> Response<AnswerBody> {
     noted.borrow_mut().reason = Some(refusal.name());
     count(worker, refusal);
-    framed::refused_to(refusal, &parts.headers)
+    let person = is_for_person(&parts.headers).then_some(&tenant.look);
+    framed::refused_to(refusal, person, &parts.headers)
 }
 
 /// The same, together with them.
@@ -322,7 +325,7 @@ fn refused_with_cookies(
     noted: &RefCell<Noted>,
     cookies: AnswerCookies,
 ) -> Response<AnswerBody> {
-    let mut response = refused_in_passing(worker, refusal, parts, noted);
+    let mut response = refused_in_passing(worker, tenant, refusal, parts, noted);
     cookies.write(&worker.shared, tenant, response.headers_mut());
     response
 }

@@ -12,11 +12,13 @@ use http_body_util::Full;
 use crate::base::clock::Timestamp;
 use crate::enforce::authorize::AnswerCookies;
 use crate::enforce::body::{AnswerBody, ClientBody, Incoming};
+use crate::enforce::pages::look::Look;
 use crate::enforce::parking::AskedToSignIn;
-use crate::enforce::respond::{self, Refusal, Unsent};
+use crate::enforce::respond::{self, Refusal, Unsent, is_for_person};
 use crate::enforce::shared::Shared;
+use crate::enforce::snapshot::Snapshot;
 use crate::enforce::tenant::Tenant;
-use crate::policy::facts::Facts;
+use crate::policy::facts::{self, Facts};
 use crate::portal::parked::{self, Confirmed, Step};
 use crate::portal::{self, Visit};
 use crate::server::conn::ConnInfo;
@@ -27,6 +29,7 @@ use crate::server::worker::{Current, Worker};
 use crate::session::csrf_token;
 use crate::session::handle::SessionHandle;
 use crate::session::store::Lookup;
+use crate::session::tenant::TenantId;
 
 /// The page that is asked for.
 pub(super) async fn answer(
@@ -57,6 +60,17 @@ pub(super) async fn answer(
     Ok(Step::Answer(response))
 }
 
+/// How the page looks that a person is shown who is refused; none where it is no person. It is the look of the tenant that
+/// was found, or of whose host is named where it did not come to that. Who names none, or several, sees the default one.
+pub(super) fn person<'a>(snapshot: &'a Snapshot, found: Option<TenantId>, parts: &Parts) -> Option<&'a Look> {
+    if !is_for_person(&parts.headers) {
+        return None;
+    }
+    let found = found.and_then(|id| snapshot.tenant_named(id));
+    let tenant = found.or_else(|| Some(snapshot.tenant(&facts::host(parts).ok()?)));
+    Some(&tenant.unwrap_or(&snapshot.default).look)
+}
+
 /// Sends a form that was kept, by the way of every request: it is decided on anew, counted, and forwarded as whoever is
 /// signed in now. What has certainly not reached the application is kept again.
 #[expect(clippy::too_many_arguments, reason = "what is known of a request, each used on its way")]
@@ -79,7 +93,7 @@ pub(super) async fn send(
     let answered: Result<Response<AnswerBody>, Refusal> = Box::pin(answering).await;
     let mut response = match answered {
         Ok(response) => response,
-        Err(refusal) if refusal.is_before_sending() => refused_in_passing(worker, &refusal, parts, noted),
+        Err(refusal) if refusal.is_before_sending() => refused_in_passing(worker, tenant, &refusal, parts, noted),
         Err(refusal) => {
             kept.note_sent(&worker.shared);
             return Err(refusal);
@@ -87,7 +101,7 @@ pub(super) async fn send(
     };
     if response.extensions().get::<Unsent>().is_some() {
         if kept.put_back(&worker.shared, tenant, worker.clock().now()).await {
-            respond::say_kept(&mut response, &kept.page());
+            respond::say_kept(&mut response, &tenant.look, &kept.page());
         }
     } else if response.extensions().get::<AskedToSignIn>().is_none() {
         kept.note_sent(&worker.shared);

@@ -20,7 +20,7 @@ use hyper::body::Incoming;
 
 use crate::base::clock::Timestamp;
 use crate::enforce::body::AnswerBody;
-use crate::enforce::respond::{self, Refusal, is_for_person};
+use crate::enforce::respond::{self, Refusal};
 use crate::observe::correlation;
 use crate::policy::client_address::client_address;
 use crate::policy::facts::Facts;
@@ -28,6 +28,7 @@ use crate::server::challenges::{self, Challenges};
 use crate::server::finish::{Finish, FinishedBody, Noted};
 use crate::server::handle::count;
 use crate::server::http::Activity;
+use crate::server::own_page;
 use crate::server::worker::Worker;
 
 /// The port that `https` means when none is written (RFC 9110 section 4.2.2).
@@ -66,13 +67,14 @@ pub async fn handle(
     let finish = Finish::begin(&worker, activity, &parts, peer, now);
     let current = worker.current();
     let id_name = current.snapshot.request_id.as_ref();
-    let id = id_name.map(|name| correlation::request_id(&parts.headers, name, &worker.shared.random));
+    let mut id = id_name.map(|name| correlation::request_id(&parts.headers, name, &worker.shared.random));
     finish.note_id(id.as_ref());
     let answered = AssertUnwindSafe(answer(&worker, &plain, &parts, peer, now, &finish.noted)).catch_unwind().await;
     let mut response = answered.unwrap_or(Err(Refusal::Internal)).unwrap_or_else(|refusal| {
         finish.noted.borrow_mut().reason = Some(refusal.name());
         count(&worker, &refusal);
-        respond::refused(&refusal, is_for_person(&parts.headers))
+        let person = own_page::person(&current.snapshot, None, &parts);
+        correlation::within(&mut id, || respond::refused(&refusal, person))
     });
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     if let (Some(name), Some(id)) = (id_name, id) {

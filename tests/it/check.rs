@@ -1141,3 +1141,37 @@ fn the_header_of_the_level_is_its_own() {
         assert_eq!(run(folder.path(), &["check"], "").code(), Some(0), "{line}");
     }
 }
+
+#[test]
+fn what_pages_cannot_show_is_told_with_what_to_write() {
+    let long = "é".repeat(201);
+    let portal = format!("[portal]\ntitle = \"a\\nb\"\nnote = \"{long}\"\ncolor = \"blue\"\nlogo = \"logo.svg\"\n");
+    let tenant = "[[tenant]]\nname = \"acme\"\nhosts = [\"acme.test\"]\n[tenant.login.local]\nusers = \"users.toml\"\n\
+                  [tenant.portal]\ncolor = \"2356b3\"\nlogo = \"photo.svg\"\nlogos = \"a.svg\"\n";
+    let folder = folder(&format!("{GOOD}{portal}{tenant}"));
+    fs::write(folder.path().join("photo.svg"), b"\xff\xd8\xff\xe0").expect("written");
+    let text = told_in(folder.path());
+    for words in [
+        "gateway.toml:16:9: the title has more than 80 characters or a line break",
+        "^ write a short name",
+        "gateway.toml:17:8: the note has more than 200 characters or a line break",
+        "^ write one line, like \"Help desk: extension 4711\"",
+        "gateway.toml:18:9: \"blue\" is not a colour",
+        "^^^^^^ write red, green and blue as # and six digits, like \"#2356b3\"",
+        "gateway.toml:19:8: the file logo.svg does not exist",
+        "^ write the path of an SVG or PNG, or remove this line",
+        "gateway.toml:26:9: \"2356b3\" is not a colour",
+        "gateway.toml:27:8: the file photo.svg is a JPEG picture, and a logo is SVG or PNG",
+        "^ save it as SVG or PNG",
+        "^ did you mean \"logo\"?",
+        "7 mistakes in gateway.toml",
+    ] {
+        assert!(text.contains(words), "{words} in\n{text}");
+    }
+    fs::write(folder.path().join("photo.svg"), vec![b' '; 65 * 1024]).expect("written");
+    fs::create_dir(folder.path().join("logo.svg")).expect("a folder");
+    let text = told_in(folder.path());
+    for words in ["photo.svg is larger than 64 KiB", "^ make it smaller: ", "the file logo.svg is no plain file"] {
+        assert!(text.contains(words), "{words} in\n{text}");
+    }
+}

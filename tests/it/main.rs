@@ -49,6 +49,7 @@ mod limits;
 mod lock;
 mod login;
 mod logs;
+mod look;
 mod metrics;
 mod node_red;
 mod operator;

@@ -88,6 +88,8 @@ fn with<T>(text: &str, read: impl FnOnce(&Document) -> T) -> T {
     std::fs::write(folder.path().join("users.toml"), users()).expect("written");
     let key = keyring::new_key(&Random::System);
     write_secret(&folder.path().join("sessions.keys"), &key);
+    let logo = "<svg xmlns=\"http://www.w3.org/2000/svg\"></svg>";
+    std::fs::write(folder.path().join("logo.svg"), logo).expect("written");
     let made = rcgen::generate_simple_self_signed(vec!["app.internal".to_owned()]).expect("a certificate");
     for (name, content) in
         [("ca.pem", made.cert.pem()), ("client.crt", made.cert.pem()), ("client.key", made.signing_key.serialize_pem())]

@@ -2,7 +2,8 @@
 
 use askama::Template;
 
-use super::{STYLE, finished};
+use super::look::Look;
+use super::{Rendered, STYLE, finished};
 
 /// A form that is kept, in words for its person.
 #[derive(Debug, Clone)]
@@ -27,8 +28,8 @@ pub struct KeptRow {
 #[derive(Debug, Clone, Template)]
 #[template(source = r#"{% extends "src/enforce/pages/kept.html" %}"#, ext = "html")]
 pub struct KeptPage<'a> {
-    /// The name of the application behind the gateway, as its people know it. May be empty.
-    pub title: &'a str,
+    /// Whose it is.
+    pub look: &'a Look,
     /// Where the form is sent: the page's own path.
     pub action: &'a str,
     /// What ties it to the session that it is shown to.
@@ -41,14 +42,15 @@ pub struct KeptPage<'a> {
 
 impl KeptPage<'_> {
     /// The whole page.
-    pub fn render(&self) -> String {
-        finished(Template::render(self))
+    pub fn render(&self) -> Rendered {
+        finished(self.look, Template::render(self))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::enforce::pages::look::LookSettings;
 
     /// As the tests of the other pages have it.
     const HOSTILE: &str = "\"><script>alert(1)</script>'onx=' </title></style>\u{202e}\u{2066}&lt;é";
@@ -63,7 +65,8 @@ mod tests {
             left: text.to_owned(),
             size: text.to_owned(),
         };
-        KeptPage { title: text, action: text, token: text, rows: &vec![row; count], keep: text }.render()
+        let look = &Look::new(&LookSettings { title: text.into(), note: text.into(), ..LookSettings::default() });
+        KeptPage { look, action: text, token: text, rows: &vec![row; count], keep: text }.render().text
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use askama::Template;
 
-use super::{STYLE, finished};
+use super::look::Look;
+use super::{Rendered, STYLE, finished};
 
 /// A session, in words for its person.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub struct SessionRow {
 #[derive(Debug, Clone, Template)]
 #[template(source = r#"{% extends "src/enforce/pages/sessions.html" %}"#, ext = "html")]
 pub struct SessionsPage<'a> {
+    /// Whose it is.
+    pub look: &'a Look,
     /// Who is signed in.
     pub username: &'a str,
     /// Where the form is sent: a path of our own origin.
@@ -45,8 +48,8 @@ pub struct SessionsPage<'a> {
 
 impl SessionsPage<'_> {
     /// The whole page.
-    pub fn render(&self) -> String {
-        finished(Template::render(self))
+    pub fn render(&self) -> Rendered {
+        finished(self.look, Template::render(self))
     }
 
     /// Whether there is another session than this one.
@@ -59,8 +62,8 @@ impl SessionsPage<'_> {
 #[derive(Debug, Clone, Template)]
 #[template(source = r#"{% extends "src/enforce/pages/choice.html" %}"#, ext = "html")]
 pub struct ChoicePage<'a> {
-    /// The name of the application behind the gateway. May be empty.
-    pub title: &'a str,
+    /// Whose it is.
+    pub look: &'a Look,
     /// Where the form is sent: a path of our own origin.
     pub action: &'a str,
     /// The sealed proof that the password was right, sent back in a hidden field.
@@ -77,14 +80,15 @@ pub struct ChoicePage<'a> {
 
 impl ChoicePage<'_> {
     /// The whole page.
-    pub fn render(&self) -> String {
-        finished(Template::render(self))
+    pub fn render(&self) -> Rendered {
+        finished(self.look, Template::render(self))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::enforce::pages::look::LookSettings;
 
     /// As the tests of the other pages have it.
     const HOSTILE: &str = "\"><script>alert(1)</script>'onx=' </title></style>\u{202e}\u{2066}&lt;é";
@@ -106,8 +110,10 @@ mod tests {
     fn pages(text: &str) -> [String; 2] {
         let sessions = &[row(text, true), row(text, false)];
         let (username, action, notice) = (text, text, Some(text));
-        let choice = ChoicePage { title: text, action, choice: text, max: 3, sessions, left_out: 2, back: text };
-        [SessionsPage { username, action, sessions, left_out: 2, notice, kept: text }.render(), choice.render()]
+        let look = &Look::new(&LookSettings { title: text.into(), note: text.into(), ..LookSettings::default() });
+        let choice = ChoicePage { look, action, choice: text, max: 3, sessions, left_out: 2, back: text };
+        let page = SessionsPage { look, username, action, sessions, left_out: 2, notice, kept: text };
+        [page.render().text, choice.render().text]
     }
 
     #[test]
@@ -145,8 +151,10 @@ mod tests {
             assert_eq!(sessions.matches(&format!("name=\"end\" value=\"{all}\"")).count(), 1);
         }
         let alone = [row("x", true)];
+        let look = &Look::new(&LookSettings::default());
         let page =
-            SessionsPage { username: "x", action: "/", sessions: &alone, left_out: 0, notice: None, kept: "" }.render();
+            SessionsPage { look, username: "x", action: "/", sessions: &alone, left_out: 0, notice: None, kept: "" };
+        let page = page.render().text;
         assert!(!page.contains("value=\"others\"") && page.contains("value=\"all\""));
     }
 }

@@ -48,7 +48,7 @@ pub(in crate::portal) async fn show(visit: &Visit<'_>) -> Result<Response<Answer
         })
         .collect();
     let page = KeptPage {
-        title: &visit.tenant.title,
+        look: &visit.tenant.look,
         action: PAGE,
         token: &visit.tenant.attempts.page(&visit.shared.random, session, &own, visit.now),
         rows: &rows,

@@ -1,6 +1,10 @@
 //! How our pages look: each is pictured in the light, in the dark and on a phone, and what needs no eyes is asserted.
 
-use super::super::harness::{ALICE, BOB, Scripted, Setup, eventually, nobody};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use vestibule::enforce::reloads::Cause;
+
+use super::super::harness::{ALICE, BOB, Gateway, Scripted, Setup, eventually, nobody};
 use super::Browser;
 
 #[test]
@@ -90,4 +94,91 @@ fn an_application_that_is_busy() {
     gateway.advance(60);
     first.shows("The application took too long");
     first.picture("504");
+}
+
+/// A logo as somebody draws it: a mark and a word, coloured by a style of its own, and a script that comes to nothing.
+const LOGO: &str = "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 190 48'>\
+    <style>.a{fill:#2356b3}.b{fill:#1b2422;font:700 30px sans-serif}</style>\
+    <script>document.documentElement.remove()</script>\
+    <path class='a' d='M4 44 24 4l20 40h-9L24 22 13 44z'/><text class='b' x='56' y='36'>ACME</text></svg>";
+
+/// One that says itself how it looks in the dark.
+const ADAPTING: &str = "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 190 48'>\
+    <style>text{fill:#222;font:700 32px sans-serif}@media(prefers-color-scheme:dark){text{fill:#ffd400}}</style>\
+    <circle cx='22' cy='24' r='18' fill='#ffd400'/><text x='50' y='35'>Globex</text></svg>";
+
+/// A picture of one pixel.
+const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+
+const TENANTS: &str = r##"
+[portal]
+title = "Town library"
+note = "Help desk: 555 0100, on workdays from 8 to 17"
+[[tenant]]
+name = "acme"
+hosts = ["acme.test"]
+[tenant.login.local]
+users = "users.toml"
+[tenant.portal]
+title = "Acme Rockets"
+note = "Trouble signing in? Call 4711, or write to help@acme.test"
+logo = "acme.svg"
+color = "#2356b3"
+[[tenant]]
+name = "globex"
+hosts = ["globex.test"]
+[tenant.login.local]
+users = "users.toml"
+[tenant.portal]
+title = "Globex Corporation"
+note = ""
+logo = "globex.svg"
+color = "#ffd400"
+"##;
+
+fn with_looks() -> Gateway {
+    let mut setup = Setup::new().extra(TENANTS);
+    setup.certificates = vec![vec!["localhost", "acme.test", "globex.test"]];
+    setup.files = vec![("acme.svg", LOGO.to_owned()), ("globex.svg", ADAPTING.to_owned())];
+    setup.routes = setup.routes.replacen("path = \"/\"", "path = \"/yard\"", 1);
+    setup.start()
+}
+
+#[test]
+fn everybody_has_a_look_of_their_own() {
+    let gateway = with_looks();
+    let browser = Browser::start(&gateway);
+    let tab = browser.tab();
+    let picture = "const logo = document.querySelector('img.logo'); return logo ? logo.naturalWidth : 0";
+    for (name, host, title) in [
+        ("default", "localhost", "Town library"),
+        ("acme", "acme.test", "Acme Rockets"),
+        ("globex", "globex.test", "Globex Corporation"),
+    ] {
+        tab.open(&browser.url(host, "/yard/page"));
+        tab.shows(&format!("to continue to {title}"));
+        assert_eq!(tab.title(), format!("Sign in – {title}"));
+        assert_eq!(tab.run(picture).as_u64() > Some(0), host != "localhost", "the browser could show it");
+        tab.picture(&format!("look-{name}-login"));
+        tab.sign_in(BOB);
+        tab.shows("a page of the application");
+        tab.open(&browser.url(host, "/admin"));
+        tab.shows("This page is not open to you");
+        tab.shows("If you ask for help, mention request ");
+        tab.picture(&format!("look-{name}-403"));
+        tab.open(&browser.url(host, "/.vestibule/nothing"));
+        tab.picture(&format!("look-{name}-404"));
+        tab.open(&browser.url(host, "/.vestibule/sessions"));
+        tab.picture(&format!("look-{name}-sessions"));
+        tab.open(&browser.url(host, "/.vestibule/logout"));
+        tab.picture(&format!("look-{name}-logout"));
+        tab.press("Sign out");
+        tab.shows("You are signed out");
+        tab.picture(&format!("look-{name}-signed-out"));
+    }
+    // And a PNG.
+    std::fs::write(gateway.folder.path().join("acme.svg"), STANDARD.decode(PIXEL).expect("base64")).expect("written");
+    gateway.block_on(gateway.running().shared.reloads.ask(Cause::signal())).expect("taken");
+    tab.open(&browser.url("acme.test", "/.vestibule/login"));
+    assert_eq!(tab.run(picture), 1, "the browser could show it");
 }
