@@ -19,12 +19,13 @@ use vestibule::enforce::authorize::authorize;
 use vestibule::enforce::body::{AnswerBody, ClientBody, Incoming};
 use vestibule::enforce::establish::{self, SignedIn};
 use vestibule::enforce::lookup::current_session;
-use vestibule::enforce::parking::{self, Again, Challenged, Outcome, ParkingSettings};
+use vestibule::enforce::parking::{self, Again, Challenged, Outcome, ParkingSettings, PostId};
 use vestibule::enforce::respond::Refusal;
 use vestibule::enforce::shared::Shared;
 use vestibule::enforce::snapshot::Snapshot;
-use vestibule::login::attempt::{Kept, Return};
-use vestibule::policy::facts::{Facts, is_navigation};
+use vestibule::login::attempt::Return;
+use vestibule::policy::facts::Facts;
+use vestibule::policy::navigation::Navigation;
 use vestibule::policy::return_to::ReturnTo;
 use vestibule::policy::route_policy::RoutePolicy;
 use vestibule::policy::verdict::Verdict;
@@ -190,6 +191,8 @@ impl Gateway {
         let mut says = vec![("content-type", form.kind), ("content-length", &*length)];
         if form.navigates {
             says.extend([("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]);
+        } else {
+            says.push(("x-requested-with", "XMLHttpRequest"));
         }
         says.extend(match form.is_own {
             Some(true) => vec![("sec-fetch-site", "same-origin"), ("origin", &*own), ("referer", &*page)],
@@ -221,8 +224,7 @@ impl Gateway {
                 let live = authorized.live.as_deref();
                 let asked = Challenged { parts: &parts, facts: &facts, live, reason, now };
                 let mut outcome = Outcome::NoForm;
-                if is_navigation(&parts.method, &parts.headers) && tenant.parking.is_some() && parking::is_form(&parts)
-                {
+                if Navigation::of(&facts) != Navigation::None {
                     let mut body = body(form.content.clone());
                     let parked =
                         parking::park(&self.shared, tenant, &asked, Some(&mut body), &self.deadlines, &mut cookies);
@@ -243,7 +245,13 @@ impl Gateway {
     }
 
     /// Somebody signs in; with `kept`, from the page that their form led to. The session, and where they go on.
-    pub fn sign_in(&self, user: &str, host: usize, jar: &mut Jar, kept: Option<Kept>) -> (SessionHandle, String) {
+    pub fn sign_in(
+        &self,
+        user: &str,
+        host: usize,
+        jar: &mut Jar,
+        kept: Option<(&str, PostId)>,
+    ) -> (SessionHandle, String) {
         let (now, tenant) = (self.now(), world::at_host(&self.snapshot, host));
         let parts = head(Method::GET, "/.vestibule/login", HOSTS[host], jar, &[]);
         let before = finish(current_session(&self.shared, tenant, &parts.headers, client(), now)).expect("it works");
@@ -253,8 +261,11 @@ impl Gateway {
         let SignedIn::Yes(made) = finish(made).expect("it works") else { panic!("nobody is limited") };
         jar.session = Some(value_of(made.cookie.to_str().expect("text")).to_owned());
         let visit = Visit { shared: &self.shared, snapshot: &self.snapshot, tenant, facts: &facts, parts: &parts, now };
-        let back = Return { to: ReturnTo::start(), notice: String::new(), kept };
-        (made.live.handle(), parked::way_on(&visit, Some(user), &back))
+        let whose = kept.map(|(owner, _)| parked::owner(&visit, owner));
+        let kept = kept.map(|(_, id)| id.bytes());
+        let back = Return { to: ReturnTo::start(), notice: String::new(), whose, kept };
+        let back = back.for_owner(parked::owner(&visit, user));
+        (made.live.handle(), parked::way_on(&visit, &back))
     }
 
     /// The page of what is kept is asked for.

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use vestibule::base::clock::Timestamp;
-use vestibule::enforce::parking::{NotKept, Outcome, ParkingSettings, PostId};
+use vestibule::enforce::parking::{NotKept, Outcome, ParkingSettings};
 use vestibule::session::handle::SessionHandle;
 use vestibule::session::kv::{KvStore, Space};
 use vestibule::session::record::EndReason;
@@ -42,7 +42,7 @@ const STEPS: usize = 60;
 /// Browsers; each has cookies of each host.
 const BROWSERS: usize = 3;
 
-const MUST_HAPPEN: [&str; 36] = [
+const MUST_HAPPEN: [&str; 37] = [
     "post: passed",
     "post: denied",
     "post: asked no_session",
@@ -57,6 +57,7 @@ const MUST_HAPPEN: [&str; 36] = [
     "not kept: too_large",
     "not kept: too_many",
     "not kept: full",
+    "not kept: other_kind",
     "no form to be kept",
     "another site's, not kept",
     "led to what is kept",
@@ -208,6 +209,7 @@ impl Run {
             "application/x-www-form-urlencoded",
             "application/x-www-form-urlencoded; charset=utf-8",
             "multipart/form-data; boundary=b",
+            "text/plain",
             "application/json",
         ]);
         Form {
@@ -276,16 +278,16 @@ impl Run {
                 assert!(most > settings.total, "{most} bytes are too much");
                 self.count(format!("not kept: {}", why.name()));
             }
-            (Outcome::Kept(called), Some(Ok(()))) => {
+            (Outcome::Kept(id), Some(Ok(()))) => {
                 let user = user.expect("somebody");
-                let weight = u64::from(u32::from_be_bytes(*called.id.last_chunk().expect("four"))) * 1024;
+                let weight = u64::from(u32::from_be_bytes(*id.bytes().last_chunk().expect("four"))) * 1024;
                 assert!(weight >= size, "{weight} bytes for {size}");
-                let name = PostId::from_bytes(called.id).to_string();
+                let name = id.to_string();
                 assert!(self.model.kept.iter().all(|other| other.name != name), "it has a name of its own");
                 let ends = now + settings.keep.as_millis() as u64;
                 let (login, form) = (jar.login.clone().expect("a browser"), form.clone());
                 let (is_stored, sent, tokens) = (true, 0, Vec::new());
-                self.model.kept.push(Kept { name, called, form, user, login, ends, weight, is_stored, sent, tokens });
+                self.model.kept.push(Kept { name, id, form, user, login, ends, weight, is_stored, sent, tokens });
                 self.count("kept");
             }
             (outcome, expected) => panic!("form {} is {outcome:?} instead of {expected:?}", form.number),
@@ -300,7 +302,7 @@ impl Run {
         let of_kept = kept.filter(|_| self.dice.percent(75)).map(|at| self.model.kept[at].user);
         let user = of_kept.unwrap_or_else(|| self.dice.pick(&USERS[..2]));
         let gateway = self.here();
-        let name = kept.map(|at| self.model.kept[at].called);
+        let name = kept.map(|at| (self.model.kept[at].user, self.model.kept[at].id));
         let (jar, before) = &mut self.jars[browser][host];
         let (handle, way) = gateway.sign_in(user, host, jar, name);
         if let Some(before) = before.filter(|at| self.model.sessions[*at].ended.is_none()) {

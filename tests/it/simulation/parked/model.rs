@@ -1,7 +1,6 @@
 //! What is expected of forms that meet a session which is over: written from the specification and not from the code.
 
-use vestibule::enforce::parking::{NotKept, ParkingSettings};
-use vestibule::login::attempt::Kept as Name;
+use vestibule::enforce::parking::{NotKept, ParkingSettings, PostId};
 
 use super::super::requests::Asks;
 use super::super::rules::Shield;
@@ -26,8 +25,8 @@ pub struct Session {
 #[derive(Clone, Debug)]
 pub struct Kept {
     pub name: String,
-    /// The same, with whose it is, as the way to the login page remembers it.
-    pub called: Name,
+    /// The same, as the way to the login page remembers it.
+    pub id: PostId,
     pub form: Form,
     pub user: &'static str,
     /// The browser that it came from.
@@ -99,9 +98,12 @@ impl Model {
     /// Whether a form that is told this is one to keep, and the reason for which it is then not kept all the same, as far as
     /// that does not depend on what else is kept.
     pub fn is_to_be_kept(&self, form: &Form, why: &str) -> Option<Result<(), NotKept>> {
-        let is_form = form.kind.starts_with("multipart/form-data") || form.kind.starts_with("application/x-www-form");
-        if !(form.navigates && is_form && form.is_own == Some(true)) {
+        if !(form.navigates && form.is_own == Some(true)) {
             return None;
+        }
+        let kinds = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
+        if !kinds.iter().any(|kind| form.kind.starts_with(kind)) {
+            return Some(Err(NotKept::OtherKind));
         }
         Some(if matches!(why, "no_session" | "account_disabled") {
             Err(NotKept::Stranger)

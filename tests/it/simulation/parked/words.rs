@@ -1,7 +1,7 @@
 //! What was kept is asked for, and somebody says what is to become of it.
 
 use vestibule::base::clock::Timestamp;
-use vestibule::enforce::parking::{Outcome, PostId};
+use vestibule::enforce::parking::Outcome;
 use vestibule::portal::parked::Confirmed;
 
 use super::super::world::{self, finish};
@@ -99,7 +99,7 @@ impl Run {
             }
             Came::Asked(why, outcome) => {
                 assert_eq!(why, "max_auth_age");
-                assert!(matches!(outcome, Outcome::Kept(name) if PostId::from_bytes(name.id).to_string() == kept.name));
+                assert!(matches!(outcome, Outcome::Kept(id) if id == kept.id));
                 kept.is_stored = true;
                 "kept again: asked for the password once more"
             }
