@@ -30,6 +30,9 @@ use super::super::harness::{Gateway, note_secret, patiently};
 /// How long the driver may take for one thing, the start of a browser included, on a machine that has much else to do.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// How many drivers are started at the most until one has found a port.
+const DRIVERS: usize = 5;
+
 /// The name of an element in the answers of a driver, by the standard.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
@@ -84,16 +87,8 @@ impl Browser {
     /// Starts one that nobody has used before, and that trusts the certificates of this gateway and no others.
     pub fn start(gateway: &Gateway) -> Self {
         let profile = tempfile::tempdir().expect("a folder");
-        let mut command = Command::new("chromedriver");
-        // What it keeps for its user is kept in the profile too.
-        command.arg("--port=0").env("HOME", profile.path()).stdin(Stdio::null());
-        let driver = Process::start(&mut command);
-        let port = || {
-            let text = driver.stdout.text();
-            text.split_once("successfully on port ").and_then(|(_, after)| after.split('.').next()?.parse::<u16>().ok())
-        };
-        patiently("the driver listens", || port().is_some());
-        let driver_address = SocketAddr::from(([127, 0, 0, 1], port().expect("a port")));
+        let started = (0..DRIVERS).find_map(|_| driver(profile.path()));
+        let (driver, driver_address) = started.expect("a driver finds a port");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let mut browser = Self {
             _driver: driver,
@@ -188,6 +183,23 @@ impl Browser {
         let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
         if status.is_success() { Ok(value) } else { Err(Fault { error: text("error"), message: text("message") }) }
     }
+}
+
+/// Starts the driver, and says where it listens. None when it gives up: the port that it is given is free for IPv6, and it
+/// wants the same one for IPv4, where another test may have it.
+fn driver(home: &Path) -> Option<(Process, SocketAddr)> {
+    let mut command = Command::new("chromedriver");
+    // What it keeps for its user is kept in the profile too.
+    command.arg("--port=0").env("HOME", home).stdin(Stdio::null());
+    let driver = Process::start(&mut command);
+    let mut port = None;
+    patiently("the driver listens or gives up", || {
+        let text = driver.stdout.text();
+        let after = text.split_once("successfully on port ").map(|(_, after)| after);
+        port = after.and_then(|after| after.split('.').next()?.parse::<u16>().ok());
+        port.is_some() || text.contains("port not available")
+    });
+    port.map(|port| (driver, SocketAddr::from(([127, 0, 0, 1], port))))
 }
 
 async fn exchange(
