@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::enforce::respond::Refusal;
+use crate::enforce::refusal::Refusal;
 use crate::enforce::snapshot::Limits;
 use crate::limit::parallel::UnderWay;
 use crate::limit::rate::Client;

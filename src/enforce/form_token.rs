@@ -19,7 +19,7 @@ use crate::base::clock::Timestamp;
 use crate::base::deadline::{Deadline, Deadlines};
 use crate::enforce::body::ClientBody;
 use crate::enforce::form::{Unread, whole};
-use crate::enforce::respond::Refusal;
+use crate::enforce::refusal::Refusal;
 use crate::enforce::snapshot::Snapshot;
 use crate::policy::check::csrf;
 use crate::policy::facts::{Expectation, Facts, expectation};

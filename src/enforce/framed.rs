@@ -6,7 +6,8 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use crate::enforce::body::AnswerBody;
 use crate::enforce::pages::MessagePage;
 use crate::enforce::pages::look::Look;
-use crate::enforce::respond::{self, Refusal, WWW_AUTHENTICATE};
+use crate::enforce::refusal::Refusal;
+use crate::enforce::respond::{self, WWW_AUTHENTICATE};
 use crate::policy::navigation;
 
 /// The answer to a request that is refused, for whoever sent it: a page by the look of whose host it is, if that is a person.

@@ -15,6 +15,7 @@ pub mod lookup;
 pub mod pages;
 pub mod parking;
 pub mod people;
+pub mod refusal;
 pub mod reloads;
 pub mod respond;
 pub mod shared;

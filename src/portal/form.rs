@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::base::deadline::Deadline;
 use crate::enforce::body::ClientBody;
 use crate::enforce::form::{Unread, whole};
-use crate::enforce::respond::Refusal;
+use crate::enforce::refusal::Refusal;
 use crate::policy::navigation::FormKind;
 use crate::portal::Visit;
 

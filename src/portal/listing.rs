@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::enforce::pages::SessionRow;
-use crate::enforce::respond::Refusal;
+use crate::enforce::refusal::Refusal;
 use crate::portal::Visit;
 use crate::session::handle::SessionHandle;
 use crate::session::live::Live;

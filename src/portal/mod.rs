@@ -20,7 +20,7 @@ use crate::base::deadline::Deadline;
 use crate::enforce::authorize::AnswerCookies;
 use crate::enforce::body::{AnswerBody, ClientBody};
 use crate::enforce::cross_site;
-use crate::enforce::respond::Refusal;
+use crate::enforce::refusal::Refusal;
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::{PREFIX, Snapshot};
 use crate::enforce::tenant::Tenant;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::request::Parts;
 
-use crate::enforce::respond::Refusal;
+use crate::enforce::refusal::Refusal;
 use crate::enforce::snapshot::Snapshot;
 use crate::policy::client_address::client_address;
 use crate::policy::facts::Facts;

@@ -20,7 +20,8 @@ use hyper::body::Incoming;
 
 use crate::base::clock::Timestamp;
 use crate::enforce::body::AnswerBody;
-use crate::enforce::respond::{self, Refusal};
+use crate::enforce::refusal::Refusal;
+use crate::enforce::respond;
 use crate::observe::correlation;
 use crate::policy::client_address::client_address;
 use crate::policy::facts::Facts;

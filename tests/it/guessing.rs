@@ -142,7 +142,10 @@ fn no_answer_tells_whether_there_is_such_a_name() {
         let mut told = Vec::new();
         for at in 0..13 {
             let answer = try_from(&client, (name, "a guess"), &format!("203.0.{}.1", at % 12));
-            let text = if answer.status == 401 { without_token(&answer) } else { answer.text() };
+            let text = match answer.status {
+                401 => without_token(&answer),
+                _ => answer.text().replace(answer.header("x-request-id"), "ID"),
+            };
             let mut headers = answer.headers.clone();
             for varying in ["date", "x-request-id"] {
                 headers.remove(varying);

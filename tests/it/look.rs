@@ -298,7 +298,7 @@ fn who_is_lost_is_led_to_the_front_page_where_there_is_one() {
         assert_eq!(page.status, 404);
         page.text()
     };
-    let link = "<a class=\"button\" href=\"/\">Go to the front page</a>";
+    let link = "<a class=\"button\" href=\"/\" target=\"_top\">Go to the front page</a>";
     let text = page("/.vestibule/nothing");
     assert!(text.contains("start again from the front page") && text.contains(link), "{text}");
     for path in ["/", "/elsewhere"] {

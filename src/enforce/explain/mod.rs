@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::clock::Timestamp;
 use crate::base::units;
 use crate::enforce::challenge;
-use crate::enforce::respond::Refusal;
+use crate::enforce::refusal::Refusal;
 use crate::enforce::snapshot::is_ours;
 use crate::policy::decide::{Presented, decide};
 use crate::policy::facts::Facts;

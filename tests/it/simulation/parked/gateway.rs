@@ -20,7 +20,7 @@ use vestibule::enforce::body::{AnswerBody, ClientBody, Incoming};
 use vestibule::enforce::establish::{self, SignedIn};
 use vestibule::enforce::lookup::current_session;
 use vestibule::enforce::parking::{self, Again, Challenged, Outcome, ParkingSettings, PostId};
-use vestibule::enforce::respond::Refusal;
+use vestibule::enforce::refusal::Refusal;
 use vestibule::enforce::shared::Shared;
 use vestibule::enforce::snapshot::Snapshot;
 use vestibule::login::attempt::Return;
