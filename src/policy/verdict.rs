@@ -84,7 +84,7 @@ impl CrossSite {
             Self::Unsaid => "Your browser did not say from which page this was sent, so it was not carried out.",
             Self::WebSocket => "A page of another website wanted to connect to this one, and was not let in.",
             Self::Token => {
-                "The page that this was sent from is not of your present session, so it was not carried out."
+                "This was not sent from a page that was opened since you signed in, so it was not carried out."
             }
         }
     }

@@ -28,6 +28,9 @@ use crate::session::live::Live;
 /// The one message for whatever is wrong with a name and a password.
 const WRONG: &str = "The user name or the password is not right.";
 
+/// What is said beside it to whom something is kept for.
+const STILL_KEPT: &str = "What you sent is still kept for you.";
+
 /// What a ticked box sends, in the field `remember`.
 const TICKED: &str = "1";
 
@@ -126,7 +129,8 @@ pub async fn take(
             if !is_for_person(&visit.parts.headers) {
                 return Err(Refusal::WrongPassword);
             }
-            let notice_said = Return { notice: String::new(), ..back };
+            let notice = if back.kept.is_some() { STILL_KEPT.to_owned() } else { String::new() };
+            let notice_said = Return { notice, ..back };
             Ok(self::form(visit, cookies, StatusCode::UNAUTHORIZED, &notice_said, form.filled(), Some(WRONG)))
         }
         Ok(Some(principal)) => {
@@ -244,7 +248,7 @@ pub(super) fn form<'a>(
         username: filled.name,
         remember,
         message,
-        notice: Some(back.notice.as_str()).filter(|notice| !notice.is_empty() && message.is_none()),
+        notice: Some(back.notice.as_str()).filter(|notice| !notice.is_empty()),
         go_on: go_on.as_deref(),
     };
     respond::html(status, page.render())

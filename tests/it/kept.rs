@@ -301,3 +301,20 @@ fn nobody_else_sees_the_list() {
     let off = Setup::new().extra("[session.parked_posts]\nkeep = \"off\"").start();
     assert_eq!(off.signed_in(ALICE).visit(LIST).send().status, 404);
 }
+
+#[test]
+fn a_wrong_password_does_not_unsay_that_something_is_kept() {
+    let gateway = Setup::new().start();
+    let client = gateway.signed_in(ALICE);
+    gateway.advance(LUNCH);
+    let kept = post_text(&client, "/save", "a=1").send();
+    let read = client.visit("/read").send();
+    for (led, is_kept) in [(&kept, true), (&read, false)] {
+        let page = login_page(&client, led);
+        let fields = [("username", ALICE.0), ("password", "wrong"), ("attempt", &*hidden(&page, "attempt"))];
+        let again = client.post_form("/.vestibule/login", &fields).send();
+        assert_eq!(again.status, 401);
+        assert_eq!(again.text().contains("What you sent is still kept for you."), is_kept, "{}", again.text());
+        assert_eq!(again.text().matches("role=\"status\"").count(), usize::from(is_kept));
+    }
+}
