@@ -147,6 +147,7 @@ impl Plan {
         let identity = identity.and_then(|identity| csrf::with_token(&root, identity, csrf_token.as_deref()));
         let log = log::read(&root, identity.as_ref());
         tenants::tell_of_domains(&root, &session, &tenants, &routes);
+        tenants::tell_of_levels(&tenants, &routes, &route_sections);
         log::apart(&root, &log, &own_files(document, &server, &admin, &session, keys.as_ref()));
         let judged = Judged {
             root: &root,

@@ -147,13 +147,21 @@ pub(super) fn refuse(profile: Option<Profile>, judged: &Judged<'_>) {
         return;
     }
     let top = judged.root.section_or_empty("session");
-    idle_counts(&top.section_or_empty("lifetime"), judged.session.rules.lifetimes.all, "", &or_without);
+    let lifetimes = &judged.session.rules.lifetimes;
+    idle_counts(&top.section_or_empty("lifetime"), lifetimes.all, "", &or_without);
+    if let Some(remembered) = lifetimes.remembered {
+        idle_counts(&top.section_or_empty("remember_me"), remembered, "", &or_without);
+    }
     cookie(&top.section_or_empty("cookie"), &judged.session.cookie, "", &or_without);
     for Read { plan, section } in judged.tenants {
         let (at, own) = (format!("at the tenant \"{}\" ", plan.id.name()), section.section_or_empty("session"));
         let lifetime = own.section_or_empty("lifetime");
         if lifetime.has("idle") || lifetime.has("absolute") {
             idle_counts(&lifetime, plan.rules.lifetimes.all, &at, &or_without);
+        }
+        let kept = own.section_or_empty("remember_me");
+        if let Some(remembered) = plan.rules.lifetimes.remembered.filter(|_| kept.has("idle") || kept.has("absolute")) {
+            idle_counts(&kept, remembered, &at, &or_without);
         }
         let written = own.section_or_empty("cookie");
         cookie(&written, &plan.cookie, &at, &or_without);

@@ -5,6 +5,7 @@
 //! sessions last and how many there may be can only be less there than at the top: that is the word of the operator, whose
 //! machine it is.
 
+use crate::base::units;
 use crate::config::keys::{self, Keys};
 use crate::config::limits::{self, LimitPlan};
 use crate::config::login::{self, LocalUsers};
@@ -143,6 +144,20 @@ pub(super) fn have_users(all: &[Read<'_>], hosts: &HostPattern) -> bool {
 /// Whether all these hosts are a tenant's.
 fn has(tenant: &Read<'_>, hosts: &HostPattern) -> bool {
     tenant.plan.hosts.iter().any(|own| own == hosts || hosts.is_below(own))
+}
+
+/// Refuses a route of a tenant's hosts that asks for a level which none of the tenant's sessions gets old enough for.
+pub(super) fn tell_of_levels(all: &[Read<'_>], routes: &[Route], sections: &[Section<'_>]) {
+    for (route, section) in routes.iter().zip(sections) {
+        let Some(level) = &route.policy.level else { continue };
+        let longest = |tenant: &Read<'_>| tenant.plan.rules.lifetimes.longest().absolute;
+        let too_short = all.iter().find(|tenant| has(tenant, &route.host) && level.after >= longest(tenant));
+        let Some(tenant) = too_short else { continue };
+        let (id, span) = (tenant.plan.id.name(), units::shown(longest(tenant)));
+        let message = format!("no session at the tenant \"{id}\" gets as old, so nobody would ever pass");
+        let help = format!("ask for a level that is reached in less than \"{span}\", or for none");
+        section.mistake_at("level", message, help);
+    }
 }
 
 /// Refuses what would hand the cookie of one tenant to another, and a domain whose cookie browsers would not take from

@@ -54,8 +54,9 @@ pub fn refused(refusal: &Refusal, person: Option<&Look>) -> Response<AnswerBody>
 
 /// The page for a person who is refused.
 fn refused_person(refusal: &Refusal, look: &Look) -> Response<AnswerBody> {
-    // Whoever asks too much is not given more than is asked.
-    let plain = matches!(refusal, Refusal::TooMany(..)).then(|| look.without_logo());
+    // Whoever asks too much, or has not been counted yet, is not given a hundred times what they sent.
+    let is_plain = matches!(refusal, Refusal::TooMany(..) | Refusal::Malformed(_) | Refusal::Misdirected);
+    let plain = is_plain.then(|| look.without_logo());
     let look = plain.as_ref().unwrap_or(look);
     let standard = MessagePage::for_status(look, refusal.status().as_u16());
     let mut page = match refusal.message() {

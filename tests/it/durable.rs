@@ -249,8 +249,8 @@ fn whoever_is_disabled_while_the_disk_is_full_is_out_on_every_device() {
     limit_files(&gateway, "4096");
     assert_eq!(Client::new(address).sign_in(ALICE, "/").status, 503);
     assert_eq!(run(folder.path(), &["user", "disable", "bob", "--users", "users.toml"], "").code(), Some(0));
-    patiently("none of them is let in", || devices.iter().all(|client| tried(address, &client.session()).0 == 401));
-    gateway.stderr.wait_for(&["this could not be written down: it holds"]);
+    gateway.stderr.wait_for(&["for 4 sessions of theirs this could not be written down: it holds"]);
+    assert!(devices.iter().all(|client| tried(address, &client.session()).0 == 401), "none of them is let in");
     limit_files(&gateway, "unlimited");
     patiently("people can sign in again", || Client::new(address).sign_in(ALICE, "/").status == 303);
     gateway.stop("KILL");

@@ -85,6 +85,12 @@ fn what_breaks_a_profile_is_refused_with_the_requirement() {
         ("asvs-l2", "", "[session.lifetime]\nidle = \"61m\"", "allows at most \"1h\" (ASVS 5.0, 7.1.1"),
         ("asvs-l2", "", "[session.lifetime]\nabsolute = \"25h\"", "allows at most \"1d\" (ASVS 5.0, 7.1.1"),
         ("asvs-l2", "", "[session.lifetime]\nidle = \"1h\"\nabsolute = \"1h\"", "it never counts (ASVS 5.0, 7.3.1)"),
+        (
+            "asvs-l2",
+            "",
+            "[session.lifetime]\nabsolute = \"1h\"\n[session.remember_me]\nidle = \"1h\"\nabsolute = \"1h\"",
+            "it never counts (ASVS 5.0, 7.3.1)",
+        ),
         ("asvs-l2", "hsts = \"off\"", "", "for a year at least (ASVS 5.0, 3.4.1)"),
         ("asvs-l2", "hsts = \"364d\"", "", "for a year at least (ASVS 5.0, 3.4.1)"),
         ("asvs-l2", "", "[session.cookie]\nname = \"__Secure-s\"", "begins with __Host- (ASVS 5.0, 3.3.3)"),

@@ -482,7 +482,11 @@ fn the_users_file_of_a_tenant_is_followed_like_any_and_only_for_its_own() {
     // Also while the configuration itself cannot be used.
     edit(&gateway, "gateway.toml", |text| format!("{text}\n[nonsense]\n"));
     edit(&gateway, "globex.toml", |text| text.replacen("roles = [\"staff\"]", "roles = [\"admin\"]", 1));
-    super::harness::advance_until(&gateway, "rights follow", || globex.get("/admin").send().status == 200);
+    super::harness::advance_until(&gateway, "rights follow", || {
+        let sessions = gateway.sessions_at(tenant("globex"), "alice");
+        sessions.iter().all(|live| live.principal().is_some_and(|principal| principal.has_role("admin")))
+    });
+    assert_eq!(globex.get("/admin").send().status, 200);
     // One that is suddenly empty is not taken.
     edit(&gateway, "gateway.toml", |text| text.replace("\n[nonsense]\n", ""));
     edit(&gateway, "globex.toml", |_| String::new());
@@ -626,6 +630,15 @@ fn what_a_tenant_cannot_be_is_said_with_its_line() {
                 &format!("{}[[route]]\nhost = \"a.test\"\npath = \"/\"\nupstream = \"app\"\n", shared("a.test")),
             ),
             &["\"a.test\", which has a route and belongs to no tenant"],
+        ),
+        (
+            tenant(
+                "a",
+                "\"*.a.test\"",
+                "[tenant.session.lifetime]\nabsolute = \"30m\"\n[[session.level]]\nname = \"old\"\nafter = \"30m\"\n\
+                 [[route]]\nhost = \"b.a.test\"\npath = \"/\"\nupstream = \"app\"\nlevel = \"old\"\n",
+            ),
+            &["no session at the tenant \"a\" gets as old, so nobody would ever pass"],
         ),
     ] {
         let said = said(&written);

@@ -37,8 +37,13 @@ pub(super) const V7: &[Requirement] = &[
     must(ASVS, "7.3.1", "a session ends when nothing happens", |look| {
         let all = look.rules().lifetimes.all;
         let longest = look.profile.longest().idle;
-        if all.idle >= all.absolute {
-            not_met(format!("{} is as long as {}, so it never counts", idle(look), absolute(look)))
+        let never_counts = |limits: &Lifetime| limits.idle >= limits.absolute;
+        let remembered = look.rules().lifetimes.remembered;
+        let never = |idle, absolute| not_met(format!("{idle} is as long as {absolute}, so it never counts"));
+        if never_counts(&all) {
+            never(idle(look), absolute(look))
+        } else if remembered.as_ref().is_some_and(never_counts) {
+            never(look.key("session.remember_me.idle", "\"7d\""), look.key("session.remember_me.absolute", "\"30d\""))
         } else {
             let why = format!("{} is longer than NIST's AAL2 has it ({})", idle(look), units::shown(longest));
             met_if(look.rules().lifetimes.longest().idle <= longest, idle(look), why)
