@@ -4,6 +4,7 @@
 use crate::base::clock::Timestamp;
 use crate::base::units;
 use crate::enforce::explain::{Behind, Step, span};
+use crate::policy::check::rotation;
 use crate::policy::facts::Facts;
 use crate::policy::route_policy::{Access, SessionRules};
 use crate::policy::trace::Steps;
@@ -186,7 +187,10 @@ fn ended(seen: &Seen<'_>) -> Option<String> {
     Some(format!("{}, {} ago", reason.name(), span(seen.now.since(at))))
 }
 
-fn rotation_keys(seen: &Seen<'_>, _: &str) -> Vec<Key> {
+fn rotation_keys(seen: &Seen<'_>, found: &str) -> Vec<Key> {
+    if found == rotation::NOT_KEPT {
+        return forgetting_keys(seen);
+    }
     let rule = &seen.rules.rotation;
     let every = rule.every.map_or_else(|| Some("\"off\"".to_owned()), quoted);
     vec![key("session.rotation.every", every), key("session.rotation.grace", quoted(rule.grace))]
@@ -225,35 +229,48 @@ fn lifetime_keys(seen: &Seen<'_>, _: &str) -> Vec<Key> {
         names.sort_unstable();
         names.dedup();
         for role in names.into_iter().filter(|role| own.has_role(role)) {
-            role_keys(seen, role, asked && kept.is_none(), &mut keys);
+            role_keys(seen, role, &mut keys);
         }
     }
-    if asked && rules.remembered.is_none() {
-        keys.extend(seen.of_tenant("session.remember_me.offered").map(|path| key(&path, None)));
+    if asked && kept.is_none() {
+        keys.extend(forgetting_keys(seen));
     }
     keys
 }
 
-/// What is said of a role: of the tenant's table and the one at the top, of each limit the one that is tighter. `forgets` is
-/// whether it counts that they are not remembered.
-fn role_keys(seen: &Seen<'_>, role: &str, forgets: bool, keys: &mut Vec<Key>) {
-    let paths = |name: &str| {
-        let path = format!("roles.{role}.{name}");
-        seen.of_tenant(&path).into_iter().chain([path]).collect::<Vec<String>>()
-    };
+/// The places of a role's key: the tenant's table and the one at the top.
+fn of_role_paths(seen: &Seen<'_>, role: &str, name: &str) -> Vec<String> {
+    let path = format!("roles.{role}.{name}");
+    seen.of_tenant(&path).into_iter().chain([path]).collect()
+}
+
+/// What is said of a role: of the tenant's table and the one at the top, of each limit the one that is tighter.
+fn role_keys(seen: &Seen<'_>, role: &str, keys: &mut Vec<Key>) {
     let of_role = || seen.rules.lifetimes.roles.iter().filter(|limits| *limits.role == *role);
     let limits = [
         ("idle", of_role().filter_map(|own| own.idle).min()),
         ("absolute", of_role().filter_map(|own| own.absolute).min()),
     ];
     for (name, limit) in limits {
-        let paths = paths(name);
+        let paths = of_role_paths(seen, role, name);
         keys.extend(limit.and_then(|limit| seen.lines.saying(&paths, limit)).map(|path| key(path, None)));
     }
-    if forgets && of_role().any(|own| own.forbids_remembering) {
-        let forbids = |path: &String| seen.lines.find(path).is_some_and(|line| line.text.ends_with("false"));
-        keys.extend(paths("remember_me").iter().find(|path| forbids(path)).map(|path| key(path, None)));
-    }
+}
+
+/// Why somebody who asked to be remembered is not.
+fn forgetting_keys(seen: &Seen<'_>) -> Vec<Key> {
+    let rules = &seen.rules.lifetimes;
+    let Some(principal) = seen.session.and_then(|session| session.principal) else { return Vec::new() };
+    let forbids = |path: &String| seen.lines.find(path).is_some_and(|line| line.text.ends_with("false"));
+    let mut roles: Vec<&str> = rules.roles.iter().filter(|own| own.forbids_remembering).map(|own| &*own.role).collect();
+    roles.sort_unstable();
+    roles.dedup();
+    let of_roles = roles
+        .into_iter()
+        .filter(|role| principal.has_role(role))
+        .filter_map(|role| of_role_paths(seen, role, "remember_me").into_iter().find(forbids));
+    let offered = rules.remembered.is_none().then(|| seen.of_tenant("session.remember_me.offered")).flatten();
+    of_roles.chain(offered).map(|path| key(&path, None)).collect()
 }
 
 fn lifetime(seen: &Seen<'_>) -> Option<String> {

@@ -12,6 +12,9 @@ use crate::session::record::EndReason;
 use crate::session::rotation::{DEFAULT_GRACE, Standing};
 use crate::session::timeouts::Lifetimes;
 
+/// What is found of a cookie that outlives its browser, of somebody who is not remembered any more.
+pub const NOT_KEPT: &str = "current, and not to be kept any more";
+
 /// Judges the generation and says what is to be done about it.
 pub fn generation(
     session: &SessionView<'_>,
@@ -27,7 +30,7 @@ pub fn generation(
         Standing::Current
             if presented < MAX_GENERATION && outlasts_its_browser(session, &rules.lifetimes) && may_be_replaced() =>
         {
-            ("current, and not to be kept any more", ControlFlow::Continue(RotationStep::Offer(presented + 1)))
+            (NOT_KEPT, ControlFlow::Continue(RotationStep::Offer(presented + 1)))
         }
         Standing::Current => ("current", ControlFlow::Continue(RotationStep::None)),
         Standing::Due if presented >= MAX_GENERATION => ("the last", ControlFlow::Continue(RotationStep::None)),
