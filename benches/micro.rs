@@ -158,7 +158,12 @@ fn all_of_it(token: &Arc<TokenNames>) -> (SessionRules, RoutePolicy) {
     let hour = Some(Duration::from_secs(3600));
     let methods = [Method::POST, Method::GET].into();
     let recency = Recency { idle: hour, absolute: hour, max_auth_age: hour, methods };
-    let shield = Shield { is_enforced: true, websocket_origins: Box::default(), token: Some(Arc::clone(token)) };
+    let shield = Shield {
+        is_enforced: true,
+        is_for_sockets_alone: false,
+        websocket_origins: Box::default(),
+        token: Some(Arc::clone(token)),
+    };
     let route = RoutePolicy {
         recency: Some(Box::new(recency)),
         level: Some(Arc::clone(&levels[0])),
@@ -175,7 +180,8 @@ fn shields(group: &mut Group<'_>) {
     let names = TokenNames { header: HeaderName::from_static("x-vestibule-csrf"), field: "vestibule_csrf".into() };
     let names = Arc::new(names);
     let with = |token| {
-        let shield = Shield { is_enforced: true, websocket_origins: Box::default(), token };
+        let shield =
+            Shield { is_enforced: true, is_for_sockets_alone: false, websocket_origins: Box::default(), token };
         RoutePolicy { csrf: Some(Box::new(shield)), ..policy(&[]) }
     };
     let (plain, with_token) = (with(None), with(Some(Arc::clone(&names))));

@@ -49,19 +49,22 @@ pub(super) struct ExplainCommand {
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
     /// With --user: they signed in this long ago: 90s, 30m, 8h
-    #[arg(long, value_name = "AGE", requires = "user", value_parser = units::duration)]
+    #[arg(long, value_name = "AGE", requires = "user", conflicts_with = "session", value_parser = units::duration)]
     age: Option<Duration>,
     /// With --user: they were last active this long ago
-    #[arg(long, value_name = "AGE", requires = "user", value_parser = units::duration)]
+    #[arg(long, value_name = "AGE", requires = "user", conflicts_with = "session", value_parser = units::duration)]
     idle: Option<Duration>,
+    /// With --user: they asked to be remembered
+    #[arg(long, requires = "user", conflicts_with = "session")]
+    remembered: bool,
     /// It comes from this address; without it, from where they signed in
     #[arg(long, value_name = "ADDRESS")]
     address: Option<IpAddr>,
     /// With --user: they signed in at this address; without it, where the request comes from
-    #[arg(long, value_name = "ADDRESS", requires = "user")]
+    #[arg(long, value_name = "ADDRESS", requires = "user", conflicts_with = "session")]
     signed_in_at: Option<IpAddr>,
     /// With --user: they signed in with this user agent; without it, with the one of the request
-    #[arg(long, value_name = "USER-AGENT", requires = "user")]
+    #[arg(long, value_name = "USER-AGENT", requires = "user", conflicts_with = "session")]
     signed_in_with: Option<String>,
     /// It has this header, like 'Origin: https://app.example.com'; as often as there are headers
     #[arg(long = "header", value_name = "HEADER")]
@@ -182,6 +185,7 @@ fn session_of(
     let mut record = Record::new(&Random::System, Some(principal), Bound::of(address, agent), now);
     record.tenant = tenant.map_or(TenantId::DEFAULT, |tenant| tenant.id);
     record.active_at = now.plus(active_after);
+    record.is_remembered = command.remembered;
     record.ended = user.disabled.then_some((EndReason::AccountDisabled, record.active_at));
     Live::new(record)
 }

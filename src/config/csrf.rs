@@ -84,7 +84,10 @@ pub(super) fn of_route(section: &Section<'_>, access: Access, plan: &CsrfPlan) -
         section.mistake_at("csrf", message, "write csrf = \"enforce\", or another access");
     }
     let origins = section.parsed_list_or_none("websocket_origins", "[\"https://app.example.test\"]", origin::read);
-    let is_for_nothing = said.map_or(access == Access::Public, |(mode, _)| mode == Mode::Off);
+    // A webhook is no WebSocket: those stay shielded where somebody's session counts.
+    let is_for_sockets_alone = mode == Mode::Off && access != Access::Public;
+    let mode = if is_for_sockets_alone { plan.mode } else { mode };
+    let is_for_nothing = mode == Mode::Off && (said.is_some() || access == Access::Public);
     if is_for_nothing && origins.as_ref().is_some_and(|origins| !origins.is_empty()) {
         let message =
             "where a WebSocket comes from is not looked at on this route, so these origins allow nothing more";
@@ -93,6 +96,7 @@ pub(super) fn of_route(section: &Section<'_>, access: Access, plan: &CsrfPlan) -
     (mode != Mode::Off).then(|| {
         Box::new(Shield {
             is_enforced: mode == Mode::Enforce,
+            is_for_sockets_alone,
             websocket_origins: origins.unwrap_or_default().into_iter().map(|origin| origin.value).collect(),
             token: needs_token.then(|| Arc::clone(&plan.token)),
         })

@@ -9,7 +9,7 @@ use crate::config::session::SHORTEST;
 use crate::login::users::check_role;
 use crate::policy::route_policy::{Access, Recency};
 use crate::reader::{Located, Section};
-use crate::session::timeouts::{Lifetime, Lifetimes, RoleLifetime};
+use crate::session::timeouts::{Lifetime, Lifetimes, OnIdle, RoleLifetime};
 
 /// The tables at the top that say how long sessions last.
 const LIFETIME: &str = "session.lifetime";
@@ -87,11 +87,15 @@ pub(super) fn of_tenant(session: &Section<'_>, all: &Lifetimes) -> (Lifetimes, B
     let is_offered = remember_me.bool("offered") != Some(false);
     let kept = all.remembered.filter(|_| is_offered);
     let plain = Most::of(all.all, LIFETIME);
+    let on_idle = on_idle(&lifetime).unwrap_or(all.on_idle);
     let (idle, absolute) = limits(&lifetime, kept.map_or(plain, |kept| plain.or(Most::of(kept, REMEMBER_ME))));
     let plain = plain.within(&[(OWN_LIFETIME, idle, absolute)]);
     let Some(kept) = kept else {
         tell_of_no_offer(&remember_me, is_offered);
-        return (Lifetimes { all: plain.limits, remembered: None, ..all.clone() }, Bounds { all: plain, plain });
+        return (
+            Lifetimes { all: plain.limits, remembered: None, on_idle, ..all.clone() },
+            Bounds { all: plain, plain },
+        );
     };
     let kept = Most::of(kept, REMEMBER_ME);
     let (own_idle, own_absolute) = limits(&remember_me, kept);
@@ -107,8 +111,13 @@ pub(super) fn of_tenant(session: &Section<'_>, all: &Lifetimes) -> (Lifetimes, B
             remember_me.mistake_at(key, message, help);
         }
     }
-    let lifetimes = Lifetimes { all: plain.limits, remembered: Some(kept.limits), ..all.clone() };
+    let lifetimes = Lifetimes { all: plain.limits, remembered: Some(kept.limits), on_idle, ..all.clone() };
     (lifetimes, Bounds { all: plain.or(kept), plain })
+}
+
+/// What becomes of a session that was idle for too long, where that is said.
+pub(super) fn on_idle(lifetime: &Section<'_>) -> Option<OnIdle> {
+    lifetime.one_of("on_idle", &[("end", OnIdle::End), ("lock", OnIdle::Lock)])
 }
 
 /// Nobody is remembered there: what is said of how long means nothing then.

@@ -1,5 +1,6 @@
 //! The validated whole: what the composition root builds the gateway from.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -99,7 +100,30 @@ impl Plan {
                 )
             })
         });
-        lacks.into_iter().chain(shared).collect()
+        let unknown = self.roles_nobody_has().into_iter().map(|role| {
+            format!(
+                "nobody has the role \"{role}\", so what is said of it holds for nobody: if that is a slip, mend it"
+            )
+        });
+        lacks.into_iter().chain(shared).chain(unknown).collect()
+    }
+
+    /// The roles that routes ask for or tables are about, and that no user has, each once.
+    fn roles_nobody_has(&self) -> BTreeSet<&str> {
+        let of_routes = self.routes.iter().flat_map(|route| route.policy.roles.iter().map(|role| &**role));
+        let rules = self.tenants.iter().map(|tenant| &tenant.rules).chain([&self.session.rules]);
+        let of_tables = rules.flat_map(|rules| {
+            let concurrency = rules.concurrency.iter().flat_map(|limits| limits.roles.iter().map(|(role, _)| &**role));
+            rules.lifetimes.roles.iter().map(|own| &*own.role).chain(concurrency)
+        });
+        let mut named: BTreeSet<&str> = of_routes.chain(of_tables).collect();
+        let users = self.local_users().flat_map(|(_, local)| local.users.iter());
+        for role in users.flat_map(|user| &user.roles) {
+            named.remove(&**role);
+        }
+        // Where there are no users yet, nothing is known of roles.
+        let has_users = self.local_users().any(|(_, local)| local.users.iter().next().is_some());
+        if has_users { named } else { BTreeSet::new() }
     }
 
     /// The local users of every tenant, with its name.

@@ -17,7 +17,7 @@ use crate::session::binding::{AddressMode, AgentMode, Answer, BindingRules, TlsM
 use crate::session::cookie::{CookieSettings, SameSite};
 use crate::session::rotation::{DEFAULT_EVERY, DEFAULT_GRACE, RotationRule};
 use crate::session::tenant::TenantId;
-use crate::session::timeouts::{DEFAULT_REMEMBERED_ABSOLUTE, DEFAULT_REMEMBERED_IDLE, Lifetime, Lifetimes, OnIdle};
+use crate::session::timeouts::{DEFAULT_REMEMBERED_ABSOLUTE, DEFAULT_REMEMBERED_IDLE, Lifetime, Lifetimes};
 
 /// The shortest idle limit and rotation interval: below it people lose their session between two clicks.
 pub(super) const SHORTEST: Duration = Duration::from_secs(10);
@@ -59,8 +59,7 @@ pub(super) fn read(root: &Section<'_>, profile: Option<Profile>) -> SessionPlan 
     let store = store(&section);
     let cookie = cookie(&section, CookieSettings::default());
     let all = lifetime(&section, profile);
-    let on_idle =
-        section.section_or_empty("lifetime").one_of("on_idle", &[("end", OnIdle::End), ("lock", OnIdle::Lock)]);
+    let on_idle = lifetimes::on_idle(&section.section_or_empty("lifetime"));
     let base = Lifetimes {
         remembered: remembered(&section, &all),
         on_idle: on_idle.unwrap_or_default(),

@@ -42,6 +42,8 @@ impl Access {
 pub struct Shield {
     /// Whether what is found is refused; otherwise it is only reported.
     pub is_enforced: bool,
+    /// Whether other sites may send what they like, as a webhook's route lets them: then it is for WebSockets alone.
+    pub is_for_sockets_alone: bool,
     /// Whose WebSockets are let in, beside the route's own origin.
     pub websocket_origins: Box<[Box<str>]>,
     /// Where the session's token is looked for, if it is asked for.
@@ -52,7 +54,10 @@ impl Shield {
     /// Whether something passes here that does not pass `other`.
     pub fn asks_less_than(&self, other: &Self) -> bool {
         let lets_in_more = || self.websocket_origins.iter().any(|origin| !other.websocket_origins.contains(origin));
-        let asks_for_less = || other.token.is_some() && self.token.is_none();
+        let asks_for_less = || {
+            (other.token.is_some() && self.token.is_none())
+                || (self.is_for_sockets_alone && !other.is_for_sockets_alone)
+        };
         other.is_enforced && (!self.is_enforced || asks_for_less() || lets_in_more())
     }
 }

@@ -214,8 +214,8 @@ fn a_websocket_of_another_site_opens_without_the_shield_and_not_with_it() {
     for mode in [OFF, ""] {
         let echo = Echo::start();
         let mut setup = Setup::new().unlimited().in_front_of(&echo.server).extra(ANYWHERE).extra(mode);
-        setup.routes +=
-            "[[route]]\npath = \"/embedded\"\nupstream = \"app\"\nwebsocket_origins = [\"https://Portal.test:443\"]\n";
+        setup.routes += "[[route]]\npath = \"/embedded\"\nupstream = \"app\"\nwebsocket_origins = [\"https://Portal.test:443\"]\n\
+             [[route]]\npath = \"/hook\"\nupstream = \"app\"\ncsrf = \"off\"\n";
         let gateway = setup.start();
         let alice = gateway.signed_in(ALICE);
         let status = |path: &str, origin: &str| open(&alice, path, &[("origin", origin)]).map(drop).err();
@@ -225,7 +225,8 @@ fn a_websocket_of_another_site_opens_without_the_shield_and_not_with_it() {
             continue;
         }
         for origin in [EVIL, "null", "https://localhost", "https://portal.test", ""] {
-            for path in ["/socket", "/optional/socket", "/anonymous/socket"] {
+            // A webhook's route takes what other sites send, and no WebSockets of theirs.
+            for path in ["/socket", "/optional/socket", "/anonymous/socket", "/hook/socket"] {
                 assert_eq!(status(path, origin), Some(403), "{path} {origin}");
             }
         }
@@ -648,7 +649,7 @@ fn mistakes_are_told_with_what_to_write_instead() {
         ("token_header = \"X-Request-Id\"", "csrf = \"token\"", "the id of a request"),
         ("", "csrf = \"on\"", "token"),
         ("", "csrf = \"token\"\naccess = \"public\"", "no session that a token could be of"),
-        ("", "csrf = \"off\"\nwebsocket_origins = [\"https://a.test\"]", "is not looked at"),
+        ("mode = \"off\"", "csrf = \"off\"\nwebsocket_origins = [\"https://a.test\"]", "is not looked at"),
         ("", "access = \"public\"\nwebsocket_origins = [\"https://a.test\"]", "is not looked at"),
         ("", "websocket_origins = [\"a.test\"]", "is not an origin"),
         ("", "websocket_origins = [\"https://a.test/\"]", "is not an origin"),

@@ -497,3 +497,19 @@ fn a_websocket_of_another_site_is_explained_as_it_is_refused() {
     assert!(refused.contains("a WebSocket of another origin") && refused.contains("(websocket_origin)"), "{refused}");
     assert!(with("Origin: https://x.test").contains("It may pass"), "{}", with("Origin: https://x.test"));
 }
+
+#[test]
+fn what_is_said_of_a_user_is_said_of_no_session_and_may_be_that_they_are_remembered() {
+    let folder = folder();
+    let handle = "DvlvGhxp-vIHxZVhHGYxzw";
+    for more in [["--idle", "5m"], ["--age", "5m"], ["--signed-in-at", "192.0.2.1"], ["--signed-in-with", "x"]] {
+        let ended = explain(folder.path(), "https://localhost/", &[&["--session", handle], &more[..]].concat());
+        assert_eq!(ended.code(), Some(2), "{more:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains("cannot be used with"), "{more:?}: {}", ended.stderr);
+    }
+    fs::write(folder.path().join("gateway.toml"), format!("{CONFIG}[session.remember_me]\n")).expect("written");
+    let away = ["--user", "bob", "--age", "2d", "--idle", "1d"];
+    assert_eq!(seen(folder.path(), "https://localhost/", &away)["verdict"], "sign_in");
+    let asked = [&away[..], &["--remembered"]].concat();
+    assert_eq!(seen(folder.path(), "https://localhost/", &asked)["verdict"], "allow");
+}

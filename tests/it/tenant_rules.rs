@@ -4,7 +4,9 @@
 use std::fs;
 
 use vestibule::config::Plan;
+use vestibule::policy::route_policy::SessionRules;
 use vestibule::reader::mistake::Mistakes;
+use vestibule::session::timeouts::OnIdle;
 
 use super::harness::{ALICE, Answer, Client, Gateway, advance_until, hidden, users};
 use super::tenants::{
@@ -267,4 +269,35 @@ fn a_tenants_limit_holds_for_those_who_race() {
     });
     assert_eq!(gateway.sessions_at(tenant("acme"), "dave").len(), 3);
     assert_eq!(signed_in(&gateway, GLOBEX, ALICE_OF_GLOBEX).get("/").send().status, 200);
+}
+
+#[test]
+fn a_tenant_locks_where_others_end_and_the_other_way_round() {
+    let lock = "[session.lifetime]\non_idle = \"lock\"\n";
+    let own = |what: &str| format!("[tenant.session.lifetime]\non_idle = \"{what}\"\n");
+    for (top, own, expected) in
+        [("", own("lock"), [false, true]), (lock, own("end"), [true, false]), (lock, String::new(), [true; 2])]
+    {
+        let plan = read(top, &own).expect("a plan");
+        let locks = |rules: &SessionRules| rules.lifetimes.on_idle == OnIdle::Lock;
+        assert_eq!([locks(&plan.session.rules), locks(&plan.tenants[0].rules)], expected, "{top}{own}");
+    }
+    let gateway = setup(&own("lock"), "", "").start();
+    let (acme, globex) = (signed_in(&gateway, ACME, ALICE_OF_ACME), signed_in(&gateway, GLOBEX, ALICE_OF_GLOBEX));
+    gateway.advance(30 * 60);
+    assert_eq!(acme.get("/").send().json()["reason"], "locked");
+    assert_eq!(globex.get("/").send().json()["reason"], "idle");
+}
+
+/// A slip of the fingers in a role's name makes a limit that holds for nobody.
+#[test]
+fn a_role_that_nobody_has_is_told() {
+    let remarks = |top: &str, own: &str| read(top, own).expect("a plan").remarks();
+    let all_have = "[roles.admin]\nidle = \"10m\"\n";
+    assert!(!remarks(all_have, "").iter().any(|remark| remark.contains("nobody has")));
+    let slips = ["[roles.amdin]\nidle = \"10m\"\n", "[roles.amdin]\nmax_sessions = 1\n"];
+    for (top, own) in slips.map(|slip| (slip, "")).into_iter().chain([("", "[tenant.roles.amdin]\nidle = \"1m\"\n")]) {
+        let said = remarks(top, own);
+        assert!(said.iter().any(|remark| remark.contains("nobody has the role \"amdin\"")), "{said:?}");
+    }
 }

@@ -101,7 +101,8 @@ fn met_if(is: bool, by: impl Into<String>, why_not: impl Into<String>) -> Found 
 
 /// Whether other sites can cause what changes something in the name of a person whose session counts there.
 pub(super) fn is_bare(policy: &RoutePolicy) -> bool {
-    policy.access != Access::Public && !policy.csrf.as_ref().is_some_and(|shield| shield.is_enforced)
+    policy.access != Access::Public
+        && !policy.csrf.as_ref().is_some_and(|shield| shield.is_enforced && !shield.is_for_sockets_alone)
 }
 
 /// Whether every route where somebody's session counts refuses what other sites cause.

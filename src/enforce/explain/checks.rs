@@ -74,11 +74,7 @@ pub const CHECKS: &[Check] = &[
     Check { name: "roles", keys: |seen, _| vec![seen.of_route("roles", Some("[]".to_owned()))], from: roles },
     Check { name: "csrf", keys: csrf_keys, from: origin },
     Check { name: "token", keys: csrf_keys, from: NOTHING },
-    Check {
-        name: "lock",
-        keys: |_, _| vec![key("session.lifetime.on_idle", Some("\"end\"".to_owned()))],
-        from: NOTHING,
-    },
+    Check { name: "lock", keys: lock_keys, from: NOTHING },
     Check { name: "level", keys: level_keys, from: level },
     Check { name: "recency", keys: recency_keys, from: recency },
     Check { name: "without a session", keys: NO_KEYS, from: without },
@@ -324,6 +320,12 @@ fn binding_keys(seen: &Seen<'_>, found: &str) -> Vec<Key> {
     }
     keys.push(key("session.binding.shadow", None));
     keys
+}
+
+fn lock_keys(seen: &Seen<'_>, _: &str) -> Vec<Key> {
+    const ON_IDLE: &str = "session.lifetime.on_idle";
+    let own = seen.of_tenant(ON_IDLE).filter(|path| seen.lines.find(path).is_some());
+    vec![own.map_or_else(|| key(ON_IDLE, Some("\"end\"".to_owned())), |path| key(&path, None))]
 }
 
 fn roles(seen: &Seen<'_>) -> Option<String> {

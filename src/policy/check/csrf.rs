@@ -35,6 +35,10 @@ pub fn elsewhere(
         trace.step("csrf", "changes nothing");
         return None;
     }
+    if shield.is_for_sockets_alone {
+        trace.step("csrf", "off: other sites may send here");
+        return None;
+    }
     let has_cookie = !matches!(presented, Presented::Unusable(Reason::NoSession));
     let (found, words) = judge(facts, has_cookie);
     trace.step("csrf", words);

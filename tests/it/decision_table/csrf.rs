@@ -164,7 +164,7 @@ impl Said {
 fn shield(is_enforced: bool, has_token: bool) -> Shield {
     let names = TokenNames { header: HeaderName::from_static(HEADER), field: "the_token".into() };
     let token = has_token.then(|| Arc::new(names));
-    Shield { is_enforced, websocket_origins: [LISTED.into()].into(), token }
+    Shield { is_enforced, is_for_sockets_alone: false, websocket_origins: [LISTED.into()].into(), token }
 }
 
 fn shielded(access: Access, shield: Option<Shield>) -> RoutePolicy {

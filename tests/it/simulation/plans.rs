@@ -120,6 +120,7 @@ pub fn route(rules: &Rules, asks: Asks, level: Option<&Arc<Level>>) -> RoutePoli
     };
     let shield = route_policy::Shield {
         is_enforced: rules.shield == Shield::Enforce,
+        is_for_sockets_alone: false,
         websocket_origins: Box::default(),
         token: (asks == Asks::Token).then(names),
     };
