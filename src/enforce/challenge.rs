@@ -56,15 +56,15 @@ pub fn status_of(method: &Method) -> StatusCode {
 /// they sent it from, if it was one of this host's application.
 pub(super) fn back_to(parts: &Parts, authority: &str) -> Option<ReturnTo> {
     if parts.method == Method::GET && !is_by_page_around(&parts.headers) {
-        return own(parts);
+        return asked_for(parts);
     }
     let page = page_sent_from(parts, authority);
     // What fills a frame is no page to go back to; the page around it is, and fills its frame again.
-    if parts.method == Method::GET { page.or_else(|| own(parts)) } else { page }
+    if parts.method == Method::GET { page.or_else(|| asked_for(parts)) } else { page }
 }
 
 /// What was asked for.
-fn own(parts: &Parts) -> Option<ReturnTo> {
+pub(super) fn asked_for(parts: &Parts) -> Option<ReturnTo> {
     ReturnTo::new(parts.uri.path_and_query().map_or("/", PathAndQuery::as_str))
 }
 

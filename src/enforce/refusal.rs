@@ -35,6 +35,8 @@ pub enum Refusal {
     BadForm,
     /// It came from a page of another origin, or was not a person's doing.
     CrossSite,
+    /// One of our own pages is asked for in a frame, and shown in none.
+    InFrame,
     /// The user name or the password is wrong.
     WrongPassword,
     /// They are right, and their owner has as many sessions as they may have.
@@ -73,7 +75,7 @@ impl Refusal {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SessionsFull => StatusCode::CONFLICT,
-            Self::CrossSite | Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::CrossSite | Self::InFrame | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::WrongPassword | Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::TooMany(..) => StatusCode::TOO_MANY_REQUESTS,
             Self::LoginBusy | Self::Store | Self::Unwritten => StatusCode::SERVICE_UNAVAILABLE,
@@ -98,6 +100,7 @@ impl Refusal {
             | Self::TooLarge
             | Self::BadForm
             | Self::CrossSite
+            | Self::InFrame
             | Self::WrongPassword
             | Self::SessionsFull
             | Self::Forbidden(_)
@@ -129,6 +132,7 @@ impl Refusal {
             Self::TooLarge => "too_large",
             Self::BadForm => "bad_form",
             Self::CrossSite => "cross_site",
+            Self::InFrame => "in_frame",
             Self::WrongPassword => "wrong_password",
             Self::SessionsFull => "max_sessions",
             Self::Unauthenticated(reason) | Self::Forbidden(reason) => reason.name(),
@@ -152,6 +156,7 @@ impl Refusal {
             Self::TooLarge => Some("What was sent is too large for this page."),
             Self::BadForm => Some("The form could not be read."),
             Self::CrossSite => Some(CrossSite::Elsewhere.sentence()),
+            Self::InFrame => Some("This page is not shown in a part of another one."),
             Self::Forbidden(Reason::Level(shortfall)) => Some(shortfall.sentence()),
             Self::WrongPassword => Some("The user name or the password is not right."),
             Self::SessionsFull => Some(
@@ -215,6 +220,7 @@ impl Refusal {
             | Self::TooLarge
             | Self::BadForm
             | Self::CrossSite
+            | Self::InFrame
             | Self::WrongPassword
             | Self::SessionsFull
             | Self::Unauthenticated(_)

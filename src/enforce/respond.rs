@@ -14,8 +14,7 @@ use crate::enforce::refusal::Refusal;
 use crate::enforce::snapshot::PREFIX;
 use crate::limit::rate::{Allowed, Exceeded};
 use crate::observe::correlation;
-use crate::policy::facts;
-use crate::policy::navigation;
+pub use crate::policy::navigation::is_for_person;
 use crate::policy::verdict::Reason;
 use crate::session::level::Shortfall;
 
@@ -182,18 +181,6 @@ fn error_json(refusal: &Refusal, message: &str) -> String {
     }
     text.push('}');
     text
-}
-
-/// Whether a refusal is shown to a person: they are going somewhere, or a browser says that it wants a page.
-pub fn is_for_person(headers: &HeaderMap) -> bool {
-    let says = |name: &str, value: &[u8]| headers.get(name).is_some_and(|found| found.as_bytes() == value);
-    match headers.contains_key("sec-fetch-mode") {
-        true => {
-            navigation::is_in_frame(headers)
-                || says("sec-fetch-mode", b"navigate") && says("sec-fetch-dest", b"document")
-        }
-        false => facts::wants_html(headers),
-    }
 }
 
 /// One of our own pages.

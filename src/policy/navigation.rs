@@ -28,21 +28,48 @@ impl Navigation {
     /// kept of it is asked the same.
     pub fn of(facts: &Facts<'_>) -> Self {
         let headers = facts.headers;
-        if headers.contains_key("sec-fetch-mode") || headers.contains_key("sec-fetch-dest") {
-            return match is(headers, "sec-fetch-mode", "navigate") && is(headers, "sec-fetch-dest", "document") {
-                true => Self::Window,
-                false if is_in_frame(headers) => Self::Frame,
-                false => Self::None,
-            };
+        if let Some(said) = Self::said(headers) {
+            return said;
         }
-        let by_script = headers
-            .get("x-requested-with")
-            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"XMLHttpRequest"));
         let is_form =
             || *facts.method == Method::POST && FormKind::of(headers).is_some() && origin::source(facts) == Source::Own;
-        let is_page = wants_html(headers) && !by_script && (*facts.method == Method::GET || is_form());
-        if is_page { Self::Window } else { Self::None }
+        if wants_page(headers) && (*facts.method == Method::GET || is_form()) { Self::Window } else { Self::None }
     }
+
+    /// The same for one of our own pages. Who says nothing of it may be there, also a program; but whatever a script calls
+    /// itself, under an application's origin our pages are for people who go there.
+    pub fn to_own_page(headers: &HeaderMap) -> Self {
+        if headers.contains_key("x-requested-with") {
+            return Self::None;
+        }
+        Self::said(headers).unwrap_or(Self::Window)
+    }
+
+    /// What a browser itself says (Fetch Metadata), if it does. It says both how and for what it asks: half of it leads
+    /// nowhere.
+    fn said(headers: &HeaderMap) -> Option<Self> {
+        if !headers.contains_key("sec-fetch-mode") && !headers.contains_key("sec-fetch-dest") {
+            return None;
+        }
+        Some(match is(headers, "sec-fetch-mode", "navigate") && is(headers, "sec-fetch-dest", "document") {
+            true => Self::Window,
+            false if is_in_frame(headers) => Self::Frame,
+            false => Self::None,
+        })
+    }
+}
+
+/// Whether a refusal is shown to a person: they are going somewhere, or, where nothing is said of that, a page is wanted,
+/// by whatever method.
+pub fn is_for_person(headers: &HeaderMap) -> bool {
+    Navigation::said(headers).map_or_else(|| wants_page(headers), |said| said != Navigation::None)
+}
+
+/// Whether a page is wanted, and by no script that says that it is one.
+fn wants_page(headers: &HeaderMap) -> bool {
+    let by_script =
+        headers.get("x-requested-with").is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"XMLHttpRequest"));
+    wants_html(headers) && !by_script
 }
 
 /// Whether a page is asked for in a frame (also of a frameset) that a page of the same origin has. What is framed by

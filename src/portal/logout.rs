@@ -4,6 +4,7 @@ use http::{Response, StatusCode};
 
 use crate::enforce::authorize::{AnswerCookies, authorize};
 use crate::enforce::body::AnswerBody;
+use crate::enforce::framed;
 use crate::enforce::lookup::{COOKIE_LIMIT, known_session};
 use crate::enforce::pages::{LogoutPage, MessagePage};
 use crate::enforce::refusal::Refusal;
@@ -53,6 +54,8 @@ pub async fn take(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Resp
     } else {
         respond::json(StatusCode::OK, "{\"signed_out\":true}")
     };
+    // An application may have its form for it in a frame.
+    framed::show_in_frame(&mut response, &visit.parts.headers);
     respond::forget_pages(&mut response);
     Ok(response)
 }

@@ -26,6 +26,7 @@ use crate::enforce::snapshot::{PREFIX, Snapshot};
 use crate::enforce::tenant::Tenant;
 use crate::policy::check::csrf as shield;
 use crate::policy::facts::Facts;
+use crate::policy::navigation::Navigation;
 use crate::policy::origin;
 use crate::policy::verdict::Reason;
 
@@ -84,11 +85,12 @@ pub async fn answer(
 impl Visit<'_> {
     /// Refuses what a script of the application made: under its origin our pages are for people who go there.
     fn only_navigation(&self) -> Result<(), Refusal> {
-        let says =
-            |name: &str, value: &[u8]| self.parts.headers.get(name).is_none_or(|found| found.as_bytes() == value);
-        let by_script = self.parts.headers.contains_key("x-requested-with");
-        let is_navigation = !by_script && says("sec-fetch-mode", b"navigate") && says("sec-fetch-dest", b"document");
-        if is_navigation { Ok(()) } else { Err(Refusal::CrossSite) }
+        match Navigation::to_own_page(&self.parts.headers) {
+            Navigation::Window => Ok(()),
+            // Whoever follows a link there is shown the way; what is sent there is refused.
+            Navigation::Frame if !origin::is_unsafe(self.facts.method) => Err(Refusal::InFrame),
+            Navigation::Frame | Navigation::None => Err(Refusal::CrossSite),
+        }
     }
 
     /// Refuses what a page of another origin caused, by the judgement that shields applications.

@@ -95,7 +95,7 @@ pub async fn handle(
         Ok(Err(refusal)) => {
             noted.borrow_mut().reason = Some(refusal.name());
             count(&worker, &refusal);
-            let mut response = correlation::within(&mut id, || framed::refused_to(&refusal, person(), &parts.headers));
+            let mut response = correlation::within(&mut id, || framed::refused_to(&refusal, person(), &parts));
             if matches!(refusal, Refusal::Malformed(_) | Refusal::Expectation | Refusal::SlowUpload) && !is_h2 {
                 // Whoever sends such a request may mean something else by what follows it, too: of a body that depends
                 // on what was expected, nobody knows whether it comes. And who is slow is not waited for any longer.
@@ -107,7 +107,7 @@ pub async fn handle(
         }
         Err(_) => {
             noted.borrow_mut().reason = Some(Refusal::Internal.name());
-            correlation::within(&mut id, || framed::refused_to(&Refusal::Internal, person(), &parts.headers))
+            correlation::within(&mut id, || framed::refused_to(&Refusal::Internal, person(), &parts))
         }
     };
     if let (Some(name), Some(id)) = (id_name, id) {
@@ -314,7 +314,7 @@ pub(super) fn refused_in_passing(
     noted.borrow_mut().reason = Some(refusal.name());
     count(worker, refusal);
     let person = is_for_person(&parts.headers).then_some(&tenant.look);
-    framed::refused_to(refusal, person, &parts.headers)
+    framed::refused_to(refusal, person, parts)
 }
 
 /// The same, together with them.
@@ -486,6 +486,7 @@ pub(super) fn count(worker: &Worker, refusal: &Refusal) {
         | Refusal::TooLarge
         | Refusal::BadForm
         | Refusal::CrossSite
+        | Refusal::InFrame
         | Refusal::WrongPassword
         | Refusal::SessionsFull
         | Refusal::Unauthenticated(_)

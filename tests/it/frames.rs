@@ -234,3 +234,88 @@ fn a_refusal_in_a_frame_is_a_page_and_the_login_page_is_never_in_one() {
         assert_eq!((answer.status, answer.header("x-frame-options")), (200, "DENY"), "{path}");
     }
 }
+
+#[test]
+fn a_link_in_a_frame_to_one_of_our_pages_leads_out_of_the_frame() {
+    let gateway = Setup::new().start();
+    for version in BOTH {
+        for dest in ["iframe", "frame"] {
+            let client = gateway.signed_in(ALICE).speaking(version);
+            for page in ["logout", "sessions", "login", "parked", "login?return=of-somewhere", "login/choose"] {
+                let path = format!("/.vestibule/{page}");
+                let answer = framed(client.visit(&path), dest, "same-origin").header("sec-fetch-user", "?1").send();
+                assert_eq!((answer.status, answer.header("content-type")), (403, "text/html; charset=utf-8"), "{page}");
+                let text = answer.text();
+                assert!(text.contains("This page opens in the whole window"), "{page}: {text}");
+                for word in ["another website", "not carried out", "Error 403"] {
+                    assert!(!text.contains(word), "{word} in {text}");
+                }
+                assert_eq!(way_out(&answer), path);
+                assert_only_shows(&answer);
+            }
+            // Nothing has become of their session by that, and outside of the frame the page is there.
+            assert!(client.visit("/.vestibule/logout").send().text().contains("alice"));
+        }
+    }
+    let client = gateway.signed_in(ALICE);
+    for (what, request) in [
+        ("another site's", framed(client.visit("/.vestibule/logout"), "iframe", "cross-site")),
+        ("a script's", client.visit("/.vestibule/logout").without("sec-fetch-mode").header("sec-fetch-mode", "cors")),
+        ("for a program", framed(client.visit("/.vestibule/api/nothing"), "iframe", "same-origin")),
+        ("a form", framed(client.post_form("/.vestibule/sessions", &[("end", "all")]), "iframe", "same-origin")),
+    ] {
+        let answer = request.send();
+        assert!(answer.status == 403 || answer.status == 404, "{what}: {}", answer.status);
+        assert!(!answer.text().contains("in the whole window"), "{what}: {}", answer.text());
+    }
+    assert!(client.visit("/.vestibule/logout").send().text().contains("alice"));
+}
+
+#[test]
+fn who_signs_out_in_a_frame_is_told_so_in_it() {
+    let gateway = Setup::new().start();
+    for version in BOTH {
+        for dest in ["iframe", "frame"] {
+            let client = gateway.signed_in(ALICE).speaking(version);
+            let answer = framed(client.post_form("/.vestibule/logout", &[]), dest, "same-origin").send();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            assert!(answer.text().contains("You are signed out"), "{}", answer.text());
+            assert_eq!(answer.header("clear-site-data"), "\"cache\"");
+            assert_only_shows(&answer);
+            assert_eq!(way_out(&answer), "/.vestibule/login");
+            assert_eq!(client.visit("/orders/x").send().status, 302, "the session has ended");
+        }
+    }
+    let answer = gateway.signed_in(ALICE).post_form("/.vestibule/logout", &[]).send();
+    assert_eq!((answer.status, answer.header("x-frame-options")), (200, "DENY"), "in a window of its own");
+}
+
+#[test]
+fn who_says_half_of_where_they_go_or_is_a_script_is_no_person_anywhere() {
+    let gateway = Setup::new().start();
+    let bob = gateway.signed_in(super::harness::BOB);
+    let unsaid = |path: &str| {
+        let request = bob.visit(path);
+        ["sec-fetch-mode", "sec-fetch-dest", "sec-fetch-site"]
+            .iter()
+            .fold(request, |request, name| request.without(name))
+    };
+    let halves =
+        [("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document"), ("x-requested-with", "XMLHttpRequest")];
+    for (name, value) in halves {
+        // Refused as one of the application, led to sign in, and at one of our pages: three times the same.
+        let of_application = unsaid("/admin").header(name, value).send();
+        assert_eq!((of_application.status, of_application.header("content-type")), (403, "application/json"), "{name}");
+        let stranger = gateway.client();
+        let asked = stranger.get("/inbox").header("accept", "text/html").header(name, value).send();
+        assert_eq!((asked.status, asked.header("content-type")), (401, "application/json"), "{name}");
+        for page in ["login", "logout", "sessions", "parked"] {
+            let own = unsaid(&format!("/.vestibule/{page}")).header(name, value).send();
+            assert_eq!((own.status, own.header("content-type")), (403, "application/json"), "{page}: {name}");
+        }
+    }
+    // Who says nothing of it is known by what they ask for; and whatever else a script calls itself is kept from our pages.
+    assert_eq!(unsaid("/admin").send().header("content-type"), "text/html; charset=utf-8");
+    assert_eq!(unsaid("/.vestibule/sessions").send().status, 200);
+    assert_eq!(bob.visit("/.vestibule/sessions").header("x-requested-with", "its-name").send().status, 403);
+}

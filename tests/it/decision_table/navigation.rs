@@ -3,7 +3,7 @@
 //!
 //! A row is what a request says of itself; a column is its method, and what of forms it has as its content.
 
-use vestibule::policy::navigation::{FormKind, Navigation};
+use vestibule::policy::navigation::{FormKind, Navigation, is_for_person};
 use vestibule::policy::origin::{self, Source};
 
 use super::*;
@@ -83,6 +83,7 @@ fn header(word: &str) -> (&'static str, String) {
         ("origin", which) => ("origin", place(which, "")),
         ("referer", which) => ("referer", place(which, "/form")),
         ("by", "script") => ("x-requested-with", "xmlhttprequest".to_owned()),
+        ("by", other) => ("x-requested-with", other.to_owned()),
         _ => panic!("\"{word}\" says nothing"),
     }
 }
@@ -122,7 +123,47 @@ fn every_row_of_who_is_going_somewhere() {
     }
 }
 
-const WORDS: [&str; 22] = [
+/// What else depends on it: whether somebody is told as a person why they are refused, and what becomes of them at one of our
+/// own pages: it is shown, or the way to it out of a frame, or they are refused. A script is nobody in all three.
+const PLACES: &str = "
+| what it says                                              | led to | told    | our own page |
+| --------------------------------------------------------- | ------ | ------- | ------------ |
+| mode navigate, dest document                              | window | person  | window       |
+| mode navigate, dest document, site cross-site             | window | person  | window       |
+| mode navigate, dest document, by script                   | window | person  | none         |
+| mode navigate, dest document, by its-name                 | window | person  | none         |
+| mode navigate, dest iframe, site same-origin              | frame  | person  | frame        |
+| mode navigate, dest frame, site none                      | frame  | person  | frame        |
+| mode navigate, dest frame, site same-origin, by script    | frame  | person  | none         |
+| mode navigate, dest iframe, site cross-site, wants html   | none   | program | none         |
+| mode navigate, dest object, site same-origin, wants html  | none   | program | none         |
+| mode navigate, wants html                                 | none   | program | none         |
+| dest document, wants html                                 | none   | program | none         |
+| dest iframe, site same-origin, wants html                 | none   | program | none         |
+| mode cors, dest empty, wants html                         | none   | program | none         |
+| wants html                                                | window | person  | window       |
+| wants html, site cross-site                               | window | person  | window       |
+| wants html, by script                                     | none   | program | none         |
+| wants html, by its-name                                   | window | person  | none         |
+| wants anything                                            | none   | program | window       |
+| site same-origin                                          | none   | program | window       |
+";
+
+#[test]
+fn every_row_of_what_somebody_who_is_going_somewhere_is_shown() {
+    let rows: Vec<Vec<&str>> =
+        PLACES.trim().lines().skip(2).map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect();
+    assert!(rows.len() > 15, "only {} rows", rows.len());
+    for row in rows {
+        let headers: Vec<_> = row[0].split(", ").map(header).collect();
+        let parts = request(&Method::GET, None, &headers);
+        let told = if is_for_person(&parts.headers) { "person" } else { "program" };
+        let found = [name(Navigation::of(&facts(&parts))), told, name(Navigation::to_own_page(&parts.headers))];
+        assert_eq!(found, row[1..], "{}", row[0]);
+    }
+}
+
+const WORDS: [&str; 23] = [
     "mode navigate",
     "mode cors",
     "dest document",
@@ -144,6 +185,7 @@ const WORDS: [&str; 22] = [
     "referer own",
     "referer evil",
     "by script",
+    "by its-name",
     "mode websocket",
 ];
 
@@ -167,6 +209,14 @@ proptest! {
             prop_assert_eq!(origin::source(&read), Source::Own);
             prop_assert!(FormKind::of(&parts.headers).is_some() && method == Method::POST);
         }
+        // At our own pages, nobody is who says anything else, and who is led somewhere is a person everywhere.
+        let own = Navigation::to_own_page(&parts.headers);
+        let is_unsaid_or = |name: &str, value: &str| !parts.headers.contains_key(name) || says(name, value);
+        if own == Navigation::Window {
+            prop_assert!(is_unsaid_or("sec-fetch-mode", "navigate") && is_unsaid_or("sec-fetch-dest", "document"));
+            prop_assert!(!parts.headers.contains_key("x-requested-with"));
+        }
+        prop_assert!(navigation == Navigation::None || is_for_person(&parts.headers));
         // What a script says of itself leads nowhere.
         if says("sec-fetch-mode", "cors") || (!is_said && says("x-requested-with", "xmlhttprequest")) {
             prop_assert_eq!(navigation, Navigation::None);
