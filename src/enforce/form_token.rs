@@ -130,10 +130,13 @@ pub fn taken_out(content: &Bytes, field: &str) -> (Option<String>, Option<Bytes>
     let is_only_one = tokens.next().is_none();
     let token = form_urlencoded::parse(first).next().map(|(_, value)| value.into_owned()).filter(|_| is_only_one);
     let mut rest = BytesMut::with_capacity(content.len());
+    // Also a pair that is empty is one, so that the length does not say whether there is one before.
+    let mut is_first = true;
     for pair in content.split(|byte| *byte == b'&').filter(|pair| !is_token(pair)) {
-        if !rest.is_empty() {
+        if !is_first {
             rest.extend_from_slice(b"&");
         }
+        is_first = false;
         rest.extend_from_slice(pair);
     }
     (token, Some(rest.freeze()))
@@ -154,6 +157,8 @@ mod tests {
         assert_eq!(taken("a=1&the_token=abc&b=2"), with("abc", "a=1&b=2"));
         assert_eq!(taken("a=1&the%5ftoken=a%2Dc"), with("a-c", "a=1"));
         assert_eq!(taken("the_token=abc"), with("abc", ""));
+        assert_eq!(taken("&a=1&the_token=abc"), with("abc", "&a=1"));
+        assert_eq!(taken("the_token=abc&&a=1&"), with("abc", "&a=1&"));
         assert_eq!(taken("the_token"), with("", ""));
         assert_eq!(taken("a=1&the_token=abc&the_token=abc"), (None, Some("a=1".to_owned())));
         for without in ["", "a=1", "a=1&&b", "the_token_2=x", "x=the_token=y", "a=1;the_token=x", "The_Token=x"] {

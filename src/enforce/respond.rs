@@ -243,6 +243,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_challenge_names_our_login_page() {
+        assert!(WWW_AUTHENTICATE.ends_with(&format!("form-action=\"{PREFIX}login\"")));
+    }
+
+    #[test]
     fn a_person_is_told_to_wait_as_long_as_a_program_is() {
         for (millis, words) in [
             (0, "Wait a second,"),

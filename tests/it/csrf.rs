@@ -595,6 +595,20 @@ fn a_token_that_is_only_tried_out_is_reported() {
 }
 
 #[test]
+fn what_is_left_of_a_form_without_its_token_is_what_was_written() {
+    let gateway = tokens().start();
+    let alice = gateway.signed_in(ALICE);
+    let own = own(&alice);
+    let token = format!("vestibule_csrf={}", told(&gateway, &alice, "/"));
+    for (before, after) in
+        [("&a=1&T", "&a=1"), ("&&a=1&T&", "&&a=1&"), ("T&a=1", "a=1"), ("T&&a=1", "&a=1"), ("&T", "")]
+    {
+        let answer = post(&alice, "/pay/echo", &[("origin", &*own)], &before.replace('T', &token));
+        assert_eq!((answer.status, &*answer.text()), (200, after), "{before}");
+    }
+}
+
+#[test]
 fn a_form_that_does_not_come_is_not_waited_for_and_a_strangers_is_not_read() {
     use super::harness::Raw;
     let gateway = tokens().start();

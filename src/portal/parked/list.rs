@@ -99,3 +99,14 @@ async fn all(visit: &Visit<'_>, parking: &Parking, user: &str) -> Result<Vec<(Po
 fn path() -> Result<ReturnTo, Refusal> {
     ReturnTo::new(PAGE).ok_or(Refusal::Internal)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::enforce::snapshot::PREFIX;
+
+    #[test]
+    fn the_page_is_one_of_ours() {
+        assert_eq!(PAGE, format!("{PREFIX}parked"));
+    }
+}
