@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use vestibule::enforce::form_token::taken_out;
 use vestibule::enforce::pages::{Field, Shown};
+use vestibule::policy::navigation::FormKind;
 use vestibule::portal::parked::fields::{MAX_FIELDS, MAX_LINE, MAX_VALUE, read};
 
 const BOUNDARY: &str = "----vestibule";
@@ -22,6 +23,7 @@ pub(crate) fn check(data: &[u8]) {
     }
     let pieces: Vec<&[u8]> = data.split(|byte| *byte == 0xff).take(MAX_FIELDS).collect();
     assert_parts_are_read(multipart.as_bytes(), &pieces);
+    assert_files_are_not_shown(multipart.as_bytes(), &pieces);
     assert_pairs_are_read(&pieces);
     assert_lines_are_read(&pieces);
     assert_only_the_token_is_taken_out(data);
@@ -29,7 +31,9 @@ pub(crate) fn check(data: &[u8]) {
 
 fn assert_within_bounds(kind: &[u8], content: &[u8]) {
     let read = read(kind, content);
-    assert!(read.fields.len() <= MAX_FIELDS && (read.left_out == 0 || read.fields.len() == MAX_FIELDS));
+    // Only of parts are there some that cannot be read, and they are counted.
+    let is_all = read.left_out == 0 || read.fields.len() == MAX_FIELDS;
+    assert!(read.fields.len() <= MAX_FIELDS && (is_all || FormKind::named(kind) == Some(FormKind::Multipart)));
     for Field { name, value } in &read.fields {
         assert_line(name);
         match value {
@@ -92,6 +96,24 @@ fn assert_parts_are_read(kind: &[u8], pieces: &[&[u8]]) {
     assert_all_are_read(kind, &content, &values);
 }
 
+/// Whatever a field and its file are called, what is in the file is not shown, and no part is missing without a word.
+fn assert_files_are_not_shown(kind: &[u8], pieces: &[&[u8]]) {
+    let mut content = String::new();
+    for piece in pieces {
+        // As browsers escape it.
+        let mut name = String::from_utf8_lossy(piece).into_owned();
+        for (from, to) in [("\n", "%0A"), ("\r", "%0D"), ("\"", "%22")] {
+            name = name.replace(from, to);
+        }
+        let head = format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"{name}\"\r\n");
+        content.push_str(&format!("{head}Content-Type: text/plain\r\n\r\nwhat is in it\r\n"));
+    }
+    content.push_str(&format!("--{BOUNDARY}--\r\n"));
+    let read = read(kind, content.as_bytes());
+    assert_eq!(read.fields.len() + read.left_out, pieces.len());
+    assert!(read.fields.iter().all(|field| matches!(field.value, Shown::File(..))));
+}
+
 fn assert_pairs_are_read(pieces: &[&[u8]]) {
     let values: Vec<String> = pieces.iter().map(|piece| String::from_utf8_lossy(piece).into_owned()).collect();
     let pairs = values.iter().enumerate().map(|(at, value)| (format!("f{at}"), value));
@@ -121,6 +143,9 @@ fn assert_only_the_token_is_taken_out(content: &[u8]) {
         if let Some(rest) = rest {
             let others: Vec<_> = before.iter().filter(|(name, _)| name != TOKEN).cloned().collect();
             assert_eq!(pairs(&rest), others);
+            let is_other = |pair: &&[u8]| pairs(pair).first().is_none_or(|(name, _)| name != TOKEN);
+            let others: Vec<&[u8]> = content.split(|byte| *byte == b'&').filter(is_other).collect();
+            assert_eq!(rest, others.join(&b'&'), "to the byte");
         }
     }
 }

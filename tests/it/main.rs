@@ -31,6 +31,7 @@ mod durable;
 mod explain;
 mod faults;
 mod fixation;
+mod form_parts;
 mod frames;
 mod full_disk;
 mod grpc;

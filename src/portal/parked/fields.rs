@@ -30,7 +30,7 @@ const SECRET_NAMES: [&str; 6] = ["pin", "tan", "otp", "cvc", "cvv", "__viewstate
 pub struct Read {
     /// Its fields; none when they cannot be read.
     pub fields: Vec<Field>,
-    /// How many more there are.
+    /// How many more there are, also of those that cannot be read.
     pub left_out: usize,
 }
 
@@ -44,10 +44,11 @@ pub fn read(content_type: &[u8], content: &[u8]) -> Read {
             read.left_out += 1;
         }
     };
+    let mut not_understood = 0;
     match FormKind::named(content_type) {
         Some(FormKind::Multipart) => {
             if let Some(boundary) = parameter(&String::from_utf8_lossy(content_type), "boundary") {
-                parts(content, boundary.as_bytes(), &mut add);
+                not_understood = parts(content, boundary.as_bytes(), &mut add);
             }
         }
         Some(FormKind::Text) => lines(content, &mut add),
@@ -57,6 +58,7 @@ pub fn read(content_type: &[u8], content: &[u8]) -> Read {
             }
         }
     }
+    read.left_out += not_understood;
     read
 }
 
@@ -103,27 +105,34 @@ fn shown(name: &str, value: &[u8], file: Option<&str>) -> Shown {
 }
 
 /// The parts of a form as RFC 7578 has them: a line with the boundary before each, and one with two more hyphens at the end.
-fn parts(content: &[u8], boundary: &[u8], add: &mut impl FnMut(&str, &[u8], Option<&str>)) {
+/// How many of them are not understood: each is one that its person is not shown.
+fn parts(content: &[u8], boundary: &[u8], add: &mut impl FnMut(&str, &[u8], Option<&str>)) -> usize {
     let delimiter = [b"\r\n--", boundary].concat();
     let finder = memmem::Finder::new(&delimiter);
     // The first one stands at the beginning, where no line ends before it.
-    let Some(mut rest) = content.strip_prefix(&delimiter[2..]) else { return };
+    let Some(mut rest) = content.strip_prefix(&delimiter[2..]) else { return 0 };
+    let mut not_understood = 0;
     while let Some(part) = rest.strip_prefix(b"\r\n") {
-        let Some(end) = finder.find(part) else { return };
-        let head_end = memmem::find(&part[..end.min(MAX_HEADS)], b"\r\n\r\n");
-        if let Some(head_end) = head_end {
-            let head = String::from_utf8_lossy(&part[..head_end]);
-            let disposition = head.split("\r\n").find_map(|line| {
-                let (name, value) = line.split_once(':')?;
-                name.trim().eq_ignore_ascii_case("content-disposition").then_some(value)
-            });
-            if let Some(name) = disposition.and_then(|value| parameter(value, "name")) {
-                let file = disposition.and_then(|value| parameter(value, "filename"));
-                add(&name, &part[head_end + 4..end], file.as_deref());
-            }
+        // One that does not end is none of a browser's.
+        let Some(end) = finder.find(part) else { return not_understood + 1 };
+        match named(&part[..end]) {
+            Some((name, file, value)) => add(&name, value, file.as_deref()),
+            None => not_understood += 1,
         }
         rest = &part[end + delimiter.len()..];
     }
+    if rest.starts_with(b"--") { not_understood } else { not_understood + 1 }
+}
+
+/// The name of a part, that of its file, if it is one, and its content.
+fn named(part: &[u8]) -> Option<(String, Option<String>, &[u8])> {
+    let head_end = memmem::find(&part[..part.len().min(MAX_HEADS)], b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&part[..head_end]);
+    let disposition = head.split("\r\n").find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.trim().eq_ignore_ascii_case("content-disposition").then_some(value)
+    })?;
+    Some((parameter(disposition, "name")?, parameter(disposition, "filename"), &part[head_end + 4..]))
 }
 
 /// The fields of a form of plain text: a line each, with a name, a sign and a value, and more lines where there are some in
@@ -154,8 +163,8 @@ fn lines(content: &[u8], add: &mut impl FnMut(&str, &[u8], Option<&str>)) {
     }
 }
 
-/// A parameter of a header's value, as browsers write them: in quotes, in which they escape quotes and line ends by percent
-/// signs, or bare.
+/// A parameter of a header's value, as browsers write them: bare, or in quotes, in which they escape quotes and line ends by
+/// percent signs, and those of old did quotes by a backslash.
 fn parameter(value: &str, wanted: &str) -> Option<String> {
     let mut rest = value.split_once(';')?.1;
     loop {
@@ -170,7 +179,8 @@ fn parameter(value: &str, wanted: &str) -> Option<String> {
                 (after[..end].trim().to_owned(), &after[end..])
             }
         };
-        if name.trim().eq_ignore_ascii_case(wanted) {
+        // What is left of a value that ends sooner than its browser meant is no part of the next name.
+        if name.rsplit(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(wanted)) {
             let readable = [("%22", "\""), ("%0D%0A", " "), ("%0A", " "), ("%0D", " ")];
             return Some(readable.iter().fold(value, |value, (from, to)| value.replace(from, to)));
         }
@@ -178,13 +188,15 @@ fn parameter(value: &str, wanted: &str) -> Option<String> {
     }
 }
 
-/// Where the quote is that ends it.
+/// Where the quote is that ends it: one without a backslash before it, or behind which another parameter begins or nothing
+/// is. To browsers, a backslash at the end of a name is a character as any other (WHATWG, "multipart/form-data encoding").
 fn end_of_quoted(text: &str) -> Option<usize> {
     let mut escaped = false;
-    text.bytes().position(|byte| {
-        let ends = byte == b'"' && !escaped;
+    text.bytes().enumerate().find_map(|(at, byte)| {
+        let behind = || text[at + 1..].trim_start();
+        let ends = byte == b'"' && (!escaped || behind().is_empty() || behind().starts_with(';'));
         escaped = byte == b'\\' && !escaped;
-        ends
+        ends.then_some(at)
     })
 }
 
