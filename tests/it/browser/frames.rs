@@ -101,6 +101,32 @@ fn a_refusal_in_a_frame_is_one_that_can_be_read() {
 }
 
 #[test]
+fn a_menu_in_a_frame_leads_to_our_page_in_the_whole_window_and_signing_out_in_it_is_said_there() {
+    for page in ["/orders/frames", "/orders/frameset"] {
+        let gateway = Setup::new().start();
+        let browser = Browser::start(&gateway);
+        let tab = browser.tab();
+        tab.open(page);
+        tab.sign_in(ALICE);
+        tab.in_frame(|tab| {
+            tab.press("Leave");
+            tab.shows("This page opens in the whole window");
+            tab.press("Open it");
+        });
+        tab.shows("Sign out?");
+        tab.is_at("/.vestibule/logout");
+        tab.open(page);
+        tab.in_frame(|tab| {
+            tab.press("Leave at once");
+            tab.shows("You are signed out");
+            tab.press("Sign in again");
+        });
+        tab.shows("Password");
+        tab.is_at("/.vestibule/login");
+    }
+}
+
+#[test]
 fn a_second_tab_goes_on_without_the_password() {
     let gateway = Setup::new().start();
     let browser = Browser::start(&gateway);

@@ -148,6 +148,7 @@ const PAGE: &str = r#"<!doctype html>
 <form method="post" action="upload" enctype="multipart/form-data">
 <input name="note"><input type="file" name="plan"><button>Send with a file</button>
 </form>
+<form method="post" action="/.vestibule/logout"><a href="/.vestibule/logout">Leave</a> <button>Leave at once</button></form>
 "#;
 
 /// A page around another one, and one that is nothing but two others.
