@@ -9,7 +9,7 @@ use crate::enforce::body::AnswerBody;
 use crate::enforce::framed;
 use crate::enforce::parking::{Challenged, Outcome, PostId, owner_of};
 use crate::enforce::refusal::Refusal;
-use crate::enforce::respond;
+use crate::enforce::respond::{self, Unsent};
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::PREFIX;
 use crate::enforce::tenant::Tenant;
@@ -29,7 +29,10 @@ pub fn challenge(
     let (parts, reason) = (asked.parts, asked.reason);
     Metrics::count(&shared.metrics.challenges, reason.name());
     if navigation == Navigation::None {
-        return respond::refused(&Refusal::Unauthenticated(reason), None);
+        let mut refused = respond::refused(&Refusal::Unauthenticated(reason), None);
+        // Of a session that ends later, that is not so.
+        refused.extensions_mut().insert(Unsent);
+        return refused;
     }
     let to = back_to(parts, asked.facts.authority).unwrap_or_else(ReturnTo::start);
     let notice = outcome.notice(&reason.notice().unwrap_or_default());

@@ -378,7 +378,9 @@ impl Parking {
             return Ok(false);
         }
         let sealed = self.seal(shared, user, id, &posted.encoded(), now);
-        self.put(shared, owner_of(&self.tenant, user), id, sealed, ends, now).await
+        // What is there by its name is itself: somebody has put it back already.
+        self.put(shared, owner_of(&self.tenant, user), id, sealed, ends, now).await?;
+        Ok(true)
     }
 }
 

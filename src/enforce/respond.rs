@@ -97,13 +97,31 @@ pub fn message(page: MessagePage<'_>) -> Response<AnswerBody> {
 #[derive(Clone, Copy, Debug)]
 pub struct Unsent;
 
-/// Says on the page of a refusal that what was to be sent is still kept, and where.
+/// Says in the answer to a refusal that what was to be sent is still kept, and where: on a page of ours, or as one more
+/// member of its JSON. The fields of its head stay as they are.
 pub fn say_kept(response: &mut Response<AnswerBody>, look: &Look, page: &str) {
-    let status = response.status().as_u16();
+    let status = response.status();
+    if response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == JSON) {
+        return say_kept_in_json(response.body_mut(), page);
+    }
+    if !response.headers().contains_key(header::CONTENT_SECURITY_POLICY) {
+        return;
+    }
+    let plain = (status == StatusCode::TOO_MANY_REQUESTS).then(|| look.without_logo());
+    let (look, status) = (plain.as_ref().unwrap_or(look), status.as_u16());
     let advice = "What you sent has not reached the application, and is still kept. You can look at it and try again.";
     let action = Some(("Show what is kept", page));
     let told = message(MessagePage { advice, action, ..MessagePage::for_status(look, status) });
     *response.body_mut() = told.into_body();
+}
+
+fn say_kept_in_json(body: &mut AnswerBody, page: &str) {
+    let AnswerBody::Own(content) = body else { return };
+    let content = content.clone().into_inner().unwrap_or_default();
+    if let Some(members) = content.strip_suffix(b"}\n") {
+        let page = serde_json::Value::from(page).to_string();
+        *body = AnswerBody::own([members, b",\"kept\":", page.as_bytes(), b"}\n"].concat());
+    }
 }
 
 /// What a person can do about a refusal, where that says more than its status; empty where it does not.
@@ -192,9 +210,11 @@ pub fn html(status: StatusCode, page: Rendered) -> Response<AnswerBody> {
     response
 }
 
+const JSON: &str = "application/json";
+
 /// An answer for programs.
 pub fn json(status: StatusCode, body: &str) -> Response<AnswerBody> {
-    own(status, format!("{body}\n"), "application/json")
+    own(status, format!("{body}\n"), JSON)
 }
 
 /// Bytes that are no page of ours.

@@ -6,6 +6,8 @@
 //! for an id that the client chose, and expect it back.
 
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -83,6 +85,12 @@ pub fn within<T>(id: &mut Option<HeaderValue>, work: impl FnOnce() -> T) -> T {
     let done = work();
     *id = CURRENT.replace(before);
     done
+}
+
+/// The same for work that waits, and may go on when the request is over.
+pub async fn of<T>(mut id: Option<HeaderValue>, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|context| within(&mut id, || work.as_mut().poll(context))).await
 }
 
 /// The id of the request that is worked for; none where something else goes on.

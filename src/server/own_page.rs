@@ -2,12 +2,14 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderName, HeaderValue, Method, Response, header};
 use http_body_util::Full;
+use tokio::task::{JoinHandle, spawn_local};
 
 use crate::base::clock::Timestamp;
 use crate::enforce::authorize::AnswerCookies;
@@ -19,6 +21,7 @@ use crate::enforce::respond::{self, Unsent, is_for_person};
 use crate::enforce::shared::Shared;
 use crate::enforce::snapshot::Snapshot;
 use crate::enforce::tenant::Tenant;
+use crate::observe::correlation;
 use crate::policy::facts::{self, Facts};
 use crate::portal::parked::{self, Confirmed, Step};
 use crate::portal::{self, Visit};
@@ -31,6 +34,7 @@ use crate::session::csrf_token;
 use crate::session::handle::SessionHandle;
 use crate::session::store::Lookup;
 use crate::session::tenant::TenantId;
+use crate::upstream::forward::Given;
 
 /// The page that is asked for.
 pub(super) async fn answer(
@@ -73,7 +77,7 @@ pub(super) fn person<'a>(snapshot: &'a Snapshot, found: Option<TenantId>, parts:
 }
 
 /// Sends a form that was kept, by the way of every request: it is decided on anew, counted, and forwarded as whoever is
-/// signed in now. What has certainly not reached the application is kept again.
+/// signed in now. What has certainly not reached the application is kept again, also when its person does not wait for it.
 #[expect(clippy::too_many_arguments, reason = "what is known of a request, each used on its way")]
 pub(super) async fn send(
     worker: &Rc<Worker>,
@@ -87,27 +91,85 @@ pub(super) async fn send(
     noted: &RefCell<Noted>,
     aside: &Aside,
 ) -> Result<Response<AnswerBody>, Refusal> {
+    let mut sending = Sending::new(worker, current, tenant, kept);
+    let kept = Rc::clone(&sending.kept);
     restore(parts, &kept)?;
+    parts.extensions.insert(sending.given.clone());
     give_token(&worker.shared, current, kept.session(), parts).await;
     *body = Some(ClientBody::new(Incoming::Kept(Full::new(kept.posted.content.clone())), None));
     let answering = handle::answer(worker, current, conn, parts, body, false, now, noted, aside);
     let answered: Result<Response<AnswerBody>, Refusal> = Box::pin(answering).await;
     let mut response = match answered {
         Ok(response) => response,
-        Err(refusal) if refusal.is_before_sending() => refused_in_passing(worker, tenant, &refusal, parts, noted),
+        Err(refusal) if refusal.is_before_sending() || !sending.given.is() => {
+            refused_in_passing(worker, tenant, &refusal, parts, noted)
+        }
         Err(refusal) => {
-            kept.note_sent(&worker.shared);
+            sending.is_sent();
             return Err(refusal);
         }
     };
-    if response.extensions().get::<Unsent>().is_some() {
-        if kept.put_back(&worker.shared, tenant, worker.clock().now()).await {
+    if response.extensions().get::<AskedToSignIn>().is_some() {
+        // It is kept again already, or has been said not to be.
+        sending.is_settled = true;
+    } else if response.extensions().get::<Unsent>().is_some() || !sending.given.is() {
+        if sending.put_back().await.is_ok_and(|is_kept| is_kept) {
             respond::say_kept(&mut response, &tenant.look, &kept.page());
         }
-    } else if response.extensions().get::<AskedToSignIn>().is_none() {
-        kept.note_sent(&worker.shared);
+    } else {
+        sending.is_sent();
     }
     Ok(response)
+}
+
+/// A form on its way, which no store has. Dropped before it is known what has become of it, since its person has left or
+/// something has gone wrong, it is kept again, unless a server may have it: nothing is sent twice.
+struct Sending {
+    worker: Rc<Worker>,
+    snapshot: Arc<Snapshot>,
+    tenant: TenantId,
+    kept: Rc<Confirmed>,
+    given: Given,
+    id: Option<HeaderValue>,
+    is_settled: bool,
+}
+
+impl Sending {
+    fn new(worker: &Rc<Worker>, current: &Current, tenant: &Tenant, kept: Box<Confirmed>) -> Self {
+        let (worker, snapshot) = (Rc::clone(worker), Arc::clone(&current.snapshot));
+        let (kept, given, id) = (Rc::from(kept), Given::default(), correlation::current());
+        Self { worker, snapshot, tenant: tenant.id, kept, given, id, is_settled: false }
+    }
+
+    /// It has arrived, as far as can be known.
+    fn is_sent(&mut self) {
+        self.is_settled = true;
+        correlation::within(&mut self.id, || self.kept.note_sent(&self.worker.shared));
+    }
+
+    /// Keeps it again, whether or not anybody waits for that.
+    fn put_back(&mut self) -> JoinHandle<bool> {
+        self.is_settled = true;
+        let (worker, snapshot, kept) = (Rc::clone(&self.worker), Arc::clone(&self.snapshot), Rc::clone(&self.kept));
+        let (tenant, now) = (self.tenant, worker.clock().now());
+        spawn_local(correlation::of(self.id.clone(), async move {
+            let Some(tenant) = snapshot.tenant_named(tenant) else { return false };
+            kept.put_back(&worker.shared, tenant, now).await
+        }))
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if self.is_settled {
+            return;
+        }
+        if self.given.is() {
+            self.is_sent();
+        } else {
+            drop(self.put_back());
+        }
+    }
 }
 
 /// Gives a form the token of the session that it is sent with, where routes ask for one: it was taken out when the form was

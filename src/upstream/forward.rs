@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -63,6 +64,24 @@ pub struct Way<'a> {
     pub body_rate: Option<NonZeroU32>,
     /// Who is given what announces the answer (1xx).
     pub announce: &'a dyn Fn(Response<()>),
+}
+
+/// Goes with the head of a request whose sender must know, should it be given up, whether a server may have it.
+#[derive(Clone, Debug, Default)]
+pub struct Given(Arc<AtomicBool>);
+
+impl Given {
+    /// Whether a server may have anything of it.
+    pub fn is(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// From here on, a server may have the request with this head.
+    fn note(parts: &Parts) {
+        if let Some(given) = parts.extensions.get::<Self>() {
+            given.0.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// How many fields are added to a request at most, beside identity headers of one's own.
@@ -306,6 +325,7 @@ where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>> + Unpin> + Unpin + 'static,
 {
     let progress = body.as_ref().and_then(Upload::progress);
+    Given::note(parts);
     // Made where it stays: it is not small, and its two halves may come to be asked by two tasks.
     let exchange = Rc::new(RefCell::new(Exchange::begin(link, parts, body.take(), way.is_websocket)));
     let announce = |interim| way.announce(interim, names);
@@ -349,6 +369,8 @@ where
     deadline.move_to(Some(way.deadlines.recent().plus(upstream.settings.connect_timeout)));
     let begun = deadline.limit(http2::Exchange::begin(&shared, way.deadlines, parts, body)).await;
     let mut exchange = begun.map_err(|_| Failure::NoRoom)?.map_err(Failure::NotBegun)?;
+    // Nothing has been waited for since it was sent.
+    Given::note(parts);
     drop(waiting);
     let announce = |interim| way.announce(interim, names);
     let answer = poll_fn(|context| exchange.poll_answer(context, announce));

@@ -69,6 +69,7 @@ mod remember;
 mod renewal_of_rights;
 mod rewriting;
 mod rotation;
+mod sending;
 mod service;
 mod simulation;
 mod smuggling;
