@@ -232,7 +232,7 @@ impl Parking {
             return Err(NotKept::Broken);
         }
         let by = owner_of(&self.tenant, &owner.user);
-        let _reading = shared.parking.begin(by, self.settings.per_user).ok_or(NotKept::TooMany)?;
+        let _reading = shared.parking.begin(by, self.settings.per_user)?;
         let content = self.read(body, deadlines, post.now).await?;
         let browser = Browser::of(&post.parts.headers).unwrap_or_else(|| {
             let browser = Browser::random(&shared.random);
@@ -385,15 +385,18 @@ impl Parking {
 }
 
 impl ParkingLot {
-    /// Notes that a form is being read, until what is returned is dropped; `None` when there are too many.
-    fn begin(&self, by: [u8; 16], most: usize) -> Option<Reading<'_>> {
+    /// Notes that a form is being read, until what is returned is dropped; or of whom there are too many.
+    fn begin(&self, by: [u8; 16], most: usize) -> Result<Reading<'_>, NotKept> {
         let mut all = self.being_read.lock().unwrap_or_else(PoisonError::into_inner);
         let has = all.get(&by).copied().unwrap_or_default();
-        if has >= most || all.values().sum::<usize>() >= MAX_AT_ONCE {
-            return None;
+        if has >= most {
+            return Err(NotKept::TooMany);
+        }
+        if all.values().sum::<usize>() >= MAX_AT_ONCE {
+            return Err(NotKept::Full);
         }
         all.insert(by, has + 1);
-        Some(Reading { lot: self, by })
+        Ok(Reading { lot: self, by })
     }
 
     /// Forgets what has ended. A store that nobody has put anything in is not asked.
@@ -439,11 +442,13 @@ mod tests {
         let (lot, person) = (ParkingLot::default(), |number: u8| [number; 16]);
         let first = lot.begin(person(0), 2);
         let second = lot.begin(person(0), 2);
-        assert!(first.is_some() && second.is_some() && lot.begin(person(0), 2).is_none());
+        assert!(first.is_ok() && second.is_ok());
+        assert_eq!(lot.begin(person(0), 2).err(), Some(NotKept::TooMany));
         let others: Vec<_> = (1..MAX_AT_ONCE as u8 - 1).map(|number| lot.begin(person(number), 2)).collect();
-        assert!(others.iter().all(Option::is_some) && lot.begin(person(200), 2).is_none(), "of all");
+        assert!(others.iter().all(Result::is_ok));
+        assert_eq!(lot.begin(person(200), 2).err(), Some(NotKept::Full), "of all");
         drop(first);
-        assert!(lot.begin(person(0), 2).is_some(), "what has been read makes room");
+        assert!(lot.begin(person(0), 2).is_ok(), "what has been read makes room");
         drop((second, others));
         assert!(lot.being_read.lock().unwrap_or_else(PoisonError::into_inner).is_empty());
     }

@@ -4,7 +4,9 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
-use super::harness::{ALICE, Answer, Client, Gateway, Request, Scripted, Setup, advance_until, eventually, hidden, nobody};
+use super::harness::{
+    ALICE, Answer, Client, Gateway, Request, Scripted, Setup, advance_until, eventually, hidden, nobody,
+};
 use super::parked::{LUNCH, URLENCODED, all_kept, count, decide, kept, post, post_text};
 
 /// A server that answers what it is asked for as soon as it is told to.
@@ -137,4 +139,33 @@ fn that_it_is_still_kept_is_said_in_the_kind_of_the_answer() {
     assert!(answer.status == 429 && answer.text().contains("is still kept"), "{}", answer.text());
     assert!(!is_logo_in(&answer));
     assert_eq!((all_kept(&gateway), count(&gateway, "sent")), (1, 0));
+}
+
+/// Whoever comes when too many others send is told that, and not that they have sent something else.
+#[test]
+fn who_has_sent_nothing_else_is_not_told_so() {
+    // As many as are read at once, of so many people that none has too many.
+    let gateway = Setup::new().extra("[session.parked_posts]\nper_user = 64\n").start();
+    let (alice, bob) = (gateway.signed_in(ALICE), gateway.signed_in(super::harness::BOB));
+    gateway.advance(LUNCH);
+    let head = format!(
+        "POST /save HTTP/1.1\r\nHost: {0}\r\nOrigin: https://{0}\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n\
+         Content-Type: {URLENCODED}\r\nUser-Agent: {1}\r\nCookie: {2}\r\nContent-Length: 100\r\n\r\nhalf=",
+        alice.authority(),
+        alice.user_agent,
+        alice.cookies()
+    );
+    let _reading: Vec<_> = (0..64)
+        .map(|_| {
+            let mut stream = alice.connect_raw();
+            std::io::Write::write_all(&mut stream, head.as_bytes()).expect("sent");
+            stream
+        })
+        .collect();
+    let mut words = String::new();
+    eventually("all of them are being read", || {
+        words = super::parked::told(&bob, &post_text(&bob, "/save", "a=1").send());
+        !words.contains("is kept for you")
+    });
+    assert!(words.contains("could not be kept just now"), "{words}");
 }
