@@ -125,6 +125,19 @@ pub struct Again {
     pub posted: Posted,
 }
 
+/// What a list shows of a form that is kept.
+#[derive(Debug)]
+pub struct Listed {
+    /// What it is called.
+    pub id: PostId,
+    /// When it was sent.
+    pub at: Timestamp,
+    /// The path and query it was sent to.
+    pub target: String,
+    /// How long its content is, in bytes.
+    pub size: usize,
+}
+
 /// What marks the answer to a form whose person must sign in for it.
 #[derive(Clone, Copy, Debug)]
 pub struct AskedToSignIn;
@@ -329,7 +342,35 @@ impl Parking {
         Ok(posted.filter(|posted| posted.is_from(browser) && posted.authority.eq_ignore_ascii_case(authority)))
     }
 
-    /// All that is kept for `user` and was sent from this browser to this host, the oldest first.
+    /// Whether anything is kept for `user` that was sent from this browser to this host.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn has_any(
+        &self,
+        shared: &Shared,
+        user: &str,
+        browser: Option<Browser>,
+        authority: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        for id in self.named(shared, user, now).await? {
+            if self.find(shared, user, id, browser, authority, now).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What is kept for `user`, from whatever browser, as names tell it.
+    async fn named(&self, shared: &Shared, user: &str, now: Timestamp) -> Result<Vec<PostId>, StoreError> {
+        let own = name_of(owner_of(&self.tenant, user), None);
+        let names = shared.asked("kv_list", shared.values.list(Space::Parked, &own, MOST_LISTED, now)).await?;
+        Ok(names.iter().filter_map(|name| PostId::in_name(name)).collect())
+    }
+
+    /// All that is kept for `user` and was sent from this browser to this host, the oldest first. The content of no more
+    /// than one is in memory at a time.
     ///
     /// # Errors
     /// When the store fails.
@@ -340,15 +381,14 @@ impl Parking {
         browser: Option<Browser>,
         authority: &str,
         now: Timestamp,
-    ) -> Result<Vec<(PostId, Posted)>, StoreError> {
-        let own = name_of(owner_of(&self.tenant, user), None);
-        let names = shared.asked("kv_list", shared.values.list(Space::Parked, &own, MOST_LISTED, now)).await?;
-        let mut all = Vec::with_capacity(names.len());
-        for id in names.iter().filter_map(|name| PostId::in_name(name)) {
+    ) -> Result<Vec<Listed>, StoreError> {
+        let ids = self.named(shared, user, now).await?;
+        let mut all = Vec::with_capacity(ids.len());
+        for id in ids {
             let found = self.find(shared, user, id, browser, authority, now).await?;
-            all.extend(found.map(|posted| (id, posted)));
+            all.extend(found.map(|Posted { at, target, content, .. }| Listed { id, at, target, size: content.len() }));
         }
-        all.sort_by_key(|(id, posted)| (posted.at, id.bytes()));
+        all.sort_by_key(|listed| (listed.at, listed.id.bytes()));
         Ok(all)
     }
 

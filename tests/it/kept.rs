@@ -270,6 +270,29 @@ fn somebody_sees_what_is_kept_of_theirs_and_throws_it_away() {
 }
 
 #[test]
+fn whether_anything_is_kept_is_known_by_the_first_that_is_found() {
+    let gateway = Setup::new().start();
+    let client = gateway.signed_in(ALICE);
+    gateway.advance(LUNCH);
+    let led = post_text(&client, "/save", "a=1").send();
+    for _ in 0..2 {
+        assert_eq!(post_text(&client, "/save", "a=1").send().status, 303);
+    }
+    sign_in(&client, &led, ALICE);
+    let opened = || {
+        let text = gateway.running().shared.render_metrics();
+        let line = "vestibule_store_operation_duration_seconds_count{operation=\"kv_get\"} ";
+        let found = text.lines().find_map(|found| found.strip_prefix(line));
+        found.map_or(0, |count| count.parse::<u64>().expect("a number"))
+    };
+    let before = opened();
+    assert!(client.visit("/.vestibule/sessions").send().text().contains(&format!("href=\"{LIST}\"")));
+    assert_eq!(opened() - before, 1);
+    assert_eq!(listed(&client.visit(LIST).send()).len(), 3);
+    assert_eq!(opened() - before, 4);
+}
+
+#[test]
 fn nobody_else_sees_the_list() {
     let mut setup = Setup::new();
     setup.certificates = vec![vec!["localhost", "other.test"]];

@@ -9,7 +9,7 @@ use crate::base::deadline::Deadline;
 use crate::enforce::authorize::recognised_session;
 use crate::enforce::body::{AnswerBody, ClientBody};
 use crate::enforce::pages::{KeptPage, KeptRow};
-use crate::enforce::parking::{Parking, PostId, Posted};
+use crate::enforce::parking::PostId;
 use crate::enforce::refusal::Refusal;
 use crate::enforce::respond;
 use crate::login::attempt::Browser;
@@ -25,7 +25,9 @@ pub(in crate::portal) const PAGE: &str = "/.vestibule/parked";
 /// Whether anything is kept for `user` that they would see there. Where the store fails, that is not known, and not told.
 pub(in crate::portal) async fn is_any(visit: &Visit<'_>, user: &str) -> bool {
     let Some(parking) = &visit.tenant.parking else { return false };
-    all(visit, parking, user).await.is_ok_and(|all| !all.is_empty())
+    let browser = Browser::of(&visit.parts.headers);
+    let any = parking.has_any(visit.shared, user, browser, visit.facts.authority, visit.now).await;
+    any.is_ok_and(|any| any)
 }
 
 /// Shows it.
@@ -35,17 +37,19 @@ pub(in crate::portal) async fn show(visit: &Visit<'_>) -> Result<Response<Answer
     let own = path()?;
     let who = recognised_session(visit.shared, visit.tenant, visit.facts, &visit.parts.headers, visit.now).await;
     let Some((session, principal)) = who.map_err(|_| Refusal::Store)? else { return Ok(sign_in(visit, own)) };
-    let rows: Vec<KeptRow> = all(visit, parking, &principal.user)
-        .await?
+    let browser = Browser::of(&visit.parts.headers);
+    let all = parking.all(visit.shared, &principal.user, browser, visit.facts.authority, visit.now).await;
+    let rows: Vec<KeptRow> = all
+        .map_err(|_| Refusal::Store)?
         .iter()
-        .map(|(id, posted)| KeptRow {
-            id: id.to_string(),
-            page: page_of(*id),
-            path: fields::shortened(path_of(&posted.target)).into_owned(),
-            sent_ago: span(visit.now.since(posted.at)),
-            sent_at: posted.at.to_string(),
-            left: span(posted.at.plus(parking.keep_for()).since(visit.now)),
-            size: fields::size(posted.content.len()),
+        .map(|listed| KeptRow {
+            id: listed.id.to_string(),
+            page: page_of(listed.id),
+            path: fields::shortened(path_of(&listed.target)).into_owned(),
+            sent_ago: span(visit.now.since(listed.at)),
+            sent_at: listed.at.to_string(),
+            left: span(listed.at.plus(parking.keep_for()).since(visit.now)),
+            size: fields::size(listed.size),
         })
         .collect();
     let page = KeptPage {
@@ -88,12 +92,6 @@ pub(in crate::portal) async fn take(
         gone.note(shared, AuditEvent::PostDiscarded, "discarded", None);
     }
     Ok(led_back())
-}
-
-async fn all(visit: &Visit<'_>, parking: &Parking, user: &str) -> Result<Vec<(PostId, Posted)>, Refusal> {
-    let browser = Browser::of(&visit.parts.headers);
-    let all = parking.all(visit.shared, user, browser, visit.facts.authority, visit.now).await;
-    all.map_err(|_| Refusal::Store)
 }
 
 fn path() -> Result<ReturnTo, Refusal> {
