@@ -54,11 +54,34 @@ pub struct Confirmed {
     /// The form.
     pub posted: Posted,
     id: PostId,
+    by: By,
+}
+
+/// Whose word it was what is to become of a form, as it is written down.
+struct By {
     user: Box<str>,
     session: SessionHandle,
     client: IpAddr,
-    /// The tenant that it was confirmed at, where it is told.
+    /// The tenant that it was said at, where it is told.
     tenant: Option<&'static str>,
+}
+
+impl By {
+    fn new(visit: &Visit<'_>, user: &str, session: SessionHandle) -> Self {
+        Self { user: user.into(), session, client: visit.facts.client, tenant: visit.tenant.id.told() }
+    }
+
+    /// Writes down that they have thrown it away.
+    fn note_discarded(&self, shared: &Shared, posted: &Posted) {
+        self.note(shared, AuditEvent::PostDiscarded, "discarded", None, posted);
+    }
+
+    fn note(&self, shared: &Shared, event: AuditEvent, counted: &'static str, reason: Option<&str>, posted: &Posted) {
+        Metrics::count(&shared.metrics.parked_posts, counted);
+        let (client, session, user) = (Some(self.client), Some(&self.session as _), Some(&*self.user));
+        let (path, tenant) = (Some(path_of(&posted.target)), self.tenant);
+        shared.audit(event, AuditFields { client, session, user, tenant, reason, path, ..AuditFields::default() });
+    }
 }
 
 impl Confirmed {
@@ -69,12 +92,12 @@ impl Confirmed {
 
     /// The session that it is sent with.
     pub const fn session(&self) -> SessionHandle {
-        self.session
+        self.by.session
     }
 
     /// What goes with it, should its person be asked for their password once more.
     pub fn again(&self) -> Again {
-        Again { user: self.user.clone(), id: self.id, posted: self.posted.clone() }
+        Again { user: self.by.user.clone(), id: self.id, posted: self.posted.clone() }
     }
 
     /// Writes down that it was sent, as far as can be known.
@@ -85,7 +108,7 @@ impl Confirmed {
     /// Keeps it again, since it has certainly not been sent; whether that is so.
     pub async fn put_back(&self, shared: &Shared, tenant: &Tenant, now: Timestamp) -> bool {
         let Some(parking) = &tenant.parking else { return false };
-        let is_kept = parking.put_back(shared, &self.user, self.id, &self.posted, now).await == Ok(true);
+        let is_kept = parking.put_back(shared, &self.by.user, self.id, &self.posted, now).await == Ok(true);
         if is_kept {
             self.note(shared, AuditEvent::PostParked, "put_back", Some("not_sent"));
         } else {
@@ -95,10 +118,7 @@ impl Confirmed {
     }
 
     fn note(&self, shared: &Shared, event: AuditEvent, counted: &'static str, reason: Option<&str>) {
-        Metrics::count(&shared.metrics.parked_posts, counted);
-        let (client, session, user) = (Some(self.client), Some(&self.session as _), Some(&*self.user));
-        let (path, tenant) = (Some(path_of(&self.posted.target)), self.tenant);
-        shared.audit(event, AuditFields { client, session, user, tenant, reason, path, ..AuditFields::default() });
+        self.by.note(shared, event, counted, reason, &self.posted);
     }
 }
 
@@ -179,13 +199,12 @@ pub async fn answer(visit: &Visit<'_>, id: &[u8], body: &mut ClientBody, deadlin
     if !parking.take(shared, &principal.user, id, now).await.map_err(|_| Refusal::Unwritten)? {
         return Ok(Step::Answer(gone(visit)));
     }
-    let (user, client) = (principal.user.clone(), visit.facts.client);
-    let confirmed = Confirmed { posted, id, user, session, client, tenant: tenant.id.told() };
+    let by = By::new(visit, &principal.user, session);
     if said.is_to_be_sent {
-        return Ok(Step::Send(Box::new(confirmed)));
+        return Ok(Step::Send(Box::new(Confirmed { posted, id, by })));
     }
-    confirmed.note(shared, AuditEvent::PostDiscarded, "discarded", None);
-    Ok(Step::Answer(respond::redirect(StatusCode::SEE_OTHER, &confirmed.posted.back)))
+    by.note_discarded(shared, &posted);
+    Ok(Step::Answer(respond::redirect(StatusCode::SEE_OTHER, &posted.back)))
 }
 
 fn page_of(id: PostId) -> String {

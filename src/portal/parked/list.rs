@@ -13,11 +13,10 @@ use crate::enforce::parking::PostId;
 use crate::enforce::refusal::Refusal;
 use crate::enforce::respond;
 use crate::login::attempt::Browser;
-use crate::observe::audit::AuditEvent;
 use crate::policy::return_to::ReturnTo;
 use crate::portal::{Visit, form};
 
-use super::{Confirmed, fields, page_of, path_of, sign_in, span};
+use super::{By, fields, page_of, path_of, sign_in, span};
 
 /// Where it is.
 pub(in crate::portal) const PAGE: &str = "/.vestibule/parked";
@@ -87,9 +86,7 @@ pub(in crate::portal) async fn take(
     let found = parking.find(shared, user, id, browser, visit.facts.authority, now).await;
     let Some(posted) = found.map_err(|_| Refusal::Store)? else { return Ok(led_back()) };
     if parking.take(shared, user, id, now).await.map_err(|_| Refusal::Unwritten)? {
-        let (user, client) = (user.clone(), visit.facts.client);
-        let gone = Confirmed { posted, id, user, session, client, tenant: tenant.id.told() };
-        gone.note(shared, AuditEvent::PostDiscarded, "discarded", None);
+        By::new(visit, user, session).note_discarded(shared, &posted);
     }
     Ok(led_back())
 }
