@@ -37,7 +37,7 @@ pub fn challenge(
     let to = back_to(parts, asked.facts.authority).unwrap_or_else(ReturnTo::start);
     let notice = outcome.notice(&reason.notice().unwrap_or_default());
     let whose = asked.live.and_then(|live| live.principal()).map(|owner| owner_of(tenant.id.name(), &owner.user));
-    let back = Return { to, notice, whose, kept: outcome.kept().map(PostId::bytes) };
+    let back = Return { to, notice, whose, kept: outcome.kept().map(PostId::bytes), asked_at: None };
     let link = format!("{PREFIX}login?return={}", tenant.attempts.link(&shared.random, &back, asked.now));
     let mut led = match navigation {
         // Our login page is in nobody's frame: a page around it could make its person type elsewhere.

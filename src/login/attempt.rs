@@ -48,6 +48,7 @@ struct Token {
     notice: String,
     whose: Option<[u8; 16]>,
     kept: Option<[u8; 20]>,
+    asked_at: Timestamp,
 }
 
 /// What the token of a choice says.
@@ -91,11 +92,13 @@ pub struct Return {
     pub whose: Option<[u8; 16]>,
     /// What is kept for that person of what they sent, if something is: what it is called.
     pub kept: Option<[u8; 20]>,
+    /// When they were asked to, if that was before now: it goes from one form to the next.
+    pub asked_at: Option<Timestamp>,
 }
 
 impl Default for Return {
     fn default() -> Self {
-        Self { to: ReturnTo::start(), notice: String::new(), whose: None, kept: None }
+        Self { to: ReturnTo::start(), notice: String::new(), whose: None, kept: None, asked_at: None }
     }
 }
 
@@ -160,11 +163,6 @@ impl Browser {
         let value = URL_SAFE_NO_PAD.encode(self.0);
         HeaderValue::try_from(format!("{COOKIE}={value}; Path=/; Secure; HttpOnly; SameSite=Lax")).ok()
     }
-
-    /// The `Set-Cookie` value that deletes the cookie.
-    pub fn delete() -> HeaderValue {
-        HeaderValue::from_static("__Host-login=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0")
-    }
 }
 
 /// Makes and reads the tokens of one tenant.
@@ -190,13 +188,7 @@ impl Attempts {
 
     /// Reads the token of a link; anything wrong with it leads back to the start page.
     pub fn read_link(&self, token: &str, now: Timestamp) -> Return {
-        self.read_link_of(token, now).map(|(back, _)| back).unwrap_or_default()
-    }
-
-    /// The same, with when it was made; `None` when anything is wrong with it.
-    pub fn read_link_of(&self, token: &str, now: Timestamp) -> Option<(Return, Timestamp)> {
-        let opened = self.open(LINK, token, now, RETURN_VALID)?;
-        Some((back_of(&opened)?, opened.made_at))
+        self.open(LINK, token, now, RETURN_VALID).and_then(|opened| back_of(&opened)).unwrap_or_default()
     }
 
     /// The token in a login form that is shown to `browser`.
@@ -266,6 +258,7 @@ impl Attempts {
             notice: back.notice.clone(),
             whose: back.whose,
             kept: back.kept,
+            asked_at: back.asked_at.unwrap_or(now),
         };
         self.seal_any(random, kind, &token, now)
     }
@@ -291,8 +284,8 @@ impl Attempts {
 }
 
 fn back_of(token: &Token) -> Option<Return> {
-    let (whose, kept) = (token.whose, token.kept);
-    Some(Return { to: ReturnTo::new(&token.return_to)?, notice: token.notice.clone(), whose, kept })
+    let (whose, kept, asked_at) = (token.whose, token.kept, Some(token.asked_at));
+    Some(Return { to: ReturnTo::new(&token.return_to)?, notice: token.notice.clone(), whose, kept, asked_at })
 }
 
 #[cfg(test)]
@@ -305,8 +298,8 @@ mod tests {
     fn a_form_is_good_for_its_browser_and_its_time() {
         let random = Random::seeded(1);
         let attempts = Attempts::new(Arc::new(KeyRing::ephemeral(&random)), "default");
-        let back =
-            Return { to: ReturnTo::new("/a?b").expect("a path"), notice: "Why.".to_owned(), ..Return::default() };
+        let (to, asked_at) = (ReturnTo::new("/a?b").expect("a path"), Some(NOW));
+        let back = Return { to, notice: "Why.".to_owned(), asked_at, ..Return::default() };
         let browser = Browser::random(&random);
         let token = attempts.form(&random, browser, &back, NOW);
         assert_eq!(attempts.read_form(&token, Some(browser), NOW), Ok(back.clone()));
@@ -324,14 +317,18 @@ mod tests {
             notice: "a sentence ".repeat(40),
             whose: Some([1; 16]),
             kept: Some([2; 20]),
+            asked_at: Some(NOW),
         };
         assert_eq!(attempts.read_link(&attempts.link(&random, &longest, NOW), NOW), longest);
+        let later = NOW.plus(Duration::from_secs(60));
+        assert_eq!(attempts.read_link(&attempts.link(&random, &longest, later), later), longest, "asked then, not now");
     }
 
     #[test]
     fn where_somebody_was_is_for_nobody_else() {
         let to = |path| ReturnTo::new(path).expect("a path");
-        let back = |whose| Return { to: to("/a"), notice: "Why.".to_owned(), whose, kept: Some([2; 20]) };
+        let (notice, asked_at) = ("Why.".to_owned(), Some(NOW));
+        let back = |whose| Return { to: to("/a"), notice: notice.clone(), whose, kept: Some([2; 20]), asked_at };
         assert_eq!(back(Some([1; 16])).for_owner([1; 16]), back(Some([1; 16])));
         assert_eq!(back(Some([1; 16])).for_owner([3; 16]), Return::default());
         let stranger = back(None).for_owner([1; 16]);

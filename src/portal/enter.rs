@@ -138,7 +138,7 @@ pub(super) async fn choose(
     let chosen = Some(Chosen { session: choice.session, ends });
     // What is to come next was looked at when they proved who they are, and is theirs.
     let whose = Some(parked::owner(visit, &choice.user));
-    let back = Return { to: choice.to, notice: String::new(), whose, kept: choice.kept };
+    let back = Return { to: choice.to, whose, kept: choice.kept, ..Return::default() };
     enter(visit, cookies, Proven { principal, remember: choice.remember, back, chosen }).await
 }
 

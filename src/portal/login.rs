@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use http::{Response, StatusCode};
 
-use crate::base::clock::Timestamp;
 use crate::base::deadline::Deadline;
 use crate::base::secret::Secret;
 use crate::base::units;
@@ -44,12 +43,11 @@ pub async fn show(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Resp
     visit.only_navigation()?;
     let query = visit.parts.uri.query().unwrap_or_default();
     let token = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "return").map(|(_, value)| value);
-    let link = token.and_then(|token| visit.tenant.attempts.read_link_of(&token, visit.now));
-    let (back, asked_at) = link.map_or((Return::default(), None), |(back, at)| (back, Some(at)));
+    let back = token.map(|token| visit.tenant.attempts.read_link(&token, visit.now)).unwrap_or_default();
     // The store that fails is no reason not to show the page.
     let known = recognised(visit.shared, visit.tenant, visit.facts, &visit.parts.headers, visit.now);
     let known = known.await.ok().flatten();
-    if known.as_ref().is_some_and(|live| is_proved(visit, live, &back, asked_at)) {
+    if known.as_ref().is_some_and(|live| is_proved(visit, live, &back)) {
         return Ok(respond::redirect(StatusCode::SEE_OTHER, &parked::way_on(visit, &back)));
     }
     // Whoever is told why they are here and still has a session is asked for their password again: their name is known.
@@ -62,9 +60,9 @@ pub async fn show(visit: &Visit<'_>, cookies: &mut AnswerCookies) -> Result<Resp
 
 /// Whether the same person has proved who they are in this browser since they were asked to, as in another tab: of what was
 /// asked for then, nothing is left to ask.
-fn is_proved(visit: &Visit<'_>, live: &Live, back: &Return, asked_at: Option<Timestamp>) -> bool {
+fn is_proved(visit: &Visit<'_>, live: &Live, back: &Return) -> bool {
     let owner = live.principal().map(|principal| parked::owner(visit, &principal.user));
-    owner.is_some() && owner == back.whose && asked_at.is_some_and(|asked_at| live.authenticated_at() > asked_at)
+    owner.is_some() && owner == back.whose && back.asked_at.is_some_and(|asked_at| live.authenticated_at() > asked_at)
 }
 
 /// What the form is filled in with.

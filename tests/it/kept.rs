@@ -341,3 +341,25 @@ fn a_wrong_password_does_not_unsay_that_something_is_kept() {
         assert_eq!(again.text().matches("role=\"status\"").count(), usize::from(is_kept));
     }
 }
+
+#[test]
+fn the_second_tab_goes_on_without_the_password_after_a_wrong_one_too() {
+    let gateway = Setup::new().start();
+    let client = gateway.signed_in(ALICE);
+    gateway.advance(LUNCH);
+    let (first, second) = (post_text(&client, "/a", "a=1").send(), post_text(&client, "/b/echo", "b=2").send());
+    let waiting = login_page(&client, &second);
+    gateway.advance(2);
+    sign_in(&client, &first, ALICE);
+    gateway.advance(2);
+    // In the second tab the password is typed all the same, and wrong.
+    let fields = [("username", ALICE.0), ("password", "wrong"), ("attempt", &*hidden(&waiting, "attempt"))];
+    let again = client.post_form("/.vestibule/login", &fields).send();
+    assert_eq!(again.status, 401);
+    let text = again.text();
+    let link = text.split_once("class=\"quiet\" href=\"").expect("a link").1.split('"').next().expect("its end");
+    let on = client.visit(link).send();
+    assert_eq!(on.status, 303, "{}", on.text());
+    let question = client.visit(on.header("location")).send();
+    assert!(question.text().contains("POST <bdi>/b/echo</bdi>"), "{}", question.text());
+}

@@ -26,7 +26,6 @@ use vestibule::enforce::snapshot::Snapshot;
 use vestibule::login::attempt::Return;
 use vestibule::policy::facts::Facts;
 use vestibule::policy::navigation::Navigation;
-use vestibule::policy::return_to::ReturnTo;
 use vestibule::policy::route_policy::RoutePolicy;
 use vestibule::policy::verdict::Verdict;
 use vestibule::portal::Visit;
@@ -263,7 +262,7 @@ impl Gateway {
         let visit = Visit { shared: &self.shared, snapshot: &self.snapshot, tenant, facts: &facts, parts: &parts, now };
         let whose = kept.map(|(owner, _)| parked::owner(&visit, owner));
         let kept = kept.map(|(_, id)| id.bytes());
-        let back = Return { to: ReturnTo::start(), notice: String::new(), whose, kept };
+        let back = Return { whose, kept, ..Return::default() };
         let back = back.for_owner(parked::owner(&visit, user));
         (made.live.handle(), parked::way_on(&visit, &back))
     }
