@@ -33,8 +33,10 @@ pub enum Refusal {
     TooLarge,
     /// What was sent to one of our own pages cannot be read.
     BadForm,
-    /// It came from a page of another origin, or was not a person's doing.
+    /// It came from a page of another origin.
     CrossSite,
+    /// It was not a person who went there.
+    NoNavigation,
     /// One of our own pages is asked for in a frame, and shown in none.
     InFrame,
     /// The user name or the password is wrong.
@@ -75,7 +77,7 @@ impl Refusal {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SessionsFull => StatusCode::CONFLICT,
-            Self::CrossSite | Self::InFrame | Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::CrossSite | Self::NoNavigation | Self::InFrame | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::WrongPassword | Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::TooMany(..) => StatusCode::TOO_MANY_REQUESTS,
             Self::LoginBusy | Self::Store | Self::Unwritten => StatusCode::SERVICE_UNAVAILABLE,
@@ -100,6 +102,7 @@ impl Refusal {
             | Self::TooLarge
             | Self::BadForm
             | Self::CrossSite
+            | Self::NoNavigation
             | Self::InFrame
             | Self::WrongPassword
             | Self::SessionsFull
@@ -132,6 +135,7 @@ impl Refusal {
             Self::TooLarge => "too_large",
             Self::BadForm => "bad_form",
             Self::CrossSite => "cross_site",
+            Self::NoNavigation => "not_navigation",
             Self::InFrame => "in_frame",
             Self::WrongPassword => "wrong_password",
             Self::SessionsFull => "max_sessions",
@@ -156,6 +160,9 @@ impl Refusal {
             Self::TooLarge => Some("What was sent is too large for this page."),
             Self::BadForm => Some("The form could not be read."),
             Self::CrossSite => Some(CrossSite::Elsewhere.sentence()),
+            Self::NoNavigation => Some(
+                "This page is for people who go there in a window of their browser, and not for scripts or frames.",
+            ),
             Self::InFrame => Some("This page is not shown in a part of another one."),
             Self::Forbidden(Reason::Level(shortfall)) => Some(shortfall.sentence()),
             Self::WrongPassword => Some("The user name or the password is not right."),
@@ -220,6 +227,7 @@ impl Refusal {
             | Self::TooLarge
             | Self::BadForm
             | Self::CrossSite
+            | Self::NoNavigation
             | Self::InFrame
             | Self::WrongPassword
             | Self::SessionsFull

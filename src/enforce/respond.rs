@@ -77,6 +77,9 @@ fn refused_person(refusal: &Refusal, look: &Look) -> Response<AnswerBody> {
             // Whoever has two accounts is in the wrong one.
             page.action = Some(("Sign out", &logout));
         }
+        None if matches!(refusal, Refusal::NoNavigation) => {
+            (page.title, page.advice) = ("This was not carried out", "Open it in a window of its own, and try again.");
+        }
         None if matches!(refusal, Refusal::NoPage) => {
             page.action = Some(("Go to the front page", "/"));
         }

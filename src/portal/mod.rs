@@ -27,7 +27,7 @@ use crate::enforce::tenant::Tenant;
 use crate::policy::check::csrf as shield;
 use crate::policy::facts::Facts;
 use crate::policy::navigation::Navigation;
-use crate::policy::origin;
+use crate::policy::origin::{self, Source};
 use crate::policy::verdict::Reason;
 
 /// A request for one of our pages.
@@ -89,7 +89,10 @@ impl Visit<'_> {
             Navigation::Window => Ok(()),
             // Whoever follows a link there is shown the way; what is sent there is refused.
             Navigation::Frame if !origin::is_unsafe(self.facts.method) => Err(Refusal::InFrame),
-            Navigation::Frame | Navigation::None => Err(Refusal::CrossSite),
+            Navigation::Frame | Navigation::None if origin::source(self.facts) == Source::Elsewhere => {
+                Err(Refusal::CrossSite)
+            }
+            Navigation::Frame | Navigation::None => Err(Refusal::NoNavigation),
         }
     }
 

@@ -471,31 +471,10 @@ fn continues() -> Response<()> {
 /// Counts what is counted of refusals.
 pub(super) fn count(worker: &Worker, refusal: &Refusal) {
     let metrics = &worker.shared.metrics;
-    match refusal {
-        Refusal::TooMany(what, _) => Metrics::count(&metrics.limited, what),
-        Refusal::Upstream(error) => {
-            Metrics::count(&metrics.upstream_errors, error.name());
-            tracing::warn!("{}: {error}", error.name());
-        }
-        Refusal::Malformed(_)
-        | Refusal::Misdirected
-        | Refusal::NoRoute
-        | Refusal::NoPage
-        | Refusal::Expectation
-        | Refusal::Method(_)
-        | Refusal::TooLarge
-        | Refusal::BadForm
-        | Refusal::CrossSite
-        | Refusal::InFrame
-        | Refusal::WrongPassword
-        | Refusal::SessionsFull
-        | Refusal::Unauthenticated(_)
-        | Refusal::Forbidden(_)
-        | Refusal::LoginBusy
-        | Refusal::Store
-        | Refusal::Unwritten
-        | Refusal::BrokenUpload
-        | Refusal::SlowUpload
-        | Refusal::Internal => {}
+    if let Refusal::TooMany(what, _) = refusal {
+        Metrics::count(&metrics.limited, what);
+    } else if let Refusal::Upstream(error) = refusal {
+        Metrics::count(&metrics.upstream_errors, error.name());
+        tracing::warn!("{}: {error}", error.name());
     }
 }

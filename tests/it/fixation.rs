@@ -192,11 +192,6 @@ fn a_login_that_another_site_posts_is_refused() {
         form().header("origin", "https://localhost"),
         form().header("referer", "https://evil.test/.vestibule/login"),
         form().header("referer", &format!("{own}@evil.test/")),
-        // A script of the application, under the same origin.
-        form()
-            .header("sec-fetch-site", "same-origin")
-            .header("sec-fetch-mode", "cors")
-            .header("sec-fetch-dest", "empty"),
         form()
             .header("sec-fetch-site", "cross-site")
             .header("sec-fetch-mode", "navigate")
@@ -207,6 +202,11 @@ fn a_login_that_another_site_posts_is_refused() {
         assert_eq!((answer.status, client.session().as_str()), (403, ""), "{}", answer.text());
         assert_eq!(answer.json()["reason"], "cross_site");
     }
+    // A script of the application, under the same origin.
+    let script = form().header("sec-fetch-site", "same-origin").header("sec-fetch-mode", "cors");
+    let answer = script.header("sec-fetch-dest", "empty").send();
+    assert_eq!((answer.status, client.session().as_str()), (403, ""), "{}", answer.text());
+    assert_eq!(answer.json()["reason"], "not_navigation");
     // A frame of the application's own, whose person is told so.
     let framed = form().header("sec-fetch-site", "same-origin").header("sec-fetch-mode", "navigate");
     let answer = framed.header("sec-fetch-dest", "iframe").send();
