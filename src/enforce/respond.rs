@@ -110,7 +110,10 @@ pub fn say_kept(response: &mut Response<AnswerBody>, look: &Look, page: &str) {
     if !response.headers().contains_key(header::CONTENT_SECURITY_POLICY) {
         return;
     }
-    let plain = (status == StatusCode::TOO_MANY_REQUESTS).then(|| look.without_logo());
+    // As the page was that this one takes the place of.
+    let is_plain =
+        matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::BAD_REQUEST | StatusCode::MISDIRECTED_REQUEST);
+    let plain = is_plain.then(|| look.without_logo());
     let (look, status) = (plain.as_ref().unwrap_or(look), status.as_u16());
     let advice = "What you sent has not reached the application, and is still kept. You can look at it and try again.";
     let action = Some(("Show what is kept", page));

@@ -151,10 +151,10 @@ impl Sending {
     fn put_back(&mut self) -> JoinHandle<bool> {
         self.is_settled = true;
         let (worker, snapshot, kept) = (Rc::clone(&self.worker), Arc::clone(&self.snapshot), Rc::clone(&self.kept));
-        let (tenant, now) = (self.tenant, worker.clock().now());
+        let tenant = self.tenant;
         spawn_local(correlation::of(self.id.clone(), async move {
             let Some(tenant) = snapshot.tenant_named(tenant) else { return false };
-            kept.put_back(&worker.shared, tenant, now).await
+            kept.put_back(&worker.shared, tenant, worker.clock().now()).await
         }))
     }
 }

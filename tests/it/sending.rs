@@ -5,8 +5,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
 use super::harness::{
-    ALICE, Answer, Client, Gateway, Request, Scripted, Setup, advance_until, eventually, hidden, nobody,
+    ALICE, Answer, Client, Gateway, Raw, Request, Scripted, Setup, advance_until, eventually, hidden, nobody,
 };
+use super::http2_upstreams::App;
 use super::parked::{LUNCH, URLENCODED, all_kept, count, decide, kept, post, post_text};
 
 /// A server that answers what it is asked for as soon as it is told to.
@@ -55,6 +56,7 @@ fn plain<'a>(client: &'a Client, path: &str, page: &Answer) -> Request<'a> {
 fn who_leaves_before_the_application_was_given_it_finds_it_kept() {
     let (server, go) = waits();
     let mut setup = Setup::new().in_front_of(&server);
+    setup.workers = 1;
     setup.upstream = "max_connections = 1\nconnect_timeout = \"1m\"".to_owned();
     let gateway = setup.start();
     let (client, path, page) = with_a_form(&gateway);
@@ -94,6 +96,75 @@ fn who_leaves_while_the_application_is_at_it_has_sent_it() {
     gateway.log.wait_for(&["access", "POST", " 499 ", "reason=client_left"]);
     assert_eq!((count(&gateway, "put_back"), count(&gateway, "sent"), all_kept(&gateway)), (0, 1, 0));
     assert_eq!(client.visit(&path).send().status, 404);
+}
+
+#[test]
+fn over_http_2_it_is_given_to_the_application_when_that_lets_it_begin() {
+    let app = App::start(1, None);
+    let gateway = app.gateway("max_connections = 1\nconnect_timeout = \"1m\"");
+    let client = gateway.signed_in(ALICE);
+    gateway.advance(LUNCH);
+    let (path, page) = kept(&client, post_text(&client, "/save/silent", "a=1"));
+    let mut stuck = Raw::to(gateway.address);
+    stuck.send("GET /public/stuck HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    stuck.read_until("begun").expect("the only stream is in use");
+    let leave = |page: &Answer| {
+        let mut leaving = client.connect_raw();
+        std::io::Write::write_all(&mut leaving, word(&client, &path, page).as_bytes()).expect("sent");
+        eventually("it is on its way", || all_kept(&gateway) == 0);
+        drop(leaving);
+    };
+    leave(&page);
+    advance_until(&gateway, "it is kept again", || count(&gateway, "put_back") == 1);
+    assert_eq!((all_kept(&gateway), count(&gateway, "sent")), (1, 0));
+    drop(stuck);
+    advance_until(&gateway, "the stream is free", || gateway.client().get("/public").send().status == 200);
+    leave(&client.visit(&path).send());
+    advance_until(&gateway, "it is written down", || count(&gateway, "sent") == 1);
+    assert_eq!((all_kept(&gateway), count(&gateway, "put_back")), (0, 1));
+}
+
+/// Wherever something goes wrong while it is sent, it is kept, or written down as sent, and never both.
+#[test]
+fn a_panic_on_the_way_loses_nothing_and_sends_nothing_twice() {
+    let gateway = Setup::new().unlimited().start();
+    let client = gateway.signed_in(ALICE);
+    let mut unknown = Vec::new();
+    for good in 0..50 {
+        gateway.advance(LUNCH);
+        let (path, page) = kept(&client, post_text(&client, "/save", "a=1"));
+        gateway.application.forget();
+        let (word, before) = (word(&client, &path, &page), count(&gateway, "sent"));
+        let mut connection = Raw::to(gateway.address);
+        gateway.clock.break_after(good);
+        connection.send(word);
+        let status = connection.answer().map(|answer| answer.status);
+        let has_broken = gateway.clock.mend();
+        let arrived = gateway.application.received().len();
+        let settled = || (all_kept(&gateway), count(&gateway, "sent") - before);
+        // It is put back beside the answer.
+        for _ in 0..100 {
+            if settled() == (0, 0) {
+                std::thread::park_timeout(std::time::Duration::from_millis(10));
+            }
+        }
+        if !has_broken {
+            assert_eq!((status, settled(), arrived), (Some(200), (0, 1), 1));
+            // Whether a store that was asked to take it has, nobody can know. The clock is read up to twice for that, and
+            // for finding it, after once for the request.
+            assert!(unknown.iter().all(|good| *good < 5), "{good}: {unknown:?}");
+            return;
+        }
+        match settled() {
+            (1, 0) => assert_eq!(arrived, 0, "{good}: {status:?}"),
+            (0, 1) => {}
+            (0, 0) => unknown.push(good),
+            both => panic!("{good}: {both:?}"),
+        }
+        gateway.revoke("alice");
+        client.sign_in_at("/.vestibule/login", ALICE);
+    }
+    panic!("the clock is read without end");
 }
 
 #[test]
