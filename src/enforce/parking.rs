@@ -5,6 +5,7 @@
 //! One belongs to a person and to the browser that sent it, so that whoever has a copy of an old cookie cannot lay a form
 //! in front of its owner to be sent in their name.
 
+mod challenged;
 mod kept;
 mod outcome;
 
@@ -14,7 +15,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{Method, header};
 
 use crate::base::clock::Timestamp;
@@ -31,15 +31,14 @@ use crate::observe::audit::{AuditEvent, AuditFields};
 use crate::observe::metrics::Metrics;
 use crate::policy::facts::{Expectation, Facts, expectation};
 use crate::policy::navigation::FormKind;
-use crate::policy::origin::{self, Source};
-use crate::policy::verdict::Reason;
 use crate::session::kv::{Expected, Space};
 use crate::session::live::Live;
 use crate::session::principal::Principal;
-use crate::session::record::EndReason;
 use crate::session::store::StoreError;
 use std::rc::Rc;
 
+pub use challenged::Challenged;
+use challenged::{is_from_here, lacks_token, owner};
 pub use kept::{PostId, Posted, owner_of};
 use kept::{name_of, weight_of};
 pub use outcome::{NotKept, Outcome};
@@ -99,20 +98,6 @@ pub struct ParkingLot {
     expire_at: AtomicU64,
 }
 
-/// A request that somebody must sign in for.
-pub struct Challenged<'a> {
-    /// Its head.
-    pub parts: &'a Parts,
-    /// What it says of itself.
-    pub facts: &'a Facts<'a>,
-    /// The session that came with it.
-    pub live: Option<&'a Live>,
-    /// Why they must.
-    pub reason: Reason,
-    /// When it came.
-    pub now: Timestamp,
-}
-
 /// Goes with the head of a form that was kept and is sent now, should its person be asked for their password once more: it
 /// is then kept as it was, under the same name and for no longer.
 #[derive(Clone, Debug)]
@@ -142,30 +127,6 @@ pub struct Listed {
 #[derive(Clone, Copy, Debug)]
 pub struct AskedToSignIn;
 
-/// Whether the request would have been let through had the session lasted, as far as other sites are concerned.
-fn is_from_here(facts: &Facts<'_>) -> bool {
-    origin::source(facts) == Source::Own
-}
-
-/// Whose it is, where that is known, and what they send may be kept for them.
-fn owner(live: Option<&Live>, reason: Reason) -> Option<&Arc<Principal>> {
-    let may = match reason {
-        // Nobody will sign in to whom it could be shown.
-        Reason::Ended(EndReason::AccountDisabled) => false,
-        Reason::Ended(_) | Reason::Locked(_) | Reason::Stale(_) | Reason::Elsewhere(_) => true,
-        Reason::NoSession
-        | Reason::InvalidCookie
-        | Reason::SeveralSessions
-        | Reason::UnknownSession
-        | Reason::InvalidProof
-        | Reason::Anonymous
-        | Reason::MissingRole
-        | Reason::Level(_)
-        | Reason::CrossSite(_) => false,
-    };
-    live.filter(|_| may)?.principal()
-}
-
 /// Keeps a form that somebody must sign in for, if it is one and may be kept. To be asked of who is going somewhere.
 pub async fn park(
     shared: &Shared,
@@ -183,6 +144,7 @@ pub async fn park(
         (None, ..) => Err(NotKept::Off),
         (Some(parking), Some(again), _) => parking.keep_again(shared, again, post.now).await,
         (Some(_), None, _) if FormKind::of(&post.parts.headers).is_none() => Err(NotKept::OtherKind),
+        (Some(_), None, Some(_)) if lacks_token(post) => Err(NotKept::Token),
         (Some(parking), None, Some(owner)) => parking.keep(shared, owner, post, body, deadlines, cookies).await,
         (Some(_), None, None) => Err(NotKept::Stranger),
     };

@@ -226,7 +226,7 @@ pub(super) async fn answer(
             (grant, Some(made.live))
         }
         Verdict::Challenge(reason) => {
-            let asked = Challenged { parts, facts: &facts, live: live.as_deref(), reason, now };
+            let asked = Challenged { parts, facts: &facts, route: &route.policy, live: live.as_deref(), reason, now };
             return Ok(Box::pin(challenged(worker, tenant, &asked, body, noted, cookies)).await);
         }
         Verdict::Deny(reason) => {

@@ -593,7 +593,16 @@ fn a_form_with_a_token_is_sent_with_that_of_the_new_session() {
     let client = gateway.signed_in(ALICE);
     assert_eq!(client.get("/form").send().status, 200);
     let token = gateway.application.last().header("x-vestibule-csrf").expect("a token").to_owned();
+    let elsewhere = gateway.signed_in(ALICE);
+    assert_eq!(elsewhere.get("/form").send().status, 200);
+    let others = gateway.application.last().header("x-vestibule-csrf").expect("a token").to_owned();
     gateway.advance(LUNCH);
+    // What would have been refused while the session lasted is not kept now that it is over.
+    for wrong in ["a=1".to_owned(), "vestibule_csrf=x&a=1".to_owned(), format!("vestibule_csrf={others}&a=1")] {
+        let led = post_text(&client, "/pay", &wrong).send();
+        assert!(told(&client, &led).contains("not sent from a page that was opened in your session"), "{wrong}");
+    }
+    assert_eq!((all_kept(&gateway), count(&gateway, "csrf_token")), (0, 3));
     let (path, page) = kept(&client, post_text(&client, "/pay", &format!("a=1&vestibule_csrf={token}&b=2")));
     assert!(!page.text().contains(&token), "it is no word of the person's");
     gateway.application.forget();

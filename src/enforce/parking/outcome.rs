@@ -19,13 +19,15 @@ pub enum NotKept {
     Store,
     /// It is no form, or of no kind that browsers send.
     OtherKind,
+    /// Its route asks for a token, and it has none of its session.
+    Token,
     /// Nothing is kept at all.
     Off,
 }
 
 impl NotKept {
     /// Every reason, for metrics.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Stranger,
         Self::TooLarge,
         Self::TooMany,
@@ -33,6 +35,7 @@ impl NotKept {
         Self::Broken,
         Self::Store,
         Self::OtherKind,
+        Self::Token,
         Self::Off,
     ];
 
@@ -46,6 +49,7 @@ impl NotKept {
             Self::Broken => "broken",
             Self::Store => "store_failed",
             Self::OtherKind => "other_kind",
+            Self::Token => "csrf_token",
             Self::Off => "off",
         }
     }
@@ -68,6 +72,10 @@ impl NotKept {
             }
             Self::OtherKind => {
                 "What you sent was not carried out. It is not a form that can be kept here: sign in, then send it again."
+            }
+            Self::Token => {
+                "What you sent was not carried out. It was not sent from a page that was opened in your session: sign in, \
+                 open that page again, then send it."
             }
             Self::Off => "What you sent was not carried out: sign in, then send it again.",
             Self::Broken => {

@@ -221,7 +221,7 @@ impl Gateway {
             Verdict::AllowWithNewSession(_) => panic!("no route is for strangers"),
             Verdict::Challenge(reason) => {
                 let live = authorized.live.as_deref();
-                let asked = Challenged { parts: &parts, facts: &facts, live, reason, now };
+                let asked = Challenged { parts: &parts, facts: &facts, route: &route, live, reason, now };
                 let mut outcome = Outcome::NoForm;
                 if Navigation::of(&facts) != Navigation::None {
                     let mut body = body(form.content.clone());
