@@ -11,6 +11,9 @@ use crate::session::level::Shortfall;
 use crate::upstream::http1::Broken;
 use crate::upstream::pool::UpstreamError;
 
+/// After how long what passes by itself is worth another try: most of it has passed by then.
+const SOON: Duration = Duration::from_secs(2);
+
 /// What too many wrong passwords for one name are called.
 pub const ACCOUNT_LIMIT: &str = "account_limit";
 
@@ -212,32 +215,16 @@ impl Refusal {
     }
 
     /// How long to wait before another try, where that is known.
-    pub(super) const fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Upstream(UpstreamError::Exhausted) => Some(Duration::from_secs(2)),
-            Self::TooMany(_, exceeded) => Some(exceeded.retry_after),
-            Self::Forbidden(Reason::Level(Shortfall::TooNew(wait))) => Some(*wait),
-            Self::LoginBusy | Self::Store | Self::Unwritten => Some(Duration::from_secs(2)),
-            Self::Malformed(_)
-            | Self::Misdirected
-            | Self::NoRoute
-            | Self::NoPage
-            | Self::Expectation
-            | Self::Method(_)
-            | Self::TooLarge
-            | Self::BadForm
-            | Self::CrossSite
-            | Self::NoNavigation
-            | Self::InFrame
-            | Self::WrongPassword
-            | Self::SessionsFull
-            | Self::Unauthenticated(_)
-            | Self::Forbidden(_)
-            | Self::BrokenUpload
-            | Self::SlowUpload
-            | Self::Upstream(_)
-            | Self::Internal => None,
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        if let Self::TooMany(_, exceeded) = self {
+            return Some(exceeded.retry_after);
         }
+        if let Self::Forbidden(Reason::Level(Shortfall::TooNew(wait))) = self {
+            return Some(*wait);
+        }
+        let passes_soon =
+            matches!(self, Self::LoginBusy | Self::Store | Self::Unwritten | Self::Upstream(UpstreamError::Exhausted));
+        passes_soon.then_some(SOON)
     }
 }
 

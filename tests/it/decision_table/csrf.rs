@@ -252,6 +252,17 @@ proptest! {
         ..Default::default()
     })]
 
+    /// A webhook's route takes what other sites send as one without a shield does, and WebSockets as one with it.
+    #[test]
+    fn a_webhook_lets_in_no_websocket(situation in situation(), said in said()) {
+        for access in [Access::Optional, Access::Anonymous, Access::Authenticated] {
+            let with = |shield| format!("{:?}", said.decide(&situation, &shielded(access, shield)).verdict);
+            let hook = with(Some(Shield { is_for_sockets_alone: true, ..shield(true, false) }));
+            let like = if said.is_websocket { Some(shield(true, false)) } else { None };
+            prop_assert_eq!(hook, with(like));
+        }
+    }
+
     /// The stricter the shield, the fewer pass; told to report, it changes nothing, and says what it would have refused.
     #[test]
     fn a_stricter_mode_never_allows_more(situation in situation(), said in said()) {
